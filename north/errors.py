@@ -1,0 +1,15 @@
+"""Failures of the North: what a program asked for and cannot have."""
+
+from __future__ import annotations
+
+
+class SpaceError(Exception):
+    """Base of what an address space refuses."""
+
+
+class OutOfMemory(SpaceError):
+    """The instance's quota or its address range is used up."""
+
+
+class BadRange(SpaceError):
+    """Unaligned, empty, overlapping or not mapped."""

@@ -1,0 +1,272 @@
+"""Address spaces: what is mapped where, for whom, and how much of it there may be.
+
+An `AddressSpace` owns the layout policy of one program: random placement, guard pages, W^X, the
+quota. The engine's region table (`south.platform.Mmu`) only mirrors the result. Private memory
+comes from one arena that the host mapped once; regions may instead be built of foreign pages, a
+client's memfd or a list of a guest's 4 KiB pages, which cost no copy and do not count as private.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from typing import TYPE_CHECKING
+
+from north.errors import BadRange, OutOfMemory
+from south.platform import PAGE, Arch, Cpu, Entropy, Pages, Prot, RegionFlag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GUARD = PAGE
+"""Unmapped bytes kept between regions that are placed by us."""
+
+_LAYOUT = {Arch.AARCH64: (0x4000_0000, 1 << 39), Arch.ARM: (0x10_0000, 0xC000_0000)}
+"""Lowest and highest address handed out. AArch64 TAs fit OP-TEE's 39-bit user range."""
+
+
+def page_up(size: int) -> int:
+    return (size + PAGE - 1) & -PAGE
+
+
+class Region:
+    """One mapping. va, size: bytes, page-aligned; name: for people and maps in crash reports."""
+
+    __slots__ = ("flags", "name", "offset", "owner", "pages", "prot", "size", "va")
+
+    def __init__(
+        self, va: int, size: int, prot: Prot, name: str, flags: RegionFlag, owner: object, pages: Pages, offset: int
+    ) -> None:
+        self.va = va
+        self.size = size
+        self.prot = prot
+        self.name = name
+        self.flags = flags
+        self.owner = owner
+        self.pages = pages
+        self.offset = offset
+
+    @property
+    def end(self) -> int:
+        return self.va + self.size
+
+    def __lt__(self, other: Region) -> bool:
+        return self.va < other.va
+
+    def __repr__(self) -> str:
+        letters = "".join(c if self.prot & bit else "-" for c, bit in (("r", 1), ("w", 2), ("x", 4)))
+        return f"{self.va:#x}-{self.end:#x} {letters} {self.name}"
+
+
+class Arena:
+    """Private pages of one instance: first-fit over free runs, zeroed when given out again."""
+
+    __slots__ = ("_free", "limit", "pages", "used")
+
+    def __init__(self, pages: Pages, limit: int) -> None:
+        self.pages = pages
+        self.limit = min(limit, pages.size)
+        self.used = 0
+        self._free: list[tuple[int, int, bool]] = [(0, pages.size, False)]  # (offset, size, dirty)
+
+    def take(self, size: int) -> int:
+        """Offset of `size` zeroed bytes; OutOfMemory beyond the limit."""
+        if self.used + size > self.limit:
+            raise OutOfMemory(f"{size} bytes more than the limit of {self.limit} allows")
+        for i, (offset, room, dirty) in enumerate(self._free):
+            if room >= size:
+                if room == size:
+                    del self._free[i]
+                else:
+                    self._free[i] = (offset + size, room - size, dirty)
+                self.used += size
+                if dirty:
+                    self.pages.view(offset, size)[:] = bytes(size)
+                return offset
+        raise OutOfMemory("private memory is fragmented")
+
+    def give(self, offset: int, size: int) -> None:
+        self.used -= size
+        insort(self._free, (offset, size, True))
+        i = max(0, bisect_right(self._free, (offset, size, True)) - 2)
+        while i + 1 < len(self._free):
+            at, room, dirty = self._free[i]
+            after, more, also = self._free[i + 1]
+            if at + room == after and dirty == also:
+                self._free[i : i + 2] = [(at, room + more, dirty)]
+            elif at > offset:
+                break
+            else:
+                i += 1
+
+
+class AddressSpace:
+    """The memory of one program on one CPU.
+
+    quota: bytes of private memory. Ranges reserved by `reserve` are free until mapped.
+    """
+
+    def __init__(self, cpu: Cpu, arena: Pages, entropy: Entropy, quota: int) -> None:
+        self.cpu = cpu
+        self.arch = cpu.arch
+        self._arena = Arena(arena, quota)
+        self._entropy = entropy
+        self._regions: list[Region] = []
+        self._starts: list[int] = []
+        self.low, self.high = _LAYOUT[cpu.arch]
+
+    @property
+    def used(self) -> int:
+        """Bytes of private memory in use."""
+        return self._arena.used
+
+    def __iter__(self) -> Iterator[Region]:
+        return iter(self._regions)
+
+    def find(self, va: int) -> Region | None:
+        i = bisect_right(self._starts, va) - 1
+        return self._regions[i] if i >= 0 and va < self._regions[i].end else None
+
+    def reserve(self, size: int) -> int:
+        """A random page-aligned address with `size` unmapped bytes and a guard page on both sides."""
+        want = page_up(size) + 2 * GUARD
+        room = (self.high - self.low - want) // PAGE
+        if room <= 0:
+            raise OutOfMemory(f"no room for {size} bytes of addresses")
+        for _ in range(64):
+            at = self.low + int.from_bytes(self._entropy.fill(8), "little") % room * PAGE
+            if self._is_free(at, want):
+                return at + GUARD
+        return self._first_hole(want) + GUARD
+
+    def _is_free(self, va: int, size: int) -> bool:
+        i = bisect_right(self._starts, va) - 1
+        if i >= 0 and self._regions[i].end > va:
+            return False
+        return i + 1 >= len(self._regions) or self._regions[i + 1].va >= va + size
+
+    def _first_hole(self, size: int) -> int:
+        at = self.low
+        for region in self._regions:
+            if region.va - at >= size:
+                return at
+            at = max(at, region.end)
+        if self.high - at >= size:
+            return at
+        raise OutOfMemory(f"no hole of {size} bytes")
+
+    def map(
+        self,
+        size: int,
+        prot: Prot,
+        *,
+        name: str,
+        at: int | None = None,
+        flags: RegionFlag = RegionFlag.PRIVATE,
+        owner: object = None,
+        pages: Pages | None = None,
+        offset: int = 0,
+    ) -> Region:
+        """Map `size` bytes (rounded up to pages) at `at`, or at a random place.
+
+        pages, offset: foreign memory; None: zeroed private memory. OutOfMemory, BadRange.
+        """
+        length = page_up(size)
+        if length <= 0 or (at is not None and at % PAGE) or offset % PAGE:
+            raise BadRange("size must be positive and addresses page-aligned")
+        if prot & Prot.W and prot & Prot.X:
+            raise BadRange("no page is writable and executable")
+        va = self.reserve(length) if at is None else at
+        if va < 0 or va + length > (1 << 8 * self.arch.word) or not self._is_free(va, length):
+            raise BadRange(f"{va:#x}..{va + length:#x} is not free")
+        private = pages is None
+        if pages is None:
+            pages = self._arena.pages
+            offset = self._arena.take(length)
+        elif offset + length > page_up(pages.size):
+            raise BadRange("the memory ends before that")
+        region = Region(va, length, prot, name, flags, owner, pages, offset)
+        try:
+            self.cpu.map(va, length, prot, flags, pages, offset)
+        except BaseException:
+            if private:
+                self._arena.give(offset, length)
+            raise
+        i = bisect_right(self._starts, va)
+        self._regions.insert(i, region)
+        self._starts.insert(i, va)
+        return region
+
+    def _cut(self, va: int) -> None:
+        """Make `va` a border between regions."""
+        i = bisect_right(self._starts, va) - 1
+        if i < 0 or not self._regions[i].va < va < self._regions[i].end:
+            return
+        r = self._regions[i]
+        head = va - r.va
+        tail = Region(va, r.size - head, r.prot, r.name, r.flags, r.owner, r.pages, r.offset + head)
+        r.size = head
+        self._regions.insert(i + 1, tail)
+        self._starts.insert(i + 1, va)
+
+    def _range(self, va: int, size: int) -> tuple[int, int]:
+        """Indices of the regions that make up exactly [va, va + size); BadRange if there is a hole."""
+        length = page_up(size)
+        if va % PAGE or length <= 0:
+            raise BadRange("ranges must be page-aligned and not empty")
+        at = va
+        i = first = bisect_right(self._starts, va) - 1
+        while at < va + length:
+            if i < 0 or i >= len(self._regions) or not self._regions[i].va <= at < self._regions[i].end:
+                raise BadRange(f"{at:#x} is not mapped")
+            at = self._regions[i].end
+            i += 1
+        self._cut(va)
+        self._cut(va + length)
+        first = bisect_right(self._starts, va) - 1
+        return first, bisect_right(self._starts, va + length - 1)
+
+    def unmap(self, va: int, size: int) -> None:
+        """Unmap whole pages; BadRange unless all of them are mapped."""
+        first, last = self._range(va, size)
+        self.cpu.unmap(va, page_up(size))
+        for region in self._regions[first:last]:
+            if region.pages is self._arena.pages:
+                self._arena.give(region.offset, region.size)
+        del self._regions[first:last]
+        del self._starts[first:last]
+
+    def remove(self, region: Region) -> None:
+        """Unmap a region that `map` gave and nobody cut; the quick way for a call's buffers."""
+        i = bisect_right(self._starts, region.va) - 1
+        self.cpu.unmap(region.va, region.size)
+        if region.pages is self._arena.pages:
+            self._arena.give(region.offset, region.size)
+        del self._regions[i]
+        del self._starts[i]
+
+    def protect(self, va: int, size: int, prot: Prot) -> None:
+        if prot & Prot.W and prot & Prot.X:
+            raise BadRange("no page is writable and executable")
+        first, last = self._range(va, size)
+        self.cpu.protect(va, page_up(size), prot)
+        for region in self._regions[first:last]:
+            region.prot = prot
+
+    def read(self, va: int, size: int) -> bytes:
+        """Privileged copy out of mapped memory, whatever its permissions; BadRange if unmapped."""
+        data = self.cpu.read(va, size, Prot.NONE)
+        if data is None:
+            raise BadRange(f"[{va:#x}, {va + size:#x}) is not mapped")
+        return data
+
+    def write(self, va: int, data: bytes | bytearray | memoryview) -> None:
+        """Privileged copy into mapped memory. Code that ran before needs `Cpu.invalidate` after it."""
+        if not self.cpu.write(va, data, Prot.NONE):
+            raise BadRange(f"[{va:#x}, {va + len(data):#x}) is not mapped")
+
+    def view(self, va: int, size: int) -> memoryview:
+        """Privileged writable view of memory inside one region; BadRange otherwise."""
+        region = self.find(va)
+        if region is None or va + size > region.end:
+            raise BadRange(f"[{va:#x}, {va + size:#x}) is not inside one region")
+        return region.pages.view(region.offset + va - region.va, size)

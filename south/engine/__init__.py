@@ -1,0 +1,1 @@
+"""CPU engines: guest code on the host, system calls through the C dispatcher (csrc/dispatch.h)."""

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* AArch64 guests at EL0. Calling convention of OP-TEE's libutee: optee_os utee_syscalls_a64.S. */
+#include "cpu.h"
+
+#define CPACR_FPEN (3u << 20) /* FP and SIMD untrapped at EL0 and EL1; Arm ARM D13.2.30 */
+
+static const int saved[] = {
+    UC_ARM64_REG_X0,  UC_ARM64_REG_X1,  UC_ARM64_REG_X2,  UC_ARM64_REG_X3,  UC_ARM64_REG_X4,  UC_ARM64_REG_X5,
+    UC_ARM64_REG_X6,  UC_ARM64_REG_X7,  UC_ARM64_REG_X8,  UC_ARM64_REG_X9,  UC_ARM64_REG_X10, UC_ARM64_REG_X11,
+    UC_ARM64_REG_X12, UC_ARM64_REG_X13, UC_ARM64_REG_X14, UC_ARM64_REG_X15, UC_ARM64_REG_X16, UC_ARM64_REG_X17,
+    UC_ARM64_REG_X18, UC_ARM64_REG_X19, UC_ARM64_REG_X20, UC_ARM64_REG_X21, UC_ARM64_REG_X22, UC_ARM64_REG_X23,
+    UC_ARM64_REG_X24, UC_ARM64_REG_X25, UC_ARM64_REG_X26, UC_ARM64_REG_X27, UC_ARM64_REG_X28, UC_ARM64_REG_X29,
+    UC_ARM64_REG_X30, UC_ARM64_REG_SP,  UC_ARM64_REG_PC,  UC_ARM64_REG_PSTATE, UC_ARM64_REG_TPIDR_EL0,
+};
+static const char *const names[] = {
+    "x0",  "x1",  "x2",  "x3",  "x4",  "x5",  "x6",  "x7",  "x8",  "x9",  "x10", "x11",
+    "x12", "x13", "x14", "x15", "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23",
+    "x24", "x25", "x26", "x27", "x28", "x29", "x30", "sp",  "pc",  "pstate", "tpidr_el0",
+};
+
+static uc_err open_cpu(struct lb_cpu *cpu)
+{
+    uc_err e = lb_uc.open(UC_ARCH_ARM64, UC_MODE_ARM, &cpu->uc);
+    if (!e)
+        e = lb_cpu_settings(cpu, UC_CPU_ARM64_MAX);
+    if (e)
+        return e;
+    /* EL0 first; only the write of CPACR_EL1 rebuilds the flags Unicorn caches of both. */
+    uint64_t pstate = 0;
+    e = lb_uc.reg_write(cpu->uc, UC_ARM64_REG_PSTATE, &pstate);
+    uc_arm64_cp_reg cpacr = {.crn = 1, .crm = 0, .op0 = 3, .op1 = 0, .op2 = 2, .val = CPACR_FPEN};
+    return e ? e : lb_uc.reg_write(cpu->uc, UC_ARM64_REG_CP_REG, &cpacr);
+}
+
+static bool decode(struct lb_cpu *cpu)
+{
+    static int ids[10] = {UC_ARM64_REG_X8, UC_ARM64_REG_X0, UC_ARM64_REG_X1, UC_ARM64_REG_X2, UC_ARM64_REG_X3,
+                          UC_ARM64_REG_X4, UC_ARM64_REG_X5, UC_ARM64_REG_X6, UC_ARM64_REG_X7, UC_ARM64_REG_PC};
+    struct lb_call *c = &cpu->call;
+    void *values[10] = {&c->number, &c->arg[0], &c->arg[1], &c->arg[2], &c->arg[3],
+                        &c->arg[4], &c->arg[5], &c->arg[6], &c->arg[7], &c->pc};
+    lb_uc.reg_read_batch(cpu->uc, ids, values, 10);
+    return true;
+}
+
+const struct lb_arch lb_arch_aarch64 = {
+    .word_bits = 64,
+    .fault_window = (uint64_t)1 << 46,
+    .svc_exception = 2, /* QEMU's EXCP_SWI */
+    .saved = saved,
+    .names = names,
+    .saved_count = sizeof saved / sizeof *saved,
+    .pc = UC_ARM64_REG_PC,
+    .sp = UC_ARM64_REG_SP,
+    .ret = UC_ARM64_REG_X0,
+    .args = {UC_ARM64_REG_X0, UC_ARM64_REG_X1, UC_ARM64_REG_X2, UC_ARM64_REG_X3, UC_ARM64_REG_X4, UC_ARM64_REG_X5,
+             UC_ARM64_REG_X6, UC_ARM64_REG_X7},
+    .open = open_cpu,
+    .decode = decode,
+};

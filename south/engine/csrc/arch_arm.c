@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* AArch32 guests in User mode. Calling convention of OP-TEE's libutee: optee_os utee_syscalls_a32.S. */
+#include "cpu.h"
+
+#define CPSR_USR 0x10u            /* Arm ARM G1.9 */
+#define CPACR_CP10_CP11 (0xfu << 20) /* VFP and NEON untrapped; Arm ARM G8.2.33 */
+#define FPEXC_EN (1u << 30)
+
+static const int saved[] = {
+    UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2,  UC_ARM_REG_R3,  UC_ARM_REG_R4,  UC_ARM_REG_R5,
+    UC_ARM_REG_R6, UC_ARM_REG_R7, UC_ARM_REG_R8,  UC_ARM_REG_R9,  UC_ARM_REG_R10, UC_ARM_REG_R11,
+    UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR, UC_ARM_REG_PC, UC_ARM_REG_CPSR,
+};
+static const char *const names[] = {
+    "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "sp", "lr", "pc", "cpsr",
+};
+
+static uc_err open_cpu(struct lb_cpu *cpu)
+{
+    uc_err e = lb_uc.open(UC_ARCH_ARM, UC_MODE_ARM, &cpu->uc);
+    if (!e)
+        e = lb_cpu_settings(cpu, UC_CPU_ARM_MAX);
+    if (e)
+        return e;
+    uint32_t fpexc = FPEXC_EN, cpsr = CPSR_USR;
+    uc_arm_cp_reg cpacr = {.cp = 15, .is64 = 0, .sec = 0, .crn = 1, .crm = 0, .opc1 = 0, .opc2 = 2, .val = CPACR_CP10_CP11};
+    e = lb_uc.reg_write(cpu->uc, UC_ARM_REG_CP_REG, &cpacr);
+    if (!e)
+        e = lb_uc.reg_write(cpu->uc, UC_ARM_REG_FPEXC, &fpexc);
+    if (!e)
+        e = lb_uc.reg_write(cpu->uc, UC_ARM_REG_CPSR, &cpsr);
+    return e ? e : lb_uc.reg_write(cpu->uc, UC_ARM_REG_CP_REG, &cpacr);
+}
+
+static bool decode(struct lb_cpu *cpu)
+{
+    struct lb_call *c = &cpu->call;
+    c->number = lb_reg(cpu, UC_ARM_REG_R7);
+    c->pc = lb_reg(cpu, UC_ARM_REG_PC);
+    for (int i = 0; i < 4; i++)
+        c->arg[i] = lb_reg(cpu, UC_ARM_REG_R0 + i);
+    for (int i = 4; i < LB_CALL_ARGS; i++)
+        c->arg[i] = 0;
+    uint64_t more = lb_reg(cpu, UC_ARM_REG_R6);
+    if (!more)
+        return true;
+    uint32_t words[LB_CALL_ARGS - 4];
+    if (more > LB_CALL_ARGS - 4 || lb_read(cpu, lb_reg(cpu, UC_ARM_REG_R5), words, more * 4, LB_READ))
+        return false;
+    for (uint64_t i = 0; i < more; i++)
+        c->arg[4 + i] = words[i];
+    return true;
+}
+
+const struct lb_arch lb_arch_arm = {
+    .word_bits = 32,
+    .fault_window = (uint64_t)1 << 38,
+    .svc_exception = 2, /* QEMU's EXCP_SWI */
+    .saved = saved,
+    .names = names,
+    .saved_count = sizeof saved / sizeof *saved,
+    .pc = UC_ARM_REG_PC,
+    .sp = UC_ARM_REG_SP,
+    .ret = UC_ARM_REG_R0,
+    .args = {UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_R3, -1, -1, -1, -1},
+    .open = open_cpu,
+    .decode = decode,
+};

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Entering, trapping and resuming a guest.
+ *
+ * A system call that Python answers stops the engine, returns to Python, and resumes: exceptions
+ * propagate, a call may block, and nested TA-to-TA calls nest no C stacks.
+ */
+#include "cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TCG_BUFFER (8u << 20) /* bytes of translations; Unicorn's default reserves 1 GiB a CPU */
+
+uint64_t lb_reg(struct lb_cpu *cpu, int id)
+{
+    uint64_t value = 0;
+    lb_uc.reg_read(cpu->uc, id, &value);
+    return cpu->arch->word_bits == 32 ? value & UINT32_MAX : value;
+}
+
+static void set_reg(struct lb_cpu *cpu, int id, uint64_t value)
+{
+    lb_uc.reg_write(cpu->uc, id, &value);
+}
+
+static void stop(struct lb_cpu *cpu, enum lb_trap trap)
+{
+    cpu->trap = trap;
+    lb_uc.emu_stop(cpu->uc);
+}
+
+static void on_interrupt(uc_engine *uc, uint32_t number, void *data)
+{
+    struct lb_cpu *cpu = data;
+    if ((int)number != cpu->arch->svc_exception) {
+        cpu->fault = (struct lb_fault){.exception = number ? number : UINT32_MAX};
+        lb_uc.reg_read(uc, cpu->arch->pc, &cpu->fault.pc);
+        cpu->fault.address = cpu->fault.pc;
+        stop(cpu, LB_TRAP_EXCEPTION);
+        return;
+    }
+    cpu->call_unreadable = !cpu->arch->decode(cpu);
+    if (!cpu->call_unreadable && cpu->call.number < LB_CALL_MAX) {
+        const struct lb_binding *b = &cpu->table[cpu->call.number];
+        if (b->handler && b->handler(&cpu->guest, &cpu->call, b->owner) == LB_DONE) {
+            set_reg(cpu, cpu->arch->ret, cpu->call.result);
+            return;
+        }
+    }
+    stop(cpu, LB_TRAP_CALL);
+}
+
+/* Where to go on; bit 0 set in T32 state, as emu_start wants it. */
+static uint64_t current_pc(struct lb_cpu *cpu)
+{
+    uint64_t pc = lb_reg(cpu, cpu->arch->pc);
+    if (cpu->arch->word_bits == 32)
+        pc |= lb_reg(cpu, UC_ARM_REG_CPSR) >> 5 & 1;
+    return pc;
+}
+
+/* Run from pc until something happens. */
+static int run(struct lb_cpu *cpu, uint64_t pc)
+{
+    lb_entering();
+    for (;;) {
+        if (atomic_load(&cpu->why)) {
+            set_reg(cpu, cpu->arch->pc, pc); /* keeps T32 state in bit 0 */
+            cpu->trap = LB_TRAP_INTERRUPTED;
+            break;
+        }
+        cpu->trap = LB_TRAP_NONE;
+        cpu->fault = (struct lb_fault){0};
+        if (!lb_turn_take(cpu))
+            continue;
+        uc_err error = lb_uc.emu_start(cpu->uc, pc, 0, 0, 0);
+        lb_turn_give(cpu);
+        if (cpu->trap == LB_TRAP_CALL || cpu->trap == LB_TRAP_EXCEPTION)
+            break;
+        if (cpu->trap == LB_TRAP_FAULT || error) {
+            if (cpu->fault.access) { /* a denied fetch ends with an error and no trap */
+                cpu->trap = LB_TRAP_FAULT;
+            } else if (error == UC_ERR_INSN_INVALID) { /* how AArch32 reports an undefined instruction */
+                cpu->trap = LB_TRAP_EXCEPTION;
+                cpu->fault.exception = LB_EXCEPTION_UNDEFINED;
+                cpu->fault.pc = cpu->fault.address = lb_reg(cpu, cpu->arch->pc);
+            } else {
+                cpu->trap = LB_TRAP_ERROR;
+                cpu->fault.error = (int32_t)error;
+                cpu->fault.pc = cpu->fault.address = lb_reg(cpu, cpu->arch->pc);
+            }
+            uc_ctl_flush_tlb(cpu->uc); /* forget the entry that led into the fault window */
+            break;
+        }
+        /* Stopped for an interruption or a time slice, or at `wfi`: pc is exact. */
+        pc = current_pc(cpu);
+    }
+    lb_left();
+    return cpu->trap;
+}
+
+int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3)
+{
+    lb_uc.context_restore(cpu->uc, cpu->clean);
+    set_reg(cpu, cpu->arch->args[0], a0);
+    set_reg(cpu, cpu->arch->args[1], a1);
+    set_reg(cpu, cpu->arch->args[2], a2);
+    set_reg(cpu, cpu->arch->args[3], a3);
+    set_reg(cpu, cpu->arch->sp, sp);
+    return run(cpu, pc);
+}
+
+int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result)
+{
+    set_reg(cpu, cpu->arch->ret, result);
+    return run(cpu, current_pc(cpu));
+}
+
+int lb_cpu_proceed(struct lb_cpu *cpu)
+{
+    return run(cpu, current_pc(cpu));
+}
+
+int lb_cpu_bind(struct lb_cpu *cpu, uint64_t number, uintptr_t handler, uintptr_t owner)
+{
+    if (number >= LB_CALL_MAX)
+        return UC_ERR_ARG;
+    lb_handler function;
+    memcpy(&function, &handler, sizeof function);
+    cpu->table[number] = (struct lb_binding){.handler = function, .owner = (void *)owner};
+    return 0;
+}
+
+void lb_cpu_registers(struct lb_cpu *cpu, uint64_t *out)
+{
+    for (int i = 0; i < cpu->arch->saved_count; i++)
+        out[i] = lb_reg(cpu, cpu->arch->saved[i]);
+}
+
+int lb_cpu_set_register(struct lb_cpu *cpu, int index, uint64_t value)
+{
+    if (index < 0 || index >= cpu->arch->saved_count)
+        return UC_ERR_ARG;
+    set_reg(cpu, cpu->arch->saved[index], value);
+    return 0;
+}
+
+uc_context *lb_cpu_save(struct lb_cpu *cpu)
+{
+    uc_context *context = NULL;
+    if (lb_uc.context_alloc(cpu->uc, &context))
+        return NULL;
+    if (lb_uc.context_save(cpu->uc, context)) {
+        lb_uc.context_free(context);
+        return NULL;
+    }
+    return context;
+}
+
+int lb_cpu_load(struct lb_cpu *cpu, uc_context *context)
+{
+    uc_ctl_flush_tlb(cpu->uc);
+    return lb_uc.context_restore(cpu->uc, context);
+}
+
+static const struct lb_guest_ops guest_ops = {.span = lb_span_of};
+
+struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, uint8_t *arena, uint64_t arena_size, int *error)
+{
+    struct lb_cpu *cpu = calloc(1, sizeof *cpu);
+    if (!cpu) {
+        *error = UC_ERR_NOMEM;
+        return NULL;
+    }
+    cpu->arch = arch;
+    cpu->guest = (struct lb_guest){.ops = &guest_ops, .cpu = cpu, .word_bits = (uint32_t)arch->word_bits};
+    uc_err e = arch->open(cpu);
+    if (!e)
+        e = uc_ctl_tlb_mode(cpu->uc, UC_TLB_VIRTUAL);
+    if (!e)
+        e = lb_uc.hook_add(cpu->uc, &cpu->intr_hook, UC_HOOK_INTR, (void *)on_interrupt, cpu, 1, 0);
+    if (!e)
+        e = lb_uc.hook_add(cpu->uc, &cpu->fill_hook, UC_HOOK_TLB_FILL, (void *)lb_on_fill, cpu, 1, 0);
+    if (!e)
+        e = lb_uc.hook_add(cpu->uc, &cpu->unmapped_hook, UC_HOOK_MEM_UNMAPPED, (void *)lb_on_unmapped, cpu,
+                           arch->fault_window, 2 * arch->fault_window - 1);
+    if (!e)
+        e = (uc_err)lb_back(cpu, arena, arena_size, true);
+    if (!e && !(cpu->clean = lb_cpu_save(cpu)))
+        e = UC_ERR_NOMEM;
+    if (e) {
+        *error = e;
+        if (cpu->uc)
+            lb_uc.close(cpu->uc);
+        free(cpu->backings);
+        free(cpu);
+        return NULL;
+    }
+    lb_watch(cpu);
+    return cpu;
+}
+
+void lb_cpu_free(struct lb_cpu *cpu)
+{
+    if (!cpu)
+        return;
+    lb_unwatch(cpu);
+    lb_turn_join(cpu, NULL);
+    lb_uc.context_free(cpu->clean);
+    lb_uc.close(cpu->uc);
+    free(cpu->extents);
+    free(cpu->backings);
+    free(cpu);
+}
+
+/* Settings every guest shares; called by arch->open before the first use of a new uc. */
+
+uc_err lb_cpu_settings(struct lb_cpu *cpu, int model)
+{
+    uc_err e = uc_ctl_set_cpu_model(cpu->uc, model);
+    if (!e)
+        e = uc_ctl_set_tcg_buffer_size(cpu->uc, TCG_BUFFER);
+    if (!e)
+        e = uc_ctl_set_page_size(cpu->uc, LB_PAGE);
+    if (!e)
+        e = uc_ctl_exits_enable(cpu->uc); /* with no exits: `until` is not fetched */
+    return e;
+}

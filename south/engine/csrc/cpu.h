@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/* One guest CPU on Unicorn: its memory, its traps, and what interrupts it. */
+#ifndef LB_CPU_H
+#define LB_CPU_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "dispatch.h"
+#include "uc_api.h"
+
+/* Why the guest stopped; south.platform.TrapKind. */
+enum lb_trap {
+    LB_TRAP_NONE = 0,
+    LB_TRAP_CALL = 1,
+    LB_TRAP_FAULT = 2,
+    LB_TRAP_EXCEPTION = 3,
+    LB_TRAP_INTERRUPTED = 4,
+    LB_TRAP_ERROR = 5,
+};
+
+/* Why it was interrupted, a set; south.platform.Interrupt. */
+#define LB_WHY_DEADLINE 1u
+#define LB_WHY_CANCEL 2u
+#define LB_WHY_SIGNAL 4u
+#define LB_WHY_KILL 8u
+#define LB_WHY_BUDGET 16u
+
+#define LB_EXCEPTION_UNDEFINED 1u /* QEMU's EXCP_UDEF */
+#define LB_PAGE 4096u
+
+/* A run of guest pages whose host memory is contiguous. */
+struct lb_extent {
+    uint64_t va, size;
+    uint8_t *host;
+    uint64_t pa;
+    uint32_t prot;  /* LB_READ | ..., never W and X together */
+    uint32_t flags; /* LB_REGION_* */
+};
+
+/* Host memory that Unicorn knows under a physical address. */
+struct lb_backing {
+    uint8_t *host;
+    uint64_t size, pa;
+    uint64_t users; /* extents built of it */
+    bool keep;      /* the arena, or memory that will be mapped again */
+};
+
+struct lb_binding {
+    lb_handler handler;
+    void *owner;
+};
+
+struct lb_fault {
+    uint64_t address, pc;
+    uint32_t access;    /* UC_MEM_READ, WRITE, FETCH; 0: none */
+    uint32_t exception; /* engine's number, 0 if none */
+    int32_t error;      /* uc_err when the engine failed */
+};
+
+struct lb_cpu;
+
+/* What differs between guest architectures. */
+struct lb_arch {
+    int word_bits;
+    uint64_t fault_window; /* physical addresses [w, 2w) mean "denied at va" */
+    int svc_exception;
+    const int *saved;      /* registers shown to people, in the order of names */
+    const char *const *names;
+    int saved_count;
+    int pc, sp, ret;
+    int args[8]; /* argument registers; -1: none */
+    uc_err (*open)(struct lb_cpu *cpu);
+    /* Fill cpu->call; false: its stack arguments cannot be read. */
+    bool (*decode)(struct lb_cpu *cpu);
+};
+
+extern const struct lb_arch lb_arch_aarch64, lb_arch_arm;
+
+/* CPUs that share a writable page run in turns; see turns.c. */
+struct lb_turn {
+    struct lb_cpu *holder, *last;
+    unsigned waiting;
+    uint64_t taken_ns;
+};
+
+struct lb_cpu {
+    uc_engine *uc;
+    const struct lb_arch *arch;
+    struct lb_guest guest;
+    struct lb_extent *extents; /* sorted by va */
+    size_t extent_count, extent_room, extent_last;
+    struct lb_backing *backings; /* sorted by pa */
+    size_t backing_count, backing_room;
+    struct lb_call call;
+    struct lb_fault fault;
+    int trap;
+    bool call_unreadable; /* the last call's stack arguments were not the guest's to read */
+    uc_context *clean;
+
+    atomic_uint why;          /* pending LB_WHY_* */
+    atomic_bool yield;        /* its time slice is over */
+    atomic_bool running;      /* inside uc_emu_start */
+    atomic_llong deadline_ns; /* CLOCK_MONOTONIC; 0: none */
+    _Atomic(struct lb_turn *) turn;
+    struct lb_cpu *next; /* the watchdog's list */
+
+    uc_hook intr_hook, fill_hook, unmapped_hook, block_hook, access_hook, budget_hook;
+    void *hook_owner; /* Python's handle for callbacks */
+    uint64_t budget;  /* instructions left, counted by block */
+    uint8_t *cover;   /* one byte per 4 bytes of [cover_va, cover_va + cover_size) */
+    uint64_t cover_va, cover_size;
+    struct lb_binding table[LB_CALL_MAX];
+};
+
+/* cpu.c */
+uc_err lb_cpu_settings(struct lb_cpu *cpu, int model);
+struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, uint8_t *arena, uint64_t arena_size, int *error);
+void lb_cpu_free(struct lb_cpu *cpu);
+int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3);
+int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result);
+int lb_cpu_proceed(struct lb_cpu *cpu);
+int lb_cpu_bind(struct lb_cpu *cpu, uint64_t number, uintptr_t handler, uintptr_t owner);
+void lb_cpu_registers(struct lb_cpu *cpu, uint64_t *out);
+int lb_cpu_set_register(struct lb_cpu *cpu, int index, uint64_t value);
+uc_context *lb_cpu_save(struct lb_cpu *cpu);
+int lb_cpu_load(struct lb_cpu *cpu, uc_context *context);
+uint64_t lb_reg(struct lb_cpu *cpu, int id);
+
+/* regions.c */
+struct lb_extent *lb_find(struct lb_cpu *cpu, uint64_t va);
+int lb_map(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot, uint32_t flags, uint8_t *host);
+int lb_unmap(struct lb_cpu *cpu, uint64_t va, uint64_t size);
+int lb_protect(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot);
+int lb_read(struct lb_cpu *cpu, uint64_t va, void *out, uint64_t size, uint32_t need);
+int lb_write(struct lb_cpu *cpu, uint64_t va, const void *data, uint64_t size, uint32_t need);
+int lb_check(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t need);
+int lb_back(struct lb_cpu *cpu, uint8_t *host, uint64_t size, bool keep);
+int lb_unback(struct lb_cpu *cpu, uint8_t *host, uint64_t size);
+void lb_invalidate(struct lb_cpu *cpu, uint64_t va, uint64_t size);
+bool lb_span_of(const struct lb_guest *guest, uint64_t va, uint64_t size, uint32_t need, struct lb_span *out);
+bool lb_on_fill(uc_engine *uc, uint64_t va, uc_mem_type type, uc_tlb_entry *entry, void *data);
+bool lb_on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t address, int size, int64_t value, void *data);
+
+/* watchdog.c */
+void lb_watch(struct lb_cpu *cpu);
+void lb_unwatch(struct lb_cpu *cpu);
+void lb_entering(void);
+void lb_left(void);
+void lb_interrupt(struct lb_cpu *cpu, unsigned why);
+void lb_set_deadline(struct lb_cpu *cpu, int64_t ns_from_now);
+void lb_watch_signals(int fd);
+uint64_t lb_now_ns(void);
+unsigned lb_watchdog_period_us(void);
+
+/* turns.c */
+struct lb_turn *lb_turn_new(void);
+void lb_turn_free(struct lb_turn *turn);
+void lb_turn_join(struct lb_cpu *cpu, struct lb_turn *turn);
+bool lb_turn_take(struct lb_cpu *cpu);
+void lb_turn_give(struct lb_cpu *cpu);
+void lb_turn_tick(struct lb_cpu *cpu, uint64_t now_ns);
+
+/* hooks.c */
+int lb_hook_block(struct lb_cpu *cpu, bool on);
+int lb_hook_access(struct lb_cpu *cpu, uint64_t begin, uint64_t end, bool on);
+int lb_hook_cover(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint8_t *map);
+int lb_hook_budget(struct lb_cpu *cpu, uint64_t instructions);
+
+#endif

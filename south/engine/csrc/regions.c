@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The region table, and how Unicorn sees it.
+ *
+ * Unicorn's own page tables know only "physical" backings: whole pieces of host memory, mapped
+ * once, readable, writable and executable. What the guest may do is decided by our extents, through
+ * the TLB-fill hook. Mapping a client's buffer is then one table entry, and because no page is ever
+ * writable and executable at once, stores keep QEMU's fast path (12-16 times faster).
+ *
+ * A denied load or store is answered with a physical address in a window that nothing backs; the
+ * unmapped-memory hook bound to that window alone then learns the exact faulting byte.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu.h"
+
+/* Index of the first extent that ends after va. */
+static size_t lower(const struct lb_cpu *cpu, uint64_t va)
+{
+    size_t low = 0, high = cpu->extent_count;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (cpu->extents[mid].va + (cpu->extents[mid].size - 1) < va)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+struct lb_extent *lb_find(struct lb_cpu *cpu, uint64_t va)
+{
+    size_t i = cpu->extent_last;
+    if (i < cpu->extent_count && va - cpu->extents[i].va < cpu->extents[i].size)
+        return &cpu->extents[i];
+    i = lower(cpu, va);
+    if (i == cpu->extent_count || va - cpu->extents[i].va >= cpu->extents[i].size)
+        return NULL;
+    cpu->extent_last = i;
+    return &cpu->extents[i];
+}
+
+bool lb_on_fill(uc_engine *uc, uint64_t va, uc_mem_type type, uc_tlb_entry *entry, void *data)
+{
+    struct lb_cpu *cpu = data;
+    if (cpu->arch->word_bits == 32)
+        va &= UINT32_MAX;
+    uint32_t need = type == UC_MEM_READ ? LB_READ : type == UC_MEM_WRITE ? LB_WRITE : LB_EXEC;
+    const struct lb_extent *e = lb_find(cpu, va);
+    if (e && (e->prot & need)) {
+        entry->paddr = e->pa + (va - e->va);
+        entry->perms = e->prot;
+        return true;
+    }
+    cpu->fault.access = type;
+    cpu->fault.address = va;
+    if (type == UC_MEM_FETCH) {
+        lb_uc.reg_read(uc, cpu->arch->pc, &cpu->fault.pc);
+        return false;
+    }
+    if (va & ~(cpu->arch->fault_window - 1)) /* beyond what the window can name: the page must do */
+        return false;
+    entry->paddr = va | cpu->arch->fault_window;
+    entry->perms = UC_PROT_ALL;
+    return true;
+}
+
+bool lb_on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t address, int size, int64_t value, void *data)
+{
+    struct lb_cpu *cpu = data;
+    (void)size;
+    (void)value;
+    cpu->trap = LB_TRAP_FAULT;
+    cpu->fault.address = address & (cpu->arch->fault_window - 1);
+    cpu->fault.access = type == UC_MEM_WRITE_UNMAPPED ? UC_MEM_WRITE : UC_MEM_READ;
+    lb_uc.reg_read(uc, cpu->arch->pc, &cpu->fault.pc);
+    return false;
+}
+
+static bool range_ok(const struct lb_cpu *cpu, uint64_t va, uint64_t size)
+{
+    uint64_t limit = cpu->arch->word_bits == 32 ? (uint64_t)1 << 32 : cpu->arch->fault_window;
+    return size && !(va % LB_PAGE) && !(size % LB_PAGE) && va < limit && size <= limit - va;
+}
+
+/* --- backings ----------------------------------------------------------------------------- */
+
+static struct lb_backing *backing_of(struct lb_cpu *cpu, const uint8_t *host, uint64_t size)
+{
+    for (size_t i = 0; i < cpu->backing_count; i++) {
+        struct lb_backing *b = &cpu->backings[i];
+        if (host >= b->host && (uint64_t)(host - b->host) < b->size && size <= b->size - (uint64_t)(host - b->host))
+            return b;
+    }
+    return NULL;
+}
+
+int lb_back(struct lb_cpu *cpu, uint8_t *host, uint64_t size, bool keep)
+{
+    struct lb_backing *known = backing_of(cpu, host, size);
+    if (known) {
+        known->keep = known->keep || keep;
+        return 0;
+    }
+    if (cpu->backing_count == cpu->backing_room) {
+        size_t room = cpu->backing_room ? cpu->backing_room * 2 : 8;
+        void *grown = realloc(cpu->backings, room * sizeof *cpu->backings);
+        if (!grown)
+            return UC_ERR_NOMEM;
+        cpu->backings = grown;
+        cpu->backing_room = room;
+    }
+    /* First gap that fits: backings are sorted by pa. */
+    uint64_t pa = 0;
+    size_t at = 0;
+    for (; at < cpu->backing_count && cpu->backings[at].pa - pa < size; at++)
+        pa = cpu->backings[at].pa + cpu->backings[at].size;
+    if (size > cpu->arch->fault_window - pa)
+        return UC_ERR_NOMEM;
+    uc_err error = lb_uc.mem_map_ptr(cpu->uc, pa, size, UC_PROT_ALL, host);
+    if (error)
+        return error;
+    memmove(&cpu->backings[at + 1], &cpu->backings[at], (cpu->backing_count - at) * sizeof *cpu->backings);
+    cpu->backings[at] = (struct lb_backing){.host = host, .size = size, .pa = pa, .keep = keep};
+    cpu->backing_count++;
+    return 0;
+}
+
+static void drop_backing(struct lb_cpu *cpu, struct lb_backing *b)
+{
+    lb_uc.mem_unmap(cpu->uc, b->pa, b->size);
+    size_t at = (size_t)(b - cpu->backings);
+    memmove(b, b + 1, (cpu->backing_count - at - 1) * sizeof *b);
+    cpu->backing_count--;
+}
+
+int lb_unback(struct lb_cpu *cpu, uint8_t *host, uint64_t size)
+{
+    struct lb_backing *b = backing_of(cpu, host, size);
+    if (!b || b->host != host || b->size != size)
+        return UC_ERR_ARG;
+    b->keep = false;
+    if (!b->users)
+        drop_backing(cpu, b);
+    return 0;
+}
+
+static void release(struct lb_cpu *cpu, const struct lb_extent *e)
+{
+    struct lb_backing *b = backing_of(cpu, e->host, e->size);
+    if (b && !--b->users && !b->keep)
+        drop_backing(cpu, b);
+}
+
+/* --- extents ------------------------------------------------------------------------------ */
+
+static int make_room(struct lb_cpu *cpu)
+{
+    if (cpu->extent_count + 2 <= cpu->extent_room)
+        return 0;
+    size_t room = cpu->extent_room ? cpu->extent_room * 2 : 32;
+    void *grown = realloc(cpu->extents, room * sizeof *cpu->extents);
+    if (!grown)
+        return UC_ERR_NOMEM;
+    cpu->extents = grown;
+    cpu->extent_room = room;
+    return 0;
+}
+
+int lb_map(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot, uint32_t flags, uint8_t *host)
+{
+    if (!range_ok(cpu, va, size) || (prot & (LB_WRITE | LB_EXEC)) == (LB_WRITE | LB_EXEC))
+        return UC_ERR_ARG;
+    size_t at = lower(cpu, va);
+    if (at < cpu->extent_count && cpu->extents[at].va < va + size)
+        return UC_ERR_MAP;
+    int error = make_room(cpu);
+    if (!error)
+        error = lb_back(cpu, host, size, false);
+    if (error)
+        return error;
+    struct lb_backing *b = backing_of(cpu, host, size);
+    b->users++;
+    memmove(&cpu->extents[at + 1], &cpu->extents[at], (cpu->extent_count - at) * sizeof *cpu->extents);
+    cpu->extents[at] = (struct lb_extent){
+        .va = va, .size = size, .host = host, .pa = b->pa + (uint64_t)(host - b->host), .prot = prot, .flags = flags};
+    cpu->extent_count++;
+    return 0;
+}
+
+/* Make `va` a border between extents. */
+static int split(struct lb_cpu *cpu, uint64_t va)
+{
+    size_t at = lower(cpu, va);
+    if (at == cpu->extent_count || cpu->extents[at].va >= va)
+        return 0;
+    int error = make_room(cpu);
+    if (error)
+        return error;
+    struct lb_extent *e = &cpu->extents[at];
+    memmove(e + 1, e, (cpu->extent_count - at) * sizeof *e);
+    cpu->extent_count++;
+    uint64_t head = va - e->va;
+    e[0].size = head;
+    e[1].va += head;
+    e[1].size -= head;
+    e[1].host += head;
+    e[1].pa += head;
+    backing_of(cpu, e->host, head)->users++;
+    return 0;
+}
+
+void lb_invalidate(struct lb_cpu *cpu, uint64_t va, uint64_t size)
+{
+    uint64_t end = va + size;
+    for (size_t i = lower(cpu, va); i < cpu->extent_count && cpu->extents[i].va < end; i++) {
+        const struct lb_extent *e = &cpu->extents[i];
+        if (e->prot & LB_EXEC)
+            uc_ctl_remove_cache(cpu->uc, e->va, e->va + e->size);
+    }
+}
+
+int lb_unmap(struct lb_cpu *cpu, uint64_t va, uint64_t size)
+{
+    if (!range_ok(cpu, va, size))
+        return UC_ERR_ARG;
+    int error = split(cpu, va);
+    if (!error)
+        error = split(cpu, va + size);
+    if (error)
+        return error;
+    lb_invalidate(cpu, va, size);
+    size_t from = lower(cpu, va), to = from;
+    while (to < cpu->extent_count && cpu->extents[to].va < va + size)
+        to++;
+    if (from != to)
+        uc_ctl_flush_tlb(cpu->uc);
+    for (size_t i = from; i < to; i++)
+        release(cpu, &cpu->extents[i]);
+    memmove(&cpu->extents[from], &cpu->extents[to], (cpu->extent_count - to) * sizeof *cpu->extents);
+    cpu->extent_count -= to - from;
+    return 0;
+}
+
+int lb_protect(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot)
+{
+    if (!range_ok(cpu, va, size) || (prot & (LB_WRITE | LB_EXEC)) == (LB_WRITE | LB_EXEC))
+        return UC_ERR_ARG;
+    int error = split(cpu, va);
+    if (!error)
+        error = split(cpu, va + size);
+    if (error)
+        return error;
+    lb_invalidate(cpu, va, size);
+    for (size_t i = lower(cpu, va); i < cpu->extent_count && cpu->extents[i].va < va + size; i++)
+        cpu->extents[i].prot = prot;
+    uc_ctl_flush_tlb(cpu->uc);
+    return 0;
+}
+
+/* --- access from the host ----------------------------------------------------------------- */
+
+bool lb_span_of(const struct lb_guest *guest, uint64_t va, uint64_t size, uint32_t need, struct lb_span *out)
+{
+    struct lb_cpu *cpu = guest->cpu;
+    const struct lb_extent *e = size ? lb_find(cpu, va) : NULL;
+    if (!e || (e->prot & need) != need)
+        return false;
+    uint64_t from = va - e->va;
+    out->host = e->host + from;
+    out->size = size < e->size - from ? size : e->size - from;
+    out->flags = e->flags;
+    out->prot = e->prot;
+    return true;
+}
+
+int lb_check(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t need)
+{
+    struct lb_span s;
+    for (; size; va += s.size, size -= s.size)
+        if (!lb_span_of(&cpu->guest, va, size, need, &s))
+            return UC_ERR_READ_PROT;
+    return 0;
+}
+
+int lb_read(struct lb_cpu *cpu, uint64_t va, void *out, uint64_t size, uint32_t need)
+{
+    if (lb_check(cpu, va, size, need))
+        return UC_ERR_READ_PROT;
+    struct lb_span s;
+    for (uint8_t *to = out; size; to += s.size, va += s.size, size -= s.size) {
+        lb_span_of(&cpu->guest, va, size, need, &s);
+        memcpy(to, s.host, s.size);
+    }
+    return 0;
+}
+
+int lb_write(struct lb_cpu *cpu, uint64_t va, const void *data, uint64_t size, uint32_t need)
+{
+    if (lb_check(cpu, va, size, need))
+        return UC_ERR_WRITE_PROT;
+    struct lb_span s;
+    for (const uint8_t *from = data; size; from += s.size, va += s.size, size -= s.size) {
+        lb_span_of(&cpu->guest, va, size, need, &s);
+        memcpy(s.host, from, s.size);
+    }
+    return 0;
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One watchdog thread for every CPU of the process.
+ *
+ * It ticks only while a guest runs, and looks at deadlines, pending interruptions, time slices and
+ * the signal pipe. A stop that reaches Unicorn before it starts is lost, so a pending reason is sent
+ * again at every tick until the guest is out. Guests pay two atomic additions an entry.
+ */
+#include "cpu.h"
+
+#include <errno.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TICK_NS 1000000ull
+#define IDLE_TICKS 50 /* keep ticking that long after the last guest left: entries come in bursts */
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct lb_cpu *list;
+static pthread_mutex_t sleep_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static atomic_int active;
+static atomic_bool asleep;
+static atomic_int signal_fd = -1;
+static bool started;
+
+uint64_t lb_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+unsigned lb_watchdog_period_us(void)
+{
+    return TICK_NS / 1000;
+}
+
+static unsigned signals(void)
+{
+    char bytes[64];
+    int fd = atomic_load(&signal_fd);
+    return fd >= 0 && read(fd, bytes, sizeof bytes) > 0 ? LB_WHY_SIGNAL : 0;
+}
+
+static void look(struct lb_cpu *cpu, uint64_t now, unsigned why)
+{
+    if (!atomic_load(&cpu->running))
+        return;
+    long long deadline = atomic_load(&cpu->deadline_ns);
+    if (deadline && now >= (uint64_t)deadline) {
+        atomic_store(&cpu->deadline_ns, 0);
+        why |= LB_WHY_DEADLINE;
+    }
+    if (why)
+        atomic_fetch_or(&cpu->why, why);
+    lb_turn_tick(cpu, now);
+    if (atomic_load(&cpu->why) || atomic_load(&cpu->yield))
+        lb_uc.emu_stop(cpu->uc);
+}
+
+static void *loop(void *unused)
+{
+    (void)unused;
+    for (unsigned idle = 0;;) {
+        idle = atomic_load(&active) ? 0 : idle + 1;
+        if (idle > IDLE_TICKS) {
+            pthread_mutex_lock(&sleep_lock);
+            atomic_store(&asleep, true);
+            while (!atomic_load(&active))
+                pthread_cond_wait(&wake, &sleep_lock);
+            atomic_store(&asleep, false);
+            pthread_mutex_unlock(&sleep_lock);
+            idle = 0;
+        }
+        struct timespec tick = {.tv_nsec = TICK_NS};
+        nanosleep(&tick, NULL);
+        unsigned why = signals();
+        pthread_mutex_lock(&list_lock);
+        uint64_t now = lb_now_ns();
+        for (struct lb_cpu *cpu = list; cpu; cpu = cpu->next)
+            look(cpu, now, why);
+        pthread_mutex_unlock(&list_lock);
+    }
+    return NULL;
+}
+
+static void forked_prepare(void)
+{
+    pthread_mutex_lock(&list_lock);
+    pthread_mutex_lock(&sleep_lock);
+}
+
+static void forked_parent(void)
+{
+    pthread_mutex_unlock(&sleep_lock);
+    pthread_mutex_unlock(&list_lock);
+}
+
+static void start(void)
+{
+    pthread_t thread;
+    if (!pthread_create(&thread, NULL, loop, NULL)) {
+        pthread_detach(thread);
+        started = true;
+    }
+}
+
+/* The child has no watchdog thread: the next CPU or entry starts one. */
+static void forked_child(void)
+{
+    pthread_mutex_unlock(&sleep_lock);
+    pthread_mutex_unlock(&list_lock);
+    atomic_store(&active, 0);
+    atomic_store(&asleep, false);
+    started = false;
+    if (list)
+        start();
+}
+
+void lb_watch(struct lb_cpu *cpu)
+{
+    static bool hooked;
+    pthread_mutex_lock(&list_lock);
+    cpu->next = list;
+    list = cpu;
+    if (!hooked) {
+        hooked = true;
+        pthread_atfork(forked_prepare, forked_parent, forked_child);
+    }
+    if (!started)
+        start();
+    pthread_mutex_unlock(&list_lock);
+}
+
+void lb_unwatch(struct lb_cpu *cpu)
+{
+    pthread_mutex_lock(&list_lock);
+    for (struct lb_cpu **at = &list; *at; at = &(*at)->next)
+        if (*at == cpu) {
+            *at = cpu->next;
+            break;
+        }
+    pthread_mutex_unlock(&list_lock);
+}
+
+void lb_entering(void)
+{
+    if (atomic_fetch_add(&active, 1) == 0 && atomic_load(&asleep)) {
+        pthread_mutex_lock(&sleep_lock);
+        pthread_cond_signal(&wake);
+        pthread_mutex_unlock(&sleep_lock);
+    }
+}
+
+void lb_left(void)
+{
+    atomic_fetch_sub(&active, 1);
+}
+
+void lb_interrupt(struct lb_cpu *cpu, unsigned why)
+{
+    atomic_fetch_or(&cpu->why, why);
+    if (atomic_load(&cpu->running))
+        lb_uc.emu_stop(cpu->uc);
+}
+
+void lb_set_deadline(struct lb_cpu *cpu, int64_t ns_from_now)
+{
+    atomic_store(&cpu->deadline_ns, ns_from_now < 0 ? 0 : (long long)lb_now_ns() + ns_from_now + 1);
+}
+
+void lb_watch_signals(int fd)
+{
+    atomic_store(&signal_fd, fd);
+}

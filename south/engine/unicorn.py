@@ -1,0 +1,290 @@
+"""The Unicorn engine: AArch64 and AArch32 guests in User mode, through our own C extension.
+
+Unicorn's library is loaded at run time from the installed `unicorn` wheel, whose Python package
+(50 ms to import) is never touched.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from south.engine import _unicorn
+from south.platform import PAGE, Access, Arch, Call, Fault, Interrupt, Pages, Prot, RegionFlag, TrapKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+lib: Any = _unicorn.lib
+ffi: Any = _unicorn.ffi
+
+_ACCESS = {16: Access.READ, 17: Access.WRITE, 18: Access.FETCH}  # uc_mem_type
+_LIBRARY = os.path.join("unicorn", "lib", "libunicorn.so.2")
+_KINDS = (TrapKind.ERROR, *TrapKind)  # by value; 0 never happens
+
+
+class EngineError(RuntimeError):
+    """The engine itself failed: no library, no memory, or a call it refused."""
+
+
+def _check(error: int, what: str) -> None:
+    if error:
+        raise EngineError(f"{what}: {ffi.string(lib.lb_error_text(error)).decode()}")
+
+
+def find_library() -> str:
+    """Path of Unicorn's library: $LITEBOX_UNICORN, or the one in the installed wheel."""
+    given = os.environ.get("LITEBOX_UNICORN")
+    if given:
+        return given
+    for base in sys.path:
+        path = os.path.join(base, _LIBRARY)
+        if os.path.exists(path):
+            return path
+    raise EngineError("Unicorn's library was not found; install it: pip install 'unicorn>=2.1.4'")
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def lb_python_block(owner: Any, pc: int, size: int) -> None:
+    ffi.from_handle(owner).block_callback(pc, size)
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def lb_python_access(owner: Any, kind: int, address: int, size: int, value: int) -> None:
+    cpu = ffi.from_handle(owner)
+    cpu.access_callback(_ACCESS.get(kind, Access.NONE), address, size, value)
+
+
+class Snapshot:
+    """Registers and private memory of a CPU at one moment; regions must be the same at restore."""
+
+    __slots__ = ("context", "memory")
+
+    def __init__(self, context: Any, memory: list[tuple[int, bytes]]) -> None:
+        self.context = context
+        self.memory = memory
+
+
+class UnicornCpu:
+    """`south.platform.Cpu` on Unicorn. Not thread-safe but for `interrupt`: one thread inside at a time."""
+
+    def __init__(self, arch: Arch, arena: Pages) -> None:
+        self.arch = arch
+        description = lib.lb_arch_aarch64 if arch is Arch.AARCH64 else lib.lb_arch_arm
+        error = ffi.new("int *")
+        (run,) = arena.runs
+        self._arena = arena
+        raw = lib.lb_cpu_new(ffi.addressof(description), ffi.cast("uint8_t *", run[0]), run[1], error)
+        if raw == ffi.NULL:
+            _check(error[0] or 1, "cannot make a CPU")
+        self._raw = raw
+        self.names = [ffi.string(description.names[i]).decode() for i in range(description.saved_count)]
+        self._handle = ffi.new_handle(self)
+        raw.hook_owner = self._handle
+        self.block_callback: Callable[[int, int], None] | None = None
+        self.access_callback: Callable[[Access, int, int, int], None] | None = None
+        self._kept: dict[int, tuple[Pages, int]] = {}
+        self._call = raw.call
+        self._args = raw.call.arg
+
+    # --- memory
+
+    def map(self, va: int, size: int, prot: Prot, flags: RegionFlag, pages: Pages, offset: int) -> None:
+        done = 0
+        at = 0
+        for host, length in pages.runs:
+            begin = max(offset, at)
+            end = min(offset + size, at + length)
+            if begin < end:
+                address = ffi.cast("uint8_t *", host + begin - at)
+                error = lib.lb_map(self._raw, va + done, end - begin, int(prot), int(flags), address)
+                if error:
+                    if done:
+                        lib.lb_unmap(self._raw, va, done)
+                    _check(error, f"cannot map {size:#x} bytes at {va:#x}")
+                done += end - begin
+            at += length
+        if done != size:
+            if done:
+                lib.lb_unmap(self._raw, va, done)
+            raise EngineError(f"cannot map {size:#x} bytes at {va:#x}: the pages end before that")
+
+    def unmap(self, va: int, size: int) -> None:
+        _check(lib.lb_unmap(self._raw, va, size), f"cannot unmap {va:#x}")
+
+    def protect(self, va: int, size: int, prot: Prot) -> None:
+        _check(lib.lb_protect(self._raw, va, size, int(prot)), f"cannot protect {va:#x}")
+
+    def keep(self, pages: Pages) -> None:
+        """Let the engine know memory that will be mapped again and again: each map is then one table entry."""
+        for host, length in pages.runs:
+            _check(lib.lb_back(self._raw, ffi.cast("uint8_t *", host), length, True), "cannot register memory")
+
+    def forget(self, pages: Pages) -> None:
+        """Undo `keep`; the memory must not be mapped any more when it goes away."""
+        for host, length in pages.runs:
+            lib.lb_unback(self._raw, ffi.cast("uint8_t *", host), length)
+
+    def read(self, va: int, size: int, need: Prot) -> bytes | None:
+        if size <= 0:
+            return b""
+        if lib.lb_check(self._raw, va, size, int(need)):
+            return None
+        out = bytearray(size)
+        lib.lb_read(self._raw, va, ffi.from_buffer(out), size, int(need))
+        return bytes(out)
+
+    def write(self, va: int, data: bytes | bytearray | memoryview, need: Prot) -> bool:
+        size = len(data)
+        return not size or not lib.lb_write(self._raw, va, ffi.from_buffer(data), size, int(need))
+
+    def check(self, va: int, size: int, need: Prot) -> bool:
+        """True if the guest itself may access all of [va, va + size) like that."""
+        return size <= 0 or not lib.lb_check(self._raw, va, size, int(need))
+
+    def invalidate(self, va: int, size: int) -> None:
+        lib.lb_invalidate(self._raw, va, size)
+
+    # --- running
+
+    def bind(self, number: int, handler: int, owner: int) -> None:
+        _check(lib.lb_cpu_bind(self._raw, number, handler, owner), f"cannot bind system call {number}")
+
+    def enter(self, pc: int, sp: int, args: Sequence[int]) -> TrapKind:
+        return _KINDS[lib.lb_cpu_enter(self._raw, pc, sp, *args)]
+
+    def resume(self, result: int) -> TrapKind:
+        return _KINDS[lib.lb_cpu_resume(self._raw, result)]
+
+    def proceed(self) -> TrapKind:
+        return _KINDS[lib.lb_cpu_proceed(self._raw)]
+
+    @property
+    def number(self) -> int:
+        """System-call number of the trapped call; cheaper than `call()`."""
+        return int(self._call.number)
+
+    @property
+    def first(self) -> int:
+        """First argument of the trapped call."""
+        return int(self._args[0])
+
+    @property
+    def unreadable(self) -> bool:
+        """The trapped call's stack arguments lie in memory the guest may not read."""
+        return bool(self._raw.call_unreadable)
+
+    def call(self) -> Call:
+        return Call(self._call.number, tuple(self._args), self._call.pc)
+
+    def fault(self) -> Fault:
+        f = self._raw.fault
+        return Fault(_ACCESS.get(f.access, Access.NONE), f.address, f.pc, f.exception)
+
+    def error_text(self) -> str:
+        """What the engine says of a TrapKind.ERROR."""
+        return str(ffi.string(lib.lb_error_text(self._raw.fault.error)).decode())
+
+    @property
+    def reason(self) -> Interrupt:
+        return Interrupt(lib.lb_why(self._raw))
+
+    def interrupt(self, why: Interrupt) -> None:
+        lib.lb_interrupt(self._raw, int(why))
+
+    def acknowledge(self, why: Interrupt) -> None:
+        lib.lb_acknowledge(self._raw, int(why))
+
+    def set_deadline(self, seconds: float | None) -> None:
+        lib.lb_set_deadline(self._raw, -1 if seconds is None else max(0, int(seconds * 1e9)))
+
+    # --- looking inside
+
+    def registers(self) -> dict[str, int]:
+        values = ffi.new("uint64_t[]", len(self.names))
+        lib.lb_cpu_registers(self._raw, values)
+        return dict(zip(self.names, values, strict=True))
+
+    def set_register(self, name: str, value: int) -> None:
+        _check(lib.lb_cpu_set_register(self._raw, self.names.index(name), value), f"cannot set {name}")
+
+    def snapshot(self) -> Snapshot:
+        context = lib.lb_context_save(self._raw)
+        if context == ffi.NULL:
+            raise EngineError("cannot save the CPU's context: out of memory")
+        view = self._arena.view(0, self._arena.size)
+        zero = bytes(PAGE)
+        memory = [
+            (at, page) for at in range(0, len(view), PAGE) if (page := bytes(view[at : at + PAGE])) != zero
+        ]
+        return Snapshot(ffi.gc(context, lib.lb_context_free), memory)
+
+    def restore(self, snapshot: object) -> None:
+        if not isinstance(snapshot, Snapshot):
+            raise TypeError("restore() wants what snapshot() gave")
+        view = self._arena.view(0, self._arena.size)
+        saved = dict(snapshot.memory)
+        zero = bytes(PAGE)
+        for at in range(0, len(view), PAGE):
+            page = saved.get(at, zero)
+            if view[at : at + PAGE] != page:
+                view[at : at + PAGE] = page
+        _check(lib.lb_context_load(self._raw, snapshot.context), "cannot restore the CPU's context")
+
+    def on_block(self, callback: Callable[[int, int], None] | None) -> None:
+        self.block_callback = callback
+        lib.lb_block_callback = lib.lb_python_block
+        _check(lib.lb_hook_block(self._raw, callback is not None), "cannot hook blocks")
+
+    def on_access(self, begin: int, end: int, callback: Callable[[Access, int, int, int], None] | None) -> None:
+        self.access_callback = callback
+        lib.lb_access_callback = lib.lb_python_access
+        _check(lib.lb_hook_access(self._raw, begin, end, callback is not None), "cannot hook accesses")
+
+    def cover(self, va: int, size: int) -> bytearray:
+        """Collect executed code of [va, va + size) in C: one byte per 4 bytes, 1 once executed."""
+        self._cover = bytearray((size + 3) // 4)
+        buffer = ffi.from_buffer(self._cover)
+        _check(lib.lb_hook_cover(self._raw, va, size, ffi.cast("uint8_t *", buffer)), "cannot collect coverage")
+        return self._cover
+
+    def uncover(self) -> None:
+        _check(lib.lb_hook_cover(self._raw, 0, 0, ffi.NULL), "cannot end coverage")
+
+    def set_budget(self, instructions: int) -> None:
+        """Interrupt with BUDGET after about that many instructions; 0: no limit."""
+        _check(lib.lb_hook_budget(self._raw, instructions), "cannot count instructions")
+
+    def join(self, turn: Turn | None) -> None:
+        """Run in turns with the others under `turn`; None: freely."""
+        lib.lb_turn_join(self._raw, turn.raw if turn else ffi.NULL)
+        self._turn = turn
+
+    def close(self) -> None:
+        if self._raw != ffi.NULL:
+            lib.lb_cpu_free(self._raw)
+            self._raw = ffi.NULL
+
+
+class Turn:
+    """CPUs that share a writable page run in turns by time slice (csrc/turns.c)."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self) -> None:
+        self.raw = ffi.gc(lib.lb_turn_new(), lib.lb_turn_free)
+
+
+class UnicornEngine:
+    """`south.platform.Engine`. Loads the library when the first CPU is made."""
+
+    def create(self, arch: Arch, arena: Pages) -> UnicornCpu:
+        if lib.lb_load_unicorn(find_library().encode()):
+            raise EngineError(ffi.string(lib.lb_load_error()).decode())
+        return UnicornCpu(arch, arena)
+
+
+def watch_signals(fd: int) -> None:
+    """Interrupt every running guest with SIGNAL when a byte arrives on non-blocking `fd`; -1: stop."""
+    lib.lb_watch_signals(fd)

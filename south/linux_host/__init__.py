@@ -1,0 +1,40 @@
+"""The Linux host as a platform: memfd memory, the host's clocks and CSPRNG, a key file as root of trust."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from south.engine.unicorn import UnicornEngine
+from south.linux_host.host import HostClock, HostEntropy, StderrConsole
+from south.linux_host.memory import HostPages
+from south.linux_host.root_of_trust import FileRootOfTrust, default_state_folder
+from south.platform import Console, Platform
+
+if TYPE_CHECKING:
+    from south.platform import Clock, Entropy
+
+__all__ = ["linux_host"]
+
+
+def linux_host(
+    state: str | None = None,
+    *,
+    console: Console | None = None,
+    clock: Clock | None = None,
+    entropy: Entropy | None = None,
+) -> Platform:
+    """This host as a `Platform`.
+
+    state: folder for what must last (the hardware unique key); None: the user's XDG state folder.
+    The folder is made when the first thing is stored in it.
+    """
+    source = entropy or HostEntropy()
+    return Platform(
+        name="linux-host",
+        engine=UnicornEngine(),
+        pages=HostPages(),
+        clock=clock or HostClock(),
+        entropy=source,
+        root_of_trust=FileRootOfTrust(state or default_state_folder(), source),
+        console=console or StderrConsole(),
+    )

@@ -1,0 +1,248 @@
+"""What a host provides to the secure world: small protocols, composed into one `Platform`.
+
+This module is the ground floor. Everything may import it; it imports nothing of ours. An escape
+hatch to the host that is not declared here is a defect.
+
+Ideas: microsoft/litebox's platform traits, narrowed to what TAs and sandboxed programs need.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PAGE = 4096
+"""Granule of every mapping, bytes."""
+
+
+class Arch(enum.Enum):
+    """Guest architectures; the value is the name users type and read."""
+
+    AARCH64 = "aarch64"
+    ARM = "arm"
+
+    @property
+    def word(self) -> int:
+        """Size of a guest pointer, bytes."""
+        return 8 if self is Arch.AARCH64 else 4
+
+
+class Prot(enum.IntFlag):
+    """Page permissions (the values are Unicorn's and LB_* of dispatch.h)."""
+
+    NONE = 0
+    R = 1
+    W = 2
+    X = 4
+    RW = 3
+    RX = 5
+
+
+class RegionFlag(enum.IntFlag):
+    """LB_REGION_* of dispatch.h."""
+
+    SECURE = 0
+    NONSECURE = 1
+    PRIVATE = 2
+
+
+class TrapKind(enum.IntEnum):
+    """Why the guest stopped (enum lb_trap of cpu.h)."""
+
+    CALL = 1
+    """A system call for Python: `Cpu.call()` describes it."""
+    FAULT = 2
+    """A denied or unmapped access: `Cpu.fault()` describes it."""
+    EXCEPTION = 3
+    """Undefined instruction, breakpoint, unaligned exclusive...: `Cpu.fault()`."""
+    INTERRUPTED = 4
+    """The watchdog or `Cpu.interrupt` stopped it; `Cpu.reason` says which."""
+    ERROR = 5
+    """The engine itself failed (out of translation memory...)."""
+
+
+class Interrupt(enum.IntFlag):
+    """Why a running guest was interrupted; several may be pending."""
+
+    DEADLINE = 1
+    CANCEL = 2
+    SIGNAL = 4
+    KILL = 8
+    BUDGET = 16
+    """The instruction budget of a fuzzer or test ran out."""
+
+
+class Call(NamedTuple):
+    """A trapped system call. args: eight words, zero-extended."""
+
+    number: int
+    args: tuple[int, ...]
+    pc: int
+
+
+class Access(enum.Enum):
+    READ = "read"
+    WRITE = "write"
+    FETCH = "fetch"
+    NONE = "none"
+
+
+class Fault(NamedTuple):
+    """A guest fault. address: exact faulting byte (or pc); exception: engine's number, 0 if none."""
+
+    access: Access
+    address: int
+    pc: int
+    exception: int
+
+
+class Pages(Protocol):
+    """Memory that a region can be built of.
+
+    Runs are (host address, size) pieces, page-aligned, in order; a guest's scattered RAM has many,
+    an arena or a sealed memfd one. Whoever makes the pages keeps them alive while this object lives.
+    """
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def runs(self) -> Sequence[tuple[int, int]]:
+        """(host address, bytes) pieces, each a multiple of `PAGE`."""
+
+    @property
+    def identity(self) -> int:
+        """The same for every object over the same memory: who shares it is told by this."""
+
+    def view(self, offset: int, size: int) -> memoryview:
+        """Writable view of [offset, offset + size); ValueError unless contiguous."""
+
+
+class Mmu(Protocol):
+    """The engine's region table. Ranges are page-aligned and never overlap."""
+
+    def map(self, va: int, size: int, prot: Prot, flags: RegionFlag, pages: Pages, offset: int) -> None: ...
+
+    def unmap(self, va: int, size: int) -> None: ...
+
+    def protect(self, va: int, size: int, prot: Prot) -> None: ...
+
+    def read(self, va: int, size: int, need: Prot) -> bytes | None:
+        """Copy out of guest memory; None unless every byte allows `need`. Prot.NONE: any mapped byte."""
+
+    def write(self, va: int, data: bytes | bytearray | memoryview, need: Prot) -> bool:
+        """Copy into guest memory, all or nothing, by the same rule."""
+
+
+class Cpu(Mmu, Protocol):
+    """One guest CPU with its memory; one thread inside at a time."""
+
+    arch: Arch
+    reason: Interrupt
+    """What interrupted the guest last; `acknowledge` clears it."""
+
+    def bind(self, number: int, handler: int, owner: int) -> None:
+        """Serve system call `number` by the C function at address `handler` (`lb_handler`)."""
+
+    def enter(self, pc: int, sp: int, args: Sequence[int]) -> TrapKind:
+        """Start at `pc` with clean registers and up to four arguments; returns at the first trap."""
+
+    def resume(self, result: int) -> TrapKind:
+        """Answer the trapped system call and go on."""
+
+    def proceed(self) -> TrapKind:
+        """Go on after an interruption, at the exact instruction."""
+
+    def call(self) -> Call: ...
+
+    def fault(self) -> Fault: ...
+
+    def interrupt(self, why: Interrupt) -> None:
+        """From any thread: stop the guest within 5 ms, or at its next entry."""
+
+    def acknowledge(self, why: Interrupt) -> None: ...
+
+    def set_deadline(self, seconds: float | None) -> None:
+        """Interrupt with DEADLINE that many seconds from now; None: never."""
+
+    def registers(self) -> dict[str, int]: ...
+
+    def set_register(self, name: str, value: int) -> None: ...
+
+    def invalidate(self, va: int, size: int) -> None:
+        """Forget translations of code that the host rewrote."""
+
+    def snapshot(self) -> object: ...
+
+    def restore(self, snapshot: object) -> None: ...
+
+    def on_block(self, callback: Callable[[int, int], None] | None) -> None:
+        """Call back with (pc, size) per basic block; None: off, at no cost."""
+
+    def on_access(self, begin: int, end: int, callback: Callable[[Access, int, int, int], None] | None) -> None:
+        """Call back with (access, address, size, value) for data accesses in [begin, end)."""
+
+    def close(self) -> None: ...
+
+
+class Engine(Protocol):
+    """Makes CPUs. `arena` is the private memory of the new instance, mapped once."""
+
+    def create(self, arch: Arch, arena: Pages) -> Cpu: ...
+
+
+class PageSource(Protocol):
+    """Host memory for arenas and shared objects."""
+
+    def arena(self, size: int) -> Pages:
+        """Zeroed private memory, committed lazily; never leaves this process."""
+
+    def shared(self, size: int) -> Pages:
+        """A sealed memfd that a client may be given."""
+
+
+class Clock(Protocol):
+    def monotonic(self) -> float:
+        """Seconds since some fixed point; never goes back."""
+
+    def wall(self) -> float:
+        """Seconds since the Unix epoch."""
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+class Entropy(Protocol):
+    def fill(self, size: int) -> bytes:
+        """`size` bytes of the host's CSPRNG."""
+
+
+class RootOfTrust(Protocol):
+    """Identity of the device under everything."""
+
+    def hardware_unique_key(self) -> bytes:
+        """16 bytes (`HW_UNIQUE_KEY_LENGTH`, optee_os tee_common_otp.h)."""
+
+    def device_id(self) -> bytes:
+        """16 bytes, the die id; may be public."""
+
+
+class Console(Protocol):
+    """Where secure-world log text goes."""
+
+    def write(self, text: str) -> None: ...
+
+
+class Platform(NamedTuple):
+    """One South, composed."""
+
+    name: str
+    engine: Engine
+    pages: PageSource
+    clock: Clock
+    entropy: Entropy
+    root_of_trust: RootOfTrust
+    console: Console

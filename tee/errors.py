@@ -1,0 +1,18 @@
+"""Failures that cross the TEE's API, as values of GP's TEE_Result with their origin."""
+
+from __future__ import annotations
+
+from tee.abi.results import Origin, Result
+
+
+class TeeError(Exception):
+    """A call ended with `result`; `origin` says at which layer (GP TEE Client API v1.0 §4.4.2).
+
+    detail: one sentence for a person; never crosses to the guest.
+    """
+
+    def __init__(self, result: Result | int, detail: str = "", origin: Origin = Origin.TEE) -> None:
+        self.result = Result.of(result)
+        self.origin = origin
+        self.detail = detail
+        super().__init__(f"{self.result} ({origin.name})" + (f": {detail}" if detail else ""))

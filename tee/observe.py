@@ -1,0 +1,67 @@
+"""What the secure world tells whoever watches: system calls, log text, crashes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from tee.abi.results import Result
+    from tee.ports import Frame
+    from tee.syscalls.declare import Syscall
+
+
+class CallRecord(NamedTuple):
+    """One system call, for a trace. start, duration: seconds (monotonic); result None: it did not return."""
+
+    uuid: UUID
+    instance: int
+    call: Syscall | None
+    number: int
+    args: tuple[int, ...]
+    texts: tuple[str, ...]
+    """The arguments as a person reads them, by name: `name=value`, taken before the call ran."""
+    result: Result | None
+    start: float
+    duration: float
+    native: bool
+    """Answered in C."""
+
+
+class MappedRegion(NamedTuple):
+    """va, size: bytes; prot: like `r-x`."""
+
+    va: int
+    size: int
+    prot: str
+    name: str
+
+
+class Crash(NamedTuple):
+    """A TA died. kind: panic, fault, exception, limit or killed; code: TEE_Result of a panic, else 0."""
+
+    uuid: UUID
+    kind: str
+    code: int
+    detail: str
+    registers: dict[str, int]
+    regions: Sequence[MappedRegion]
+    backtrace: Sequence[Frame]
+
+
+class Observer:
+    """Base of watchers: override what is of interest. Called from the thread that runs the TA."""
+
+    tracing = False
+    """True: every system call is reported, also those answered in C; costs time."""
+
+    def on_call(self, record: CallRecord) -> None:
+        """After each system call, when `tracing`."""
+
+    def on_log(self, uuid: UUID, text: str) -> None:
+        """Text a TA logged, one or more lines; the platform's console gets it too."""
+
+    def on_crash(self, crash: Crash) -> None:
+        """A TA panicked, faulted or hit a limit."""

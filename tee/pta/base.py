@@ -1,0 +1,87 @@
+"""What a pseudo TA is: a service of the secure world itself, called like a TA.
+
+Its parameters are already checked against what the caller may touch; a memref's bytes are read and
+written through methods, so that a PTA never holds a pointer into anybody's memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from tee.abi import results
+from tee.errors import TeeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from tee.params import Kind, Value
+
+
+class PtaMemref:
+    """A memref parameter of a PTA. size: bytes offered; set it to what the call reports."""
+
+    __slots__ = ("_read", "_write", "capacity", "kind", "null", "secure", "size")
+
+    def __init__(
+        self,
+        kind: Kind,
+        size: int,
+        read: Callable[[], bytes],
+        write: Callable[[bytes], None],
+        *,
+        secure: bool,
+        null: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.capacity = size
+        self.size = size
+        self._read = read
+        self._write = write
+        self.secure = secure
+        """False: the normal world can see these bytes."""
+        self.null = null
+
+    def read(self) -> bytes:
+        return self._read()
+
+    def put(self, data: bytes) -> None:
+        """Deliver `data` and its size; SHORT_BUFFER with the needed size if it does not fit."""
+        self.size = len(data)
+        if len(data) > self.capacity or self.null:
+            raise TeeError(results.SHORT_BUFFER)
+        self._write(data)
+
+
+
+class Caller(Protocol):
+    """Who calls a PTA: a TA's instance, as far as PTAs may use it; absent for the normal world."""
+
+    @property
+    def uuid(self) -> UUID: ...
+
+    def map_zeroed(self, size: int, before: int, after: int, at: int, flags: int) -> int:
+        """Map zero-initialised private memory into the caller, with `before` and `after` bytes of
+        unmapped padding; at 0: anywhere. Address of the memory. TeeError(OUT_OF_MEMORY...)."""
+
+    def unmap(self, va: int, size: int) -> None:
+        """Unmap what `map_zeroed` mapped; TeeError(BAD_PARAMETERS, ACCESS_DENIED) for anything else."""
+
+    def dlopen(self, uuid: UUID, flags: int) -> None: ...
+
+    def dlsym(self, uuid: UUID, name: str) -> int: ...
+
+
+class PseudoTa(Protocol):
+    """A PTA. Methods raise TeeError for any result but success."""
+
+    uuid: UUID
+
+    def open(self, caller: Caller | None, params: Sequence[Value | PtaMemref | None]) -> object:
+        """Accept a session; what it returns comes back as `session`."""
+
+    def invoke(
+        self, session: object, command: int, params: Sequence[Value | PtaMemref | None], caller: Caller | None
+    ) -> None: ...
+
+    def close(self, session: object) -> None: ...

@@ -1,0 +1,199 @@
+"""System calls as data: what a declaration is made of, and how arguments are decoded from it.
+
+A `Syscall` names its arguments with their direction and the argument that carries a buffer's
+length. Decoding, user-memory checks, tracing and the documentation derive from that one place.
+
+What a handler receives for each kind of argument (registers in brackets):
+
+=============  ======================================================================
+`Value`        int [the register]
+`Handle`       int [the register], a kernel-side object's number
+`In`           bytes [pointer, length]: copied once, checked readable by the TA
+`In(null=True)` bytes, or None for a NULL pointer
+`Text`         str [pointer, length]: as `In`, decoded up to the first NUL
+`Out`          `OutBuffer` [pointer, pointer to a 64-bit length]
+`OutFixed`     `OutBuffer` [pointer, length]: the length is a value, nothing is reported back
+`Cell`         `OutCell` [pointer]: one 32- or 64-bit word the call fills
+`Pointer`      int [the register], for structures a handler reads itself
+=============  ======================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tee.abi import results
+from tee.errors import TeeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class UserMemory(Protocol):
+    """Checked access to a TA's own memory: what the TA may not touch, a call of its may not either."""
+
+    word: int
+
+    def copy_in(self, va: int, size: int) -> bytes:
+        """TeeError(ACCESS_DENIED) unless the TA may read all of it."""
+
+    def copy_out(self, va: int, data: bytes) -> None:
+        """TeeError(ACCESS_DENIED) unless the TA may write all of it."""
+
+    def check(self, va: int, size: int, write: bool) -> None: ...
+
+
+class OutBuffer:
+    """A buffer the TA offered for output. capacity: bytes."""
+
+    __slots__ = ("_length_va", "_memory", "capacity", "va")
+
+    def __init__(self, memory: UserMemory, va: int, capacity: int, length_va: int | None) -> None:
+        self._memory = memory
+        self.va = va
+        self.capacity = capacity
+        self._length_va = length_va
+
+    def report(self, size: int) -> None:
+        """Write `size` to the TA's length word, if it has one."""
+        if self._length_va is not None:
+            self._memory.copy_out(self._length_va, size.to_bytes(8, "little"))
+
+    def need(self, size: int) -> None:
+        """TeeError(SHORT_BUFFER), with the size reported, unless `size` bytes fit."""
+        if size > self.capacity:
+            self.report(size)
+            raise TeeError(results.SHORT_BUFFER)
+
+    def put(self, data: bytes) -> None:
+        """Deliver `data`: SHORT_BUFFER with the needed size if it does not fit."""
+        self.need(len(data))
+        if data:
+            self._memory.copy_out(self.va, data)
+        self.report(len(data))
+
+
+class OutCell:
+    """A word the TA offered for output."""
+
+    __slots__ = ("_memory", "_size", "va")
+
+    def __init__(self, memory: UserMemory, va: int, size: int) -> None:
+        self._memory = memory
+        self._size = size
+        self.va = va
+
+    def put(self, value: int) -> None:
+        self._memory.copy_out(self.va, (value & (1 << 8 * self._size) - 1).to_bytes(self._size, "little"))
+
+    def get(self) -> int:
+        return int.from_bytes(self._memory.copy_in(self.va, self._size), "little")
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument. registers: how many argument registers it takes."""
+
+    name: str
+    registers: int = field(default=1, init=False)
+
+    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> Any:
+        raise NotImplementedError
+
+
+class Value(Argument):
+    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> int:
+        return words[0]
+
+
+class Handle(Value):
+    pass
+
+
+class Pointer(Value):
+    pass
+
+
+@dataclass(frozen=True)
+class In(Argument):
+    registers: int = field(default=2, init=False)
+    null: bool = False
+
+    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> bytes | None:
+        va, size = words
+        if not va and self.null:
+            return None
+        return memory.copy_in(va, size) if size else b""
+
+
+@dataclass(frozen=True)
+class Text(Argument):
+    registers: int = field(default=2, init=False)
+
+    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> str:
+        va, size = words
+        raw = memory.copy_in(va, size) if size else b""
+        return raw.partition(b"\0")[0].decode("utf-8", "replace")
+
+
+@dataclass(frozen=True)
+class Out(Argument):
+    registers: int = field(default=2, init=False)
+
+    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> OutBuffer:
+        va, length_va = words
+        capacity = int.from_bytes(memory.copy_in(length_va, 8), "little")
+        if va and capacity:
+            memory.check(va, capacity, True)
+        return OutBuffer(memory, va, capacity if va else 0, length_va)
+
+
+@dataclass(frozen=True)
+class OutFixed(Argument):
+    registers: int = field(default=2, init=False)
+
+    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> OutBuffer:
+        va, size = words
+        if size:
+            memory.check(va, size, True)
+        return OutBuffer(memory, va, size, None)
+
+
+@dataclass(frozen=True)
+class Cell(Argument):
+    size: int = 4
+
+    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> OutCell:
+        return OutCell(memory, words[0], self.size)
+
+
+@dataclass(frozen=True)
+class Syscall:
+    """One row of the table.
+
+    handler: name of the function in `tee.services` that answers, "" when nothing does yet and
+    `reason` says why; the call then answers `unserved`. native: name of the C function of
+    `tee.native` that answers first, "" if none. source: file of optee_os that defines the meaning.
+    """
+
+    number: int
+    name: str
+    args: tuple[Argument, ...]
+    handler: str
+    source: str
+    native: str = ""
+    reason: str = ""
+    unserved: results.Result = results.NOT_IMPLEMENTED
+
+    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> list[Any]:
+        """Handler arguments from argument registers; TeeError if a pointer is not the TA's to use."""
+        out: list[Any] = []
+        at = 0
+        for arg in self.args:
+            out.append(arg.decode(memory, words[at : at + arg.registers]))
+            at += arg.registers
+        return out
+
+
+Handler = "Callable[..., results.Result | None]"
