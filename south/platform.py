@@ -9,7 +9,7 @@ Ideas: microsoft/litebox's platform traits, narrowed to what TAs and sandboxed p
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -137,13 +137,30 @@ class Mmu(Protocol):
     def write(self, va: int, data: bytes | bytearray | memoryview, need: Prot) -> bool:
         """Copy into guest memory, all or nothing, by the same rule."""
 
+    def check(self, va: int, size: int, need: Prot) -> bool:
+        """True if the guest itself may access all of [va, va + size) like that."""
+
 
 class Cpu(Mmu, Protocol):
     """One guest CPU with its memory; one thread inside at a time."""
 
     arch: Arch
-    reason: Interrupt
-    """What interrupted the guest last; `acknowledge` clears it."""
+
+    @property
+    def reason(self) -> Interrupt:
+        """What interrupted the guest; `acknowledge` clears it."""
+
+    @property
+    def number(self) -> int:
+        """Number of the trapped call; cheaper than `call()`."""
+
+    @property
+    def first(self) -> int:
+        """First argument of the trapped call."""
+
+    @property
+    def unreadable(self) -> bool:
+        """The trapped call's stack arguments lie in memory the guest may not read."""
 
     def bind(self, number: int, handler: int, owner: int) -> None:
         """Serve system call `number` by the C function at address `handler` (`lb_handler`)."""
@@ -158,6 +175,24 @@ class Cpu(Mmu, Protocol):
         """Go on after an interruption, at the exact instruction."""
 
     def call(self) -> Call: ...
+
+    def trace_calls(self, on: bool) -> None:
+        """Stop at every call, also those with a C handler; `serve` then asks that handler."""
+
+    def serve(self) -> int | None:
+        """Let the C handler answer the trapped call: its result, or None if Python must."""
+
+    def error_text(self) -> str:
+        """What the engine says of a TrapKind.ERROR."""
+
+    def keep(self, pages: Pages) -> None:
+        """Register memory that will be mapped again and again: each map is then one table entry."""
+
+    def forget(self, pages: Pages) -> None:
+        """Undo `keep`."""
+
+    def join(self, turn: Any) -> None:
+        """Run in turns with the other CPUs under `turn` (`Engine.turn`); None: freely."""
 
     def fault(self) -> Fault: ...
 
@@ -193,6 +228,9 @@ class Engine(Protocol):
     """Makes CPUs. `arena` is the private memory of the new instance, mapped once."""
 
     def create(self, arch: Arch, arena: Pages) -> Cpu: ...
+
+    def turn(self) -> Any:
+        """A new turn: CPUs that join it never run guest code at the same moment."""
 
 
 class PageSource(Protocol):

@@ -45,16 +45,19 @@ class Memref:
 
     pages: the memory, mapped into the TA without a copy; None: a NULL memref (a different thing
     from an empty one). offset, size: bytes. After the call `size` is what the TA reported, which
-    for SHORT_BUFFER may exceed what was offered.
+    for SHORT_BUFFER may exceed what was offered. secure: the memory is a TA's, not the normal world's.
     """
 
-    __slots__ = ("kind", "offset", "pages", "size")
+    __slots__ = ("kind", "offset", "pages", "secure", "size")
 
-    def __init__(self, kind: Kind, pages: Pages | None, size: int, offset: int = 0) -> None:
+    def __init__(
+        self, kind: Kind, pages: Pages | None, size: int, offset: int = 0, *, secure: bool = False
+    ) -> None:
         self.kind = kind
         self.pages = pages
         self.size = size
         self.offset = offset
+        self.secure = secure
 
     def __repr__(self) -> str:
         where = "NULL" if self.pages is None else f"+{self.offset:#x}"

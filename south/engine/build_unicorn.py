@@ -18,7 +18,7 @@ DECLARATIONS = """
 struct lb_call { uint64_t number; uint64_t arg[8]; uint64_t result; uint64_t pc; };
 struct lb_fault { uint64_t address, pc; uint32_t access, exception; int32_t error; };
 struct lb_arch { int saved_count; const char *const *names; ...; };
-struct lb_cpu { struct lb_call call; struct lb_fault fault; int trap; bool call_unreadable;
+struct lb_cpu { struct lb_call call; struct lb_fault fault; int trap; bool ask_always; bool call_unreadable;
     size_t extent_count; size_t backing_count; void *hook_owner; uint64_t budget; ...; };
 struct lb_turn { ...; };
 
@@ -34,6 +34,7 @@ int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint
 int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result);
 int lb_cpu_proceed(struct lb_cpu *cpu);
 int lb_cpu_bind(struct lb_cpu *cpu, uint64_t number, uintptr_t handler, uintptr_t owner);
+bool lb_cpu_serve(struct lb_cpu *cpu);
 void lb_cpu_registers(struct lb_cpu *cpu, uint64_t *out);
 int lb_cpu_set_register(struct lb_cpu *cpu, int index, uint64_t value);
 void *lb_context_save(struct lb_cpu *cpu);

@@ -6,16 +6,17 @@ Unicorn's library is loaded at run time from the installed `unicorn` wheel, whos
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from south.engine import _unicorn
 from south.platform import PAGE, Access, Arch, Call, Fault, Interrupt, Pages, Prot, RegionFlag, TrapKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_unicorn: Any = importlib.import_module("south.engine._unicorn")  # built by build_unicorn.py
 lib: Any = _unicorn.lib
 ffi: Any = _unicorn.ffi
 
@@ -152,13 +153,16 @@ class UnicornCpu:
         _check(lib.lb_cpu_bind(self._raw, number, handler, owner), f"cannot bind system call {number}")
 
     def enter(self, pc: int, sp: int, args: Sequence[int]) -> TrapKind:
-        return _KINDS[lib.lb_cpu_enter(self._raw, pc, sp, *args)]
+        kind: TrapKind = _KINDS[lib.lb_cpu_enter(self._raw, pc, sp, *args)]
+        return kind
 
     def resume(self, result: int) -> TrapKind:
-        return _KINDS[lib.lb_cpu_resume(self._raw, result)]
+        kind: TrapKind = _KINDS[lib.lb_cpu_resume(self._raw, result)]
+        return kind
 
     def proceed(self) -> TrapKind:
-        return _KINDS[lib.lb_cpu_proceed(self._raw)]
+        kind: TrapKind = _KINDS[lib.lb_cpu_proceed(self._raw)]
+        return kind
 
     @property
     def number(self) -> int:
@@ -169,6 +173,14 @@ class UnicornCpu:
     def first(self) -> int:
         """First argument of the trapped call."""
         return int(self._args[0])
+
+    def trace_calls(self, on: bool) -> None:
+        """Stop at every system call, also those with a C handler; `serve` then asks that handler."""
+        self._raw.ask_always = on
+
+    def serve(self) -> int | None:
+        """Let the C handler answer the trapped call: its result, or None if Python must."""
+        return int(self._call.result) if lib.lb_cpu_serve(self._raw) else None
 
     @property
     def unreadable(self) -> bool:
@@ -283,6 +295,9 @@ class UnicornEngine:
         if lib.lb_load_unicorn(find_library().encode()):
             raise EngineError(ffi.string(lib.lb_load_error()).decode())
         return UnicornCpu(arch, arena)
+
+    def turn(self) -> Turn:
+        return Turn()
 
 
 def watch_signals(fd: int) -> None:

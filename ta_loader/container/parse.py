@@ -116,7 +116,7 @@ def subkey_body(data: bytes, header: Header) -> bytes:
 
 
 def read_subkey(data: bytes, header: Header, body: bytes) -> Subkey:
-    """Decode `body` and the name that follows it in `data`."""
+    """Decode `body` and the name that follows it in `data`. A file that ends before the name is a subkey's own file."""
     octets, name_size, version, max_depth, algo, count = SUBKEY.unpack_from(body)
     attributes = _attributes(body, count)
     if algo & 0xFF != TEE_MAIN_ALGO_RSA:
@@ -126,7 +126,7 @@ def read_subkey(data: bytes, header: Header, body: bytes) -> Subkey:
     if not 0 < len(modulus) <= MAX_RSA_BYTES or not 0 < len(exponent) <= MAX_EXPONENT_BYTES:
         raise ImageRefused("key", "subkey has no usable RSA modulus and public exponent")
     start = header.end + header.img_size
-    end = start + name_size
+    end = start + name_size if start < len(data) else start
     if end > len(data):
         raise _size(f"name of {name_size} bytes behind the subkey goes beyond the end of the file")
     return Subkey(UUID(bytes=octets), version, max_depth, algo, modulus, exponent, name_size, data[start:end], end)

@@ -20,15 +20,12 @@ What a handler receives for each kind of argument (registers in brackets):
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tee.abi import results
 from tee.errors import TeeError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
+_SHOWN = 32  # bytes of a buffer that a trace prints
 
 class UserMemory(Protocol):
     """Checked access to a TA's own memory: what the TA may not touch, a call of its may not either."""
@@ -91,34 +88,48 @@ class OutCell:
         return int.from_bytes(self._memory.copy_in(self.va, self._size), "little")
 
 
-@dataclass(frozen=True)
 class Argument:
     """One argument. registers: how many argument registers it takes."""
 
-    name: str
-    registers: int = field(default=1, init=False)
+    __slots__ = ("name",)
+    registers = 1
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def decode(self, memory: UserMemory, words: tuple[int, ...]) -> Any:
         raise NotImplementedError
 
+    def show(self, memory: UserMemory, words: tuple[int, ...]) -> str:
+        """The argument as a trace prints it."""
+        return f"{self.name}={words[0]:#x}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
 
 class Value(Argument):
+    __slots__ = ()
+
     def decode(self, memory: UserMemory, words: tuple[int, ...]) -> int:
         return words[0]
 
 
 class Handle(Value):
-    pass
+    __slots__ = ()
 
 
 class Pointer(Value):
-    pass
+    __slots__ = ()
 
 
-@dataclass(frozen=True)
 class In(Argument):
-    registers: int = field(default=2, init=False)
-    null: bool = False
+    __slots__ = ("null",)
+    registers = 2
+
+    def __init__(self, name: str, null: bool = False) -> None:
+        super().__init__(name)
+        self.null = null
 
     def decode(self, memory: UserMemory, words: tuple[int, ...]) -> bytes | None:
         va, size = words
@@ -126,20 +137,35 @@ class In(Argument):
             return None
         return memory.copy_in(va, size) if size else b""
 
+    def show(self, memory: UserMemory, words: tuple[int, ...]) -> str:
+        va, size = words
+        try:
+            head = memory.copy_in(va, min(size, _SHOWN)).hex()
+        except TeeError:
+            return f"{self.name}={va:#x}[{size}]"
+        return f"{self.name}={head}{'...' if size > _SHOWN else ''}[{size}]"
 
-@dataclass(frozen=True)
+
 class Text(Argument):
-    registers: int = field(default=2, init=False)
+    __slots__ = ()
+    registers = 2
 
     def decode(self, memory: UserMemory, words: tuple[int, ...]) -> str:
         va, size = words
         raw = memory.copy_in(va, size) if size else b""
         return raw.partition(b"\0")[0].decode("utf-8", "replace")
 
+    def show(self, memory: UserMemory, words: tuple[int, ...]) -> str:
+        try:
+            text = self.decode(memory, (words[0], min(words[1], 256)))
+        except TeeError:
+            return f"{self.name}={words[0]:#x}[{words[1]}]"
+        return f"{self.name}={text!r}"
 
-@dataclass(frozen=True)
+
 class Out(Argument):
-    registers: int = field(default=2, init=False)
+    __slots__ = ()
+    registers = 2
 
     def decode(self, memory: UserMemory, words: tuple[int, ...]) -> OutBuffer:
         va, length_va = words
@@ -148,10 +174,13 @@ class Out(Argument):
             memory.check(va, capacity, True)
         return OutBuffer(memory, va, capacity if va else 0, length_va)
 
+    def show(self, memory: UserMemory, words: tuple[int, ...]) -> str:
+        return f"{self.name}={words[0]:#x}[*{words[1]:#x}]"
 
-@dataclass(frozen=True)
+
 class OutFixed(Argument):
-    registers: int = field(default=2, init=False)
+    __slots__ = ()
+    registers = 2
 
     def decode(self, memory: UserMemory, words: tuple[int, ...]) -> OutBuffer:
         va, size = words
@@ -159,17 +188,22 @@ class OutFixed(Argument):
             memory.check(va, size, True)
         return OutBuffer(memory, va, size, None)
 
+    def show(self, memory: UserMemory, words: tuple[int, ...]) -> str:
+        return f"{self.name}={words[0]:#x}[{words[1]}]"
 
-@dataclass(frozen=True)
+
 class Cell(Argument):
-    size: int = 4
+    __slots__ = ("size",)
+
+    def __init__(self, name: str, size: int = 4) -> None:
+        super().__init__(name)
+        self.size = size
 
     def decode(self, memory: UserMemory, words: tuple[int, ...]) -> OutCell:
         return OutCell(memory, words[0], self.size)
 
 
-@dataclass(frozen=True)
-class Syscall:
+class Syscall(NamedTuple):
     """One row of the table.
 
     handler: name of the function in `tee.services` that answers, "" when nothing does yet and
@@ -195,5 +229,11 @@ class Syscall:
             at += arg.registers
         return out
 
-
-Handler = "Callable[..., results.Result | None]"
+    def show(self, memory: UserMemory, words: tuple[int, ...]) -> tuple[str, ...]:
+        """The arguments as a trace prints them; never fails, changes nothing."""
+        out: list[str] = []
+        at = 0
+        for arg in self.args:
+            out.append(arg.show(memory, words[at : at + arg.registers]))
+            at += arg.registers
+        return tuple(out)

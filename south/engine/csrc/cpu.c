@@ -41,14 +41,20 @@ static void on_interrupt(uc_engine *uc, uint32_t number, void *data)
         return;
     }
     cpu->call_unreadable = !cpu->arch->decode(cpu);
-    if (!cpu->call_unreadable && cpu->call.number < LB_CALL_MAX) {
-        const struct lb_binding *b = &cpu->table[cpu->call.number];
-        if (b->handler && b->handler(&cpu->guest, &cpu->call, b->owner) == LB_DONE) {
-            set_reg(cpu, cpu->arch->ret, cpu->call.result);
-            return;
-        }
+    if (!cpu->ask_always && lb_cpu_serve(cpu)) {
+        set_reg(cpu, cpu->arch->ret, cpu->call.result);
+        return;
     }
     stop(cpu, LB_TRAP_CALL);
+}
+
+/* Let the C handler answer the current call, if there is one and it will; true: call.result is set. */
+bool lb_cpu_serve(struct lb_cpu *cpu)
+{
+    if (cpu->call_unreadable || cpu->call.number >= LB_CALL_MAX)
+        return false;
+    const struct lb_binding *b = &cpu->table[cpu->call.number];
+    return b->handler && b->handler(&cpu->guest, &cpu->call, b->owner) == LB_DONE;
 }
 
 /* Where to go on; bit 0 set in T32 state, as emu_start wants it. */

@@ -95,6 +95,7 @@ struct lb_cpu {
     struct lb_call call;
     struct lb_fault fault;
     int trap;
+    bool ask_always;      /* stop at every call, for tracing; lb_cpu_serve then asks the C handler */
     bool call_unreadable; /* the last call's stack arguments were not the guest's to read */
     uc_context *clean;
 
@@ -121,6 +122,7 @@ int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint
 int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result);
 int lb_cpu_proceed(struct lb_cpu *cpu);
 int lb_cpu_bind(struct lb_cpu *cpu, uint64_t number, uintptr_t handler, uintptr_t owner);
+bool lb_cpu_serve(struct lb_cpu *cpu);
 void lb_cpu_registers(struct lb_cpu *cpu, uint64_t *out);
 int lb_cpu_set_register(struct lb_cpu *cpu, int index, uint64_t value);
 uc_context *lb_cpu_save(struct lb_cpu *cpu);

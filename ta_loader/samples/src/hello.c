@@ -182,25 +182,24 @@ static ta_result read_byte(struct ta_params *p)
     return TA_SUCCESS;
 }
 
+/* Ends with the stack: the counter never comes back to zero before that. */
 static __attribute__((noinline)) uint32_t recurse(volatile uint32_t *above)
 {
     volatile uint32_t frame[16];
 
     frame[0] = *above + 1;
-    return frame[0] + recurse(frame) + frame[0];
+    return frame[0] ? recurse(frame) + frame[0] : 0;
 }
 
 static ta_result execute_data(void)
 {
 #ifdef __aarch64__
     static volatile uint32_t code[] = {0xd65f03c0u}; /* ret */
-    uintptr_t at = (uintptr_t)code;
 #else
-    static volatile uint32_t code[] = {0xe12fff1eu}; /* bx lr */
-    uintptr_t at = (uintptr_t)code;
+    static volatile uint32_t code[] = {0xe12fff1eu}; /* bx lr, A32 */
 #endif
     code[0] = code[0];
-    ((void (*)(void))at)();
+    ((void (*)(void))(uintptr_t)code)();
     return TA_SUCCESS;
 }
 

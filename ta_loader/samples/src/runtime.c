@@ -29,13 +29,13 @@ __attribute__((noreturn)) void __ta_entry(ta_word func, ta_word session, struct 
         break;
     }
     ta_syscall4(SYS_RETURN, result, 0, 0, 0);
-    __builtin_unreachable();
+    __builtin_trap();
 }
 
 void ta_panic(uint32_t code)
 {
     ta_syscall4(SYS_PANIC, code, 0, 0, 0);
-    __builtin_unreachable();
+    __builtin_trap();
 }
 
 void ta_log(const char *text, size_t size)

@@ -1,0 +1,102 @@
+# Everything runs in .venv inside the checkout, which the first target makes once.
+#
+#   make demo       run the sample TA: increment, hash, panic on purpose
+#   make test       the tests that need nothing from outside
+#   make test-real  the tests on TAs and tools nobody here wrote (fetched once, cached outside the checkout)
+#   make fuzz       mutated inputs, for minutes
+#   make lint       ruff and mypy
+#   make bench      measurements, as JSON
+#   make samples    rebuild the prebuilt TAs and compare bit for bit (needs the cross-compilers)
+#   make wheel      dist/*.whl
+#   make clean      remove what was built; make distclean: .venv as well
+#
+# PYTHON=... picks the interpreter (3.11 or later); PYTEST=... adds options for pytest.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+BUILT := $(VENV)/.built
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+NATIVE := $(filter-out %/_native.c %/_unicorn.c,$(shell find south tee -name '*.[ch]')) $(wildcard south/engine/build_*.py tee/build_*.py)
+HELLO = $(shell $(PY) -c 'from ta_loader import samples; print(samples.hello())')
+KEY = $(shell $(PY) -c 'from ta_loader import samples; print(samples.public_key())')
+RUN = $(VENV)/bin/litebox-ta run --trust $(KEY) $(HELLO)
+
+.PHONY: all demo test test-real fuzz lint format bench samples wheel clean distclean check-host
+.DELETE_ON_ERROR:
+
+all: $(BUILT)
+
+# What cannot come from a Python package: a compiler, Python's headers and OpenSSL's.
+check-host:
+	@test -n "$(PYTHON)" || { echo "LiteBox needs Python 3.11 or later: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@command -v $${CC:-cc} >/dev/null || { echo "no C compiler; on Debian and Ubuntu: apt-get install gcc" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || \
+		{ echo "no Python.h for $(PYTHON); on Debian and Ubuntu: apt-get install python3-dev" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo '#include <openssl/evp.h>' | $${CC:-cc} $(CPPFLAGS) $(CFLAGS) -E -x c - >/dev/null 2>&1 || \
+		{ echo "OpenSSL's headers (3.0 or later) are missing: <openssl/evp.h>" >&2; \
+		  echo "  Debian and Ubuntu: apt-get install libssl-dev     Fedora: dnf install openssl-devel" >&2; \
+		  echo "  without root: set CPATH and LIBRARY_PATH to the include and lib folders of an OpenSSL of yours" >&2; exit 1; }
+
+$(INSTALLED): pyproject.toml setup.py | check-host
+	test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
+	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+		>$(VENV)/build-requires.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check wheel -r $(VENV)/build-requires.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[dev]'
+	touch $@ $(BUILT)
+
+$(BUILT): $(NATIVE) | $(INSTALLED)
+	$(PY) setup.py --quiet build_ext --inplace --force
+	touch $@
+
+demo: $(BUILT)
+	@echo '--- increment 41'
+	@$(RUN) --invoke 0 value:41
+	@echo '--- SHA-256 of "hello", by the TEE'
+	@$(RUN) --invoke 1 in:str:hello out:32
+	@echo '--- panic on purpose, with code 0xc0ffee'
+	@$(RUN) --invoke 2 value-in:0xc0ffee; status=$$?; test $$status -eq 3
+
+test: $(BUILT)
+	$(PY) -m pytest -m 'not real and not fuzz' $(PYTEST)
+
+test-real: $(BUILT)
+	$(PY) -m pytest -m 'real and not fuzz' $(PYTEST)
+
+# Exit code 5 is pytest's for "no test was selected".
+fuzz: $(BUILT)
+	$(PY) -m pytest -m fuzz $(PYTEST) || test $$? -eq 5
+
+lint: $(BUILT)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(BUILT)
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(BUILT)
+	$(PY) -m tests.bench $(BENCH)
+
+samples: $(BUILT)
+	$(PY) -m ta_loader.samples.build
+	$(PY) -m tests.tas.cryptdrv.build
+
+wheel: $(BUILT)
+	rm -rf build dist
+	$(PY) -m build --quiet --wheel --no-isolation --outdir dist .
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -f tee/_native*.so south/engine/_unicorn*.so tee/_native.c south/engine/_unicorn.c $(BUILT)
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

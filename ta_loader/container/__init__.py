@@ -1,0 +1,25 @@
+"""Signed TA containers (`.ta` files): open them with every check that OP-TEE makes, or describe what they claim.
+
+`sign` makes them; it stands apart because it needs pyca `cryptography`, which opening must not wait for.
+"""
+
+from __future__ import annotations
+
+from ta_loader.container.describe import ContainerInfo, describe
+from ta_loader.container.layout import ImageType
+from ta_loader.container.namespace import ta_encryption_key
+from ta_loader.container.verify import Container, SubkeyLevel, check_versions, open_container
+from ta_loader.container.versions import ProcessVersions, VersionDatabase
+
+__all__ = [
+    "Container",
+    "ContainerInfo",
+    "ImageType",
+    "ProcessVersions",
+    "SubkeyLevel",
+    "VersionDatabase",
+    "check_versions",
+    "describe",
+    "open_container",
+    "ta_encryption_key",
+]

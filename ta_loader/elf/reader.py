@@ -1,0 +1,220 @@
+"""Headers and segments of an ELF file, checked as ldelf checks them.
+
+Source: optee_os ldelf/ta_elf.c: `init_elf`, `e32_parse_ehdr`, `e64_parse_ehdr`, `parse_load_segments`,
+`adjust_segments`, `populate_segments`. Where ldelf asserts (and so panics), the answer is what its caller
+makes of a panic: TEE_ERROR_GENERIC.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from south.platform import PAGE, Arch, Prot
+from tee.abi.results import BAD_FORMAT, GENERIC, NOT_SUPPORTED
+from tee.errors import TeeError
+
+from . import abi
+from .abi import LAYOUT32, LAYOUT64, Layout
+
+
+def bad_format(detail: str) -> TeeError:
+    """What ldelf's `err(TEE_ERROR_BAD_FORMAT, ...)` ends with."""
+    return TeeError(BAD_FORMAT, detail)
+
+
+def panicked(detail: str) -> TeeError:
+    """What a failed assertion or an abort inside ldelf ends with (core/kernel/ldelf_loader.c)."""
+    return TeeError(GENERIC, detail)
+
+
+class Header(NamedTuple):
+    """The fields of Elf32_Ehdr and Elf64_Ehdr that are used."""
+
+    arch: Arch
+    layout: Layout
+    entry: int
+    phoff: int
+    shoff: int
+    phnum: int
+    shnum: int
+
+
+class ProgramHeader(NamedTuple):
+    type: int
+    flags: int
+    offset: int
+    vaddr: int
+    filesz: int
+    memsz: int
+    align: int
+
+
+class SectionHeader(NamedTuple):
+    name: int
+    type: int
+    addr: int
+    offset: int
+    size: int
+    link: int
+    entsize: int
+
+
+class Segment:
+    """Pages to map. vaddr, size: page-aligned, bytes; data: what the file gives them, from vaddr on."""
+
+    __slots__ = ("data", "prot", "size", "vaddr")
+
+    def __init__(self, vaddr: int, size: int, data: bytes | bytearray, prot: Prot) -> None:
+        self.vaddr = vaddr
+        self.size = size
+        self.data = data
+        self.prot = prot
+
+
+def page_down(value: int) -> int:
+    return value & -PAGE
+
+
+def page_up(value: int) -> int:
+    return (value + PAGE - 1) & -PAGE
+
+
+def read_header(data: bytes) -> Header:
+    """TeeError(BAD_FORMAT) unless it is a shared object of AArch64 or of Arm's EABI version 5."""
+    if data[:4] != abi.ELFMAG:
+        raise bad_format("not an ELF file")
+    if len(data) < LAYOUT64.ehdr.size:
+        raise bad_format("truncated ELF header")
+    layout = LAYOUT64 if data[4] == abi.ELFCLASS64 else LAYOUT32
+    fields = layout.ehdr.unpack_from(data)
+    ident, kind, machine, _, entry, phoff, shoff, flags, _, phentsize, phnum, shentsize, shnum, _ = fields
+    _, elf_class, encoding, version, osabi = ident[3:8]
+    if version != abi.EV_CURRENT or encoding != abi.ELFDATA2LSB or kind != abi.ET_DYN:
+        raise bad_format("not a little-endian ELF shared object")
+    if phentsize != layout.phdr.size or shentsize != layout.shdr.size:
+        raise bad_format("unexpected size of program or section headers")
+    if elf_class == abi.ELFCLASS64 and machine == abi.EM_AARCH64:
+        arch = Arch.AARCH64
+        sound = osabi == abi.ELFOSABI_NONE and not flags
+    elif elf_class == abi.ELFCLASS32 and machine == abi.EM_ARM:
+        arch = Arch.ARM
+        eabi = flags & abi.EF_ARM_ABIMASK
+        sound = (osabi, eabi) in (
+            (abi.ELFOSABI_NONE, abi.EF_ARM_ABI_V5),
+            (abi.ELFOSABI_ARM, abi.EF_ARM_ABI_UNKNOWN),
+        )
+    else:
+        raise bad_format(f"ELF class {elf_class} for machine {machine}: neither aarch64 nor arm")
+    if not sound:
+        raise bad_format(f"unexpected OS ABI {osabi} or flags {flags:#x} for {arch.value}")
+    return Header(arch, layout, entry, phoff, shoff, phnum, shnum)
+
+
+def read_program_headers(data: bytes, header: Header) -> list[ProgramHeader]:
+    """They lie in the file's first page, as ldelf maps no more of it at first."""
+    end = header.phoff + header.phnum * header.layout.phdr.size
+    if end > PAGE:
+        raise TeeError(NOT_SUPPORTED, "program headers beyond the first page")
+    if end > len(data):
+        raise bad_format("program headers beyond the end of the file")
+    rows = header.layout.phdr.iter_unpack(data[header.phoff : end])
+    if header.layout.word == 8:
+        return [ProgramHeader(r[0], r[1], r[2], r[3], r[5], r[6], r[7]) for r in rows]
+    return [ProgramHeader(r[0], r[6], r[1], r[2], r[4], r[5], r[7]) for r in rows]
+
+
+def read_section_headers(data: bytes, header: Header) -> list[SectionHeader]:
+    end = header.shoff + header.shnum * header.layout.shdr.size
+    if end > len(data):
+        raise bad_format("section headers beyond the end of the file")
+    rows = header.layout.shdr.iter_unpack(data[header.shoff : end])
+    return [SectionHeader(r[0], r[1], r[3], r[4], r[5], r[6], r[9]) for r in rows]
+
+
+class _Load:
+    """A PT_LOAD while neighbours are merged into it."""
+
+    __slots__ = ("filesz", "flags", "memsz", "offset", "vaddr")
+
+    def __init__(self, ph: ProgramHeader) -> None:
+        self.flags = ph.flags
+        self.offset = ph.offset
+        self.vaddr = ph.vaddr
+        self.filesz = ph.filesz
+        self.memsz = ph.memsz
+
+
+def _checked_loads(headers: list[ProgramHeader], layout: Layout) -> list[_Load]:
+    loads: list[_Load] = []
+    align = 0
+    for ph in headers:
+        if ph.type != abi.PT_LOAD:
+            continue
+        if ph.memsz < ph.filesz:
+            raise bad_format("segment is larger in the file than in memory")
+        if page_up(ph.vaddr + ph.memsz) > layout.mask:
+            raise panicked("segment wraps around the address space")
+        if ph.align < PAGE or ph.align & (ph.align - 1) or (align and ph.align != align):
+            raise panicked("segments are not aligned alike, to pages")
+        if (ph.offset ^ ph.vaddr) & (PAGE - 1):
+            raise panicked("offset and address of a segment differ within their page")
+        if loads:
+            last = loads[-1]
+            if ph.vaddr < last.vaddr + last.memsz or ph.offset < last.offset + last.filesz:
+                raise panicked("segments overlap or are out of order")
+        align = ph.align
+        loads.append(_Load(ph))
+    if not loads:
+        raise bad_format("no loadable segments")
+    return loads
+
+
+def _merged(loads: list[_Load], align: int) -> list[_Load]:
+    """Segments that share a page become one, with the permissions of both; the rest begin at a page."""
+    out: list[_Load] = []
+    for load in loads:
+        if out:
+            last = out[-1]
+            if page_down(load.vaddr) < last.vaddr + last.memsz:
+                if (load.vaddr ^ load.offset) & (align - 1) or last.memsz != last.filesz:
+                    raise panicked("segments share a page that cannot be merged")
+                last.filesz = load.vaddr + load.filesz - last.vaddr
+                last.memsz = load.vaddr + load.memsz - last.vaddr
+                last.flags |= load.flags
+                continue
+            repeats = load.offset & (align - 1) and page_down(load.offset) < last.offset + last.filesz
+            if repeats and not load.flags & abi.PF_W:
+                raise panicked("a read-only segment repeats a page of the file")
+        lead = load.vaddr - page_down(load.vaddr)
+        load.vaddr -= lead
+        load.offset -= lead
+        load.filesz += lead
+        load.memsz += lead
+        out.append(load)
+    return out
+
+
+def read_segments(data: bytes, header: Header, headers: list[ProgramHeader]) -> list[Segment]:
+    """What to map, in ascending order without overlaps; W^X, and a segment with both is RW as in ldelf."""
+    loads = _checked_loads(headers, header.layout)
+    align = next(ph.align for ph in headers if ph.type == abi.PT_LOAD)
+    segments: list[Segment] = []
+    for load in _merged(loads, align):
+        if not load.flags & abi.PF_R:
+            raise TeeError(NOT_SUPPORTED, "segment is not readable")
+        if load.offset + load.filesz > len(data):
+            raise bad_format("segment beyond the end of the file")
+        prot = Prot.R
+        if load.flags & abi.PF_W:
+            prot = Prot.RW
+        else:
+            if load.filesz != load.memsz:
+                raise bad_format("read-only segment with zero-initialised data")
+            if load.flags & abi.PF_X:
+                prot = Prot.RX
+        size = page_up(load.memsz)
+        if size:
+            segments.append(Segment(load.vaddr, size, data[load.offset : load.offset + load.filesz], prot))
+    if not segments:
+        raise bad_format("no loadable segments")
+    return segments

@@ -1,0 +1,131 @@
+"""A verified TA as the secure world is handed it, and the program that becomes of it in an address space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from north.errors import SpaceError
+from tee.abi.results import BAD_FORMAT, BAD_PARAMETERS, ITEM_NOT_FOUND
+from tee.abi.ta_head import (
+    STACK_ALIGN_AARCH64,
+    STACK_ALIGN_ARM,
+    TA_FLAG_CONCURRENT,
+    TA_FLAGS_MASK,
+    TA_HEAD,
+)
+from tee.errors import TeeError
+from tee.ports import Module
+
+from .link import LinkMap
+from .tables import ModuleTables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from north.memory import AddressSpace
+    from south.platform import Arch
+    from tee.ports import Frame
+
+    from .elf.object import ElfObject
+    from .link import Libraries
+
+RTLD_NOW = 0x2
+RTLD_GLOBAL = 0x100
+RTLD_NODELETE = 0x1000
+"""optee_os lib/libdl/include/dlfcn.h."""
+DLOPEN_FLAGS = RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE
+"""The only flags that dlopen takes (optee_os ldelf/dl.c)."""
+
+
+class TaProgram:
+    """A TA linked into one address space (`tee.ports.Program`)."""
+
+    def __init__(self, image: TaImage, space: AddressSpace, libraries: Libraries) -> None:
+        self._links = LinkMap(space, libraries)
+        self._tables = ModuleTables(self._links)
+        self._load(image.uuid, image.object)
+        self.entry = self._entry(image.object)
+
+    @property
+    def modules(self) -> Sequence[Module]:
+        """The TA first, then its libraries in the order they were loaded."""
+        return [Module(m.uuid, m.base, m.object.span) for m in self._links.modules]
+
+    def dlopen(self, uuid: UUID, flags: int) -> None:
+        """Load a library and its dependencies. TeeError; then nothing has changed."""
+        if flags != DLOPEN_FLAGS:
+            raise TeeError(BAD_PARAMETERS, f"dlopen flags {flags:#x}")
+        if not uuid.int or self._links.find(uuid) is not None:
+            return
+        self._load(uuid)
+
+    def dlsym(self, uuid: UUID, name: str) -> int:
+        """Address of a symbol; the nil UUID means any module. A library without it falls back to all, as in ldelf."""
+        module = self._links.find(uuid)
+        if uuid.int and module is None:
+            raise TeeError(ITEM_NOT_FOUND, f"{uuid} is not loaded")
+        hit = self._links.resolve(name.encode("utf-8", "surrogateescape"), module)
+        if hit is None:
+            raise TeeError(ITEM_NOT_FOUND, f"no symbol {name[:128]}")
+        return hit[0]
+
+    def elf(self, uuid: UUID) -> bytes | None:
+        """The file of a loaded module, for whoever wants its symbols; None if there is no such module."""
+        module = self._links.find(uuid)
+        return None if module is None else module.object.image
+
+    def backtrace(self, registers: dict[str, int]) -> Sequence[Frame]:
+        """Unwind from `registers`; innermost first. Never raises: an unreadable stack ends it."""
+        from .symbolise.unwind import backtrace
+
+        return backtrace(self._links.space.arch, self.modules, registers, self._peek, self.elf)
+
+    def _peek(self, va: int, size: int) -> bytes | None:
+        try:
+            return self._links.space.read(va, size)
+        except SpaceError:
+            return None
+
+    def _load(self, uuid: UUID, main: ElfObject | None = None) -> None:
+        with self._links.attempt():
+            self._links.load(uuid, main)
+            self._tables.update()
+
+    def _entry(self, obj: ElfObject) -> int:
+        base = self._links.modules[0].base
+        if not obj.legacy:
+            return obj.entry + base & obj.layout.mask
+        # A legacy TA's entry is a pointer in its header, which has been relocated by now.
+        head = self._links.space.read(base + obj.segments[0].vaddr, TA_HEAD.size)
+        entry: int = TA_HEAD.unpack(head)[3]
+        return entry & obj.layout.mask
+
+
+class TaImage:
+    """A parsed TA (`tee.ports.Image`); shared between instances and threads.
+
+    TeeError(BAD_FORMAT) when its header asks for what no TA may have.
+    """
+
+    def __init__(self, uuid: UUID, obj: ElfObject, libraries: Libraries, *, version: int, digest: bytes) -> None:
+        self.uuid = uuid
+        self.object = obj
+        self.arch: Arch = obj.arch
+        self.version = version
+        self.digest = digest
+        self._libraries = libraries
+        _, stack, flags, _ = TA_HEAD.unpack(obj.head)
+        self.flags: int = flags
+        self.stack_size: int = stack
+        align = STACK_ALIGN_AARCH64 if obj.layout.word == 8 else STACK_ALIGN_ARM
+        if not stack or stack % align:
+            raise TeeError(BAD_FORMAT, f"invalid stack size {stack}")
+        if flags & (~TA_FLAGS_MASK | TA_FLAG_CONCURRENT):
+            raise TeeError(BAD_FORMAT, f"invalid TA flags {flags:#x}")
+
+    def link(self, space: AddressSpace) -> TaProgram:
+        """Map, relocate and protect the TA and its dependencies; TeeError if it cannot be linked."""
+        if space.arch is not self.arch:
+            raise TeeError(BAD_FORMAT, f"a TA for {self.arch.value} in a space for {space.arch.value}")
+        return TaProgram(self, space, self._libraries)

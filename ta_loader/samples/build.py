@@ -1,0 +1,167 @@
+"""Builds the TAs that ship prebuilt, and compares: `python -m ta_loader.samples.build [--write] [--keep DIR]`.
+
+The build is a function of the sources and the compiler alone: no paths, times or random padding get
+in (PKCS#1 v1.5 signatures are deterministic), so the same compiler gives the same bytes.
+
+Container: struct shdr and struct shdr_bootstrap_ta, optee_os core/include/signed_hdr.h.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+from south.platform import Arch
+from ta_loader import samples
+
+SOURCES = samples.HERE / "src"
+RUNTIME = (SOURCES / "runtime.c",)
+
+COMPILER = {Arch.AARCH64: "aarch64-linux-gnu-gcc", Arch.ARM: "arm-linux-gnueabihf-gcc"}
+STRIP = {Arch.AARCH64: "aarch64-linux-gnu-strip", Arch.ARM: "arm-linux-gnueabihf-strip"}
+
+COMPILE = (
+    "-std=gnu11 -O2 -g -ffreestanding -fPIC -fvisibility=hidden -fno-common -fno-stack-protector -fno-ident "
+    "-fno-tree-loop-distribute-patterns -funwind-tables -Wall -Wextra -Werror"
+).split()
+LINK = (
+    "-nostdlib -shared -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,-z,norelro "
+    "-Wl,--hash-style=both -Wl,--no-undefined -Wl,--fatal-warnings -Wl,-Bsymbolic"
+).split()
+MODE = {Arch.AARCH64: ("-march=armv8-a",), Arch.ARM: ("-marm", "-march=armv7-a+fp", "-fomit-frame-pointer")}
+"""Instruction set: T32 where a TA asks for it with `extra`."""
+
+MADE_WITH = "12.2.0"
+"""Version of the compilers (Debian 12) that made the committed images; others may choose other instructions."""
+
+SHDR_MAGIC = 0x4F545348
+SHDR_BOOTSTRAP_TA = 1
+TEE_ALG_RSASSA_PKCS1_V1_5_SHA256 = 0x70004830
+
+
+class BuildError(Exception):
+    """The compiler or linker refused; its words."""
+
+
+class Recipe(NamedTuple):
+    """One prebuilt TA. home: where its image lies. extra: compiler options of its own."""
+
+    uuid: UUID
+    arch: Arch
+    home: Path
+    sources: tuple[Path, ...]
+    extra: tuple[str, ...] = ()
+
+    @property
+    def image(self) -> Path:
+        return self.home / f"{self.uuid}.ta"
+
+
+def hello_recipe(arch: Arch) -> Recipe:
+    """hello: T32 on arm, as the distribution's compiler makes it and as most 32-bit TAs are."""
+    extra = ("-mthumb",) if arch is Arch.ARM else ()
+    return Recipe(samples.HELLO[arch], arch, samples.HERE, (SOURCES / "hello.c", SOURCES / "sha256.c"), extra)
+
+
+def available(arch: Arch) -> bool:
+    """Whether this machine has the cross-compiler."""
+    return shutil.which(COMPILER[arch]) is not None
+
+
+def compiler_version(arch: Arch) -> str:
+    """What `-dumpfullversion` prints, "" without a compiler."""
+    return _run(COMPILER[arch], "-dumpfullversion").strip() if available(arch) else ""
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise BuildError(f"{' '.join(command)}\n{done.stderr}")
+    return done.stdout
+
+
+def compile_elf(recipe: Recipe, into: Path) -> Path:
+    """Compile and link; the ELF at `<into>/<uuid>.elf` has debug information."""
+    objects: list[str] = []
+    for source in (*RUNTIME, *recipe.sources):
+        out = into / f"{recipe.uuid}-{source.stem}.o"
+        flags = [*COMPILE, *MODE[recipe.arch], *recipe.extra, f"-I{SOURCES}", f"-ffile-prefix-map={source.parent}=."]
+        _run(COMPILER[recipe.arch], *flags, f"-ffile-prefix-map={SOURCES}=.", "-c", str(source), "-o", str(out))
+        objects.append(str(out))
+    elf = into / f"{recipe.uuid}.elf"
+    flags = [*LINK, *MODE[recipe.arch], *recipe.extra, f"-Wl,-T,{SOURCES / 'ta.ld'}"]
+    _run(COMPILER[recipe.arch], *flags, *objects, "-o", str(elf))
+    return elf
+
+
+def sign(elf: bytes, uuid: UUID, key_pem: bytes, version: int = 0) -> bytes:
+    """Wrap an ELF as a bootstrap TA signed RSASSA-PKCS1-v1.5 with SHA-256."""
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
+
+    key = serialization.load_pem_private_key(key_pem, None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise BuildError("the signing key is not an RSA key")
+    header = struct.pack(
+        "<IIIIHH", SHDR_MAGIC, SHDR_BOOTSTRAP_TA, len(elf), TEE_ALG_RSASSA_PKCS1_V1_5_SHA256, 32, key.key_size // 8
+    )
+    bootstrap = uuid.bytes + struct.pack("<I", version)
+    digest = sha256(header + bootstrap + elf).digest()
+    signature = key.sign(digest, padding.PKCS1v15(), utils.Prehashed(hashes.SHA256()))
+    return header + digest + signature + bootstrap + elf
+
+
+def build(recipe: Recipe, keep: Path | None = None) -> bytes:
+    """The signed image; the ELF with debug information stays in `keep`, if given."""
+    with tempfile.TemporaryDirectory() as name:
+        elf = compile_elf(recipe, Path(name))
+        if keep is not None:
+            shutil.copy(elf, keep / elf.name)
+        _run(STRIP[recipe.arch], "--strip-debug", str(elf))
+        return sign(elf.read_bytes(), recipe.uuid, samples.private_key().read_bytes())
+
+
+def compare(recipes: tuple[Recipe, ...], write: bool, keep: Path | None) -> bool:
+    """Build each and hold it against the committed image; True when all are the same."""
+    same = True
+    for recipe in recipes:
+        image = build(recipe, keep)
+        if write:
+            recipe.image.write_bytes(image)
+        match = recipe.image.is_file() and recipe.image.read_bytes() == image
+        same = same and match
+        print(f"{recipe.image.name} {recipe.arch.value:8} {len(image):6} bytes  {'same' if match else 'DIFFERS'}")
+        if not match and (version := compiler_version(recipe.arch)) != MADE_WITH:
+            print(f"  built with {COMPILER[recipe.arch]} {version}, the committed image with {MADE_WITH}")
+    return same
+
+
+def main(recipes: tuple[Recipe, ...] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="rebuild the prebuilt TAs and compare bit for bit")
+    parser.add_argument("--write", action="store_true", help="replace the committed images")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the ELF files with debug information there")
+    options = parser.parse_args()
+    chosen = recipes or tuple(hello_recipe(arch) for arch in Arch)
+    missing = sorted({COMPILER[r.arch] for r in chosen if not available(r.arch)})
+    if missing:
+        print(f"not installed: {', '.join(missing)}", file=sys.stderr)
+        return 2
+    if options.keep:
+        options.keep.mkdir(parents=True, exist_ok=True)
+    try:
+        return 0 if compare(chosen, options.write, options.keep) else 1
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""From an address to a function's name, its file and its line.
+
+Source: System V gABI chapter 4 "Symbol Table"; mapping symbols and the T32 bit of st_value: "ELF for the
+Arm Architecture" (aaelf32), sections "Mapping symbols" and "Symbol Values"; aaelf64 likewise.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+from typing import TYPE_CHECKING, NamedTuple
+
+from south.platform import Arch
+from ta_loader.elf import abi
+
+from .elffile import ElfFile, cut_string, parse, same_build
+from .lines import LineTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from uuid import UUID
+
+SHN_LORESERVE = 0xFF00
+STT_GNU_IFUNC = 10
+
+MAX_SYMBOLS = 1 << 18
+"""Rows of a symbol table that are read."""
+MAX_NESTING = 64
+"""Symbols before an address that are asked whether they reach over it."""
+
+
+class Function(NamedTuple):
+    """start, end: link-time addresses, end exclusive."""
+
+    name: str
+    start: int
+    end: int
+
+
+class Location(NamedTuple):
+    """What is known of an address. offset: bytes into `function`; '' and 0 where unknown."""
+
+    function: str = ""
+    offset: int = 0
+    file: str = ""
+    line: int = 0
+
+
+class SymbolTable:
+    """The functions of one symbol table, sorted by address."""
+
+    def __init__(self, elf: ElfFile, section: str) -> None:
+        table = elf.section(section)
+        rows = elf.contents(table)
+        link = table.link if table else 0
+        self._names = elf.contents(elf.sections[link]) if table and link < len(elf.sections) else b""
+        self._elf = elf
+        found = self._functions(rows)
+        found.sort()
+        self._starts = [row[0] for row in found]
+        self._rows = found
+
+    def _functions(self, rows: bytes) -> list[tuple[int, int, int, int]]:
+        """(start, rank, size, offset of the name): of several at one address the last is preferred."""
+        elf = self._elf
+        sym = elf.layout.sym
+        count = min(len(rows) // sym.size, MAX_SYMBOLS)
+        wide = elf.layout.word == 8
+        even = -2 if elf.arch is Arch.ARM else -1
+        mask = elf.layout.mask
+        out: list[tuple[int, int, int, int]] = []
+        for row in sym.iter_unpack(rows[: count * sym.size]):
+            if wide:
+                name, info, _, section, value, size = row
+            else:
+                name, value, size, info, _, section = row
+            kind = info & 15
+            if not name or section == abi.SHN_UNDEF or section >= SHN_LORESERVE:
+                continue
+            if kind in (abi.STT_FUNC, STT_GNU_IFUNC):
+                rank = 4 if size else 2
+                value &= even & mask
+            elif kind == abi.STT_NOTYPE and self._is_label(name) and elf.executable(value):
+                rank = 0
+            else:
+                continue
+            out.append((value, rank + (info >> 4 == abi.STB_GLOBAL), size, name))
+        return out
+
+    def _is_label(self, name: int) -> bool:
+        """Not a mapping symbol ($a, $t, $d, $x, with or without a suffix) nor an assembler's local label."""
+        return self._names[name : name + 1] not in (b"$", b"", b"\0") and self._names[name : name + 2] != b".L"
+
+    def find(self, address: int) -> Function | None:
+        """The innermost function over `address`. One without a size ends at the next symbol or its section's end."""
+        last = bisect.bisect_right(self._starts, address) - 1
+        for i in range(last, max(last - MAX_NESTING, -1), -1):
+            start, _, size, name = self._rows[i]
+            end = start + size if size else self._end_of(start)
+            if address < end:
+                return Function(cut_string(self._names, name), start, end)
+        return None
+
+    def _end_of(self, start: int) -> int:
+        """End of a symbol of size zero."""
+        following = bisect.bisect_right(self._starts, start)
+        end = self._elf.code_end(start)
+        return min(self._starts[following], end) if following < len(self._starts) else end
+
+
+class Symbols:
+    """Names and lines of one ELF file, read when first asked for."""
+
+    def __init__(self, elf: ElfFile) -> None:
+        self.elf = elf
+
+    @functools.cached_property
+    def _tables(self) -> Sequence[SymbolTable]:
+        return [SymbolTable(self.elf, name) for name in (".symtab", ".dynsym")]
+
+    @functools.cached_property
+    def _lines(self) -> LineTable:
+        return LineTable(self.elf)
+
+    def function(self, address: int) -> Function | None:
+        """By .symtab, else .dynsym. address: link-time."""
+        return next((f for table in self._tables if (f := table.find(address)) is not None), None)
+
+    def line(self, address: int) -> tuple[str, int] | None:
+        """(file, line) by .debug_line."""
+        return self._lines.find(address)
+
+
+@functools.lru_cache(maxsize=16)
+def symbols_of(elf: ElfFile) -> Symbols:
+    """The tables of a file, shared by all who ask."""
+    return Symbols(elf)
+
+
+def locate(files: Sequence[ElfFile], address: int, lookup: int) -> Location:
+    """Name `address` by the first of `files` that can. lookup: where to look, a return address less one."""
+    function = next((f for e in files if (f := symbols_of(e).function(lookup)) is not None), None)
+    line = next((at for e in files if (at := symbols_of(e).line(lookup)) is not None), ("", 0))
+    if function is None:
+        return Location(file=line[0], line=line[1])
+    return Location(function.name, address - function.start, *line)
+
+
+def debug_finder(
+    files: Iterable[bytes], elf_of: Callable[[UUID], bytes | None]
+) -> Callable[[UUID], bytes | None]:
+    """The `debug_of` of `backtrace` over debug files (`--elf FILE`): by UUID in ta_head or DT_SONAME, else by build id."""
+    debug = [elf for data in files if (elf := parse(bytes(data))) is not None]
+
+    def find(uuid: UUID) -> bytes | None:
+        data = elf_of(uuid)
+        module = parse(bytes(data)) if data else None
+        for elf in debug:
+            if elf.uuid == uuid and (module is None or same_build(module, elf)):
+                return elf.data
+        if module is None or not module.build_id:
+            return None
+        return next((elf.data for elf in debug if elf.build_id == module.build_id), None)
+
+    return find

@@ -1,0 +1,92 @@
+"""Builds `tee._native`: `python -m tee.build_native` in place, or cffi_modules in a wheel build.
+
+Paths are relative: it runs from the project root. Needs cffi, a C compiler and libcrypto >= 3.0.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+from cffi import FFI
+from setuptools import Distribution
+
+HERE = Path("tee/csrc")
+DISPATCH = Path("south/engine/csrc")
+"""Where dispatch.h is: the seam with CPU engines."""
+
+SOURCES = (
+    "ae",
+    "algo",
+    "calls",
+    "cbcmac",
+    "ccm",
+    "cipher",
+    "cts",
+    "key",
+    "log",
+    "native",
+    "oneshot",
+    "state",
+    "task",
+    "user",
+    "xof",
+    "xts",
+)
+
+WARNINGS = ["-Wall", "-Wextra", "-Werror"]
+GENERATED = ["-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
+"""What cffi's own generated file needs."""
+
+
+def declarations() -> str:
+    """The part of native.h that Python sees."""
+    text = (HERE / "native.h").read_text()
+    return text.split("/* cffi: begin */")[1].split("/* cffi: end */")[0]
+
+
+def libcrypto(what: str) -> list[str]:
+    """Flags pkg-config knows; without it, the linker's default search."""
+    try:
+        done = subprocess.run(["pkg-config", what, "libcrypto"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ["-lcrypto"] if what == "--libs" else []
+    return shlex.split(done.stdout)
+
+
+ffibuilder = FFI()
+if HERE.is_dir():
+    ffibuilder.cdef(declarations())
+    ffibuilder.set_source(
+        "tee._native",
+        '#include "native.h"',
+        sources=[str(HERE / f"{name}.c") for name in SOURCES],
+        depends=[str(path) for path in sorted(HERE.glob("*.h"))] + [str(DISPATCH / "dispatch.h")],
+        include_dirs=[str(HERE), str(DISPATCH)],
+        extra_compile_args=[
+            "-std=gnu11",
+            "-O2",
+            "-pthread",
+            "-fvisibility=hidden",
+            *WARNINGS,
+            *GENERATED,
+            *libcrypto("--cflags"),
+        ],
+        extra_link_args=["-pthread", *libcrypto("--libs")],
+    )
+
+
+def build_in_place() -> None:
+    """What `setup.py build_ext --inplace` does, with the objects in a temporary directory."""
+    with tempfile.TemporaryDirectory() as temporary:
+        dist = Distribution({"name": "tee", "packages": ["tee"], "cffi_modules": ["tee/build_native.py:ffibuilder"]})
+        command = dist.get_command_obj("build_ext")
+        command.inplace = True
+        command.build_temp = temporary
+        dist.run_command("build_ext")
+
+
+if __name__ == "__main__":
+    build_in_place()

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What tee/native.py calls. build_native.py gives the part between the two marks to cffi, so it
+ * holds plain declarations only. Every uint32_t answer is a TEE_Result unless said otherwise.
+ */
+#ifndef TEE_NATIVE_H
+#define TEE_NATIVE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cffi: begin */
+struct tee_task;
+struct tee_key;
+struct tee_digest;
+
+uint32_t tee_native_ready(void);
+/* Fills (number, lb_handler address) pairs; returns how many. */
+uint32_t tee_native_handlers(uint32_t *numbers, uintptr_t *addresses, uint32_t room);
+
+struct tee_task *tee_task_new(uint32_t max_states, uint32_t log_room, uint32_t log_rate, uint32_t log_burst);
+void tee_task_free(struct tee_task *t);
+void tee_task_cancel(struct tee_task *t, int on);
+int tee_task_cancelled(const struct tee_task *t);
+void tee_task_mask(struct tee_task *t, int on);
+int tee_task_masked(const struct tee_task *t);
+void tee_task_set_deadline(struct tee_task *t, uint64_t ns);
+void tee_task_set_clock(struct tee_task *t, int on, int64_t origin_ns);
+uint64_t tee_task_log_size(struct tee_task *t);
+uint64_t tee_task_log_take(struct tee_task *t, uint8_t *out, uint64_t room, uint64_t *dropped);
+
+uint32_t tee_task_state_count(const struct tee_task *t);
+uint32_t tee_task_alloc(struct tee_task *t, uint32_t algo, uint32_t mode, uint32_t *handle);
+uint32_t tee_task_drop(struct tee_task *t, uint64_t handle);
+/* out: algo, mode, digest size, tag size, whether initialised */
+uint32_t tee_task_info(const struct tee_task *t, uint64_t handle, uint32_t out[5]);
+uint32_t tee_task_copy(struct tee_task *t, uint64_t dst, uint64_t src);
+uint32_t tee_task_reset(struct tee_task *t, uint64_t handle);
+uint32_t tee_task_hash_init(struct tee_task *t, uint64_t handle, const uint8_t *key, uint64_t size);
+uint32_t tee_task_hash_update(struct tee_task *t, uint64_t handle, const uint8_t *data, uint64_t size);
+uint32_t tee_task_hash_final(struct tee_task *t, uint64_t handle, const uint8_t *data, uint64_t size, uint8_t *out,
+                             uint64_t *out_size);
+uint32_t tee_task_cipher_init(struct tee_task *t, uint64_t handle, const uint8_t *key1, uint64_t size1,
+                              const uint8_t *key2, uint64_t size2, const uint8_t *iv, uint64_t iv_size);
+uint32_t tee_task_cipher_update(struct tee_task *t, uint64_t handle, int last, const uint8_t *src, uint64_t size,
+                                uint8_t *dst);
+uint32_t tee_task_ae_init(struct tee_task *t, uint64_t handle, const uint8_t *key, uint64_t key_size,
+                          const uint8_t *nonce, uint64_t nonce_size, uint64_t tag_size, uint64_t aad_size,
+                          uint64_t payload_size);
+uint32_t tee_task_ae_aad(struct tee_task *t, uint64_t handle, const uint8_t *data, uint64_t size);
+uint32_t tee_task_ae_update(struct tee_task *t, uint64_t handle, const uint8_t *src, uint64_t size, uint8_t *dst);
+uint32_t tee_task_ae_enc_final(struct tee_task *t, uint64_t handle, const uint8_t *src, uint64_t size, uint8_t *dst,
+                               uint8_t *tag, uint64_t *tag_size);
+uint32_t tee_task_ae_dec_final(struct tee_task *t, uint64_t handle, const uint8_t *src, uint64_t size, uint8_t *dst,
+                               const uint8_t *tag, uint64_t tag_size);
+
+/* NULL: not a key. kind: 1 RSA, 2 EC. number: 0 modulus, 1 exponent; bytes written, 0 if none. */
+struct tee_key *tee_key_from_pem(const uint8_t *pem, uint64_t size);
+struct tee_key *tee_key_from_rsa(const uint8_t *n, uint64_t n_size, const uint8_t *e, uint64_t e_size);
+void tee_key_free(struct tee_key *key);
+int tee_key_kind(const struct tee_key *key);
+int tee_key_bits(const struct tee_key *key);
+int tee_key_number(const struct tee_key *key, int which, uint8_t *out, uint64_t room);
+/* 1: right. 0: wrong, or not a signature of this key and algorithm at all. */
+int tee_key_verify(const struct tee_key *key, uint32_t algo, const uint8_t *digest, uint64_t size,
+                   const uint8_t *sig, uint64_t sig_size);
+
+/* TEE_ALG_* of a digest by name, 0 if none; size 0 for SHAKE. */
+uint32_t tee_digest_find(const char *name);
+uint32_t tee_digest_size(uint32_t algo);
+struct tee_digest *tee_digest_new(uint32_t algo);
+void tee_digest_free(struct tee_digest *d);
+uint32_t tee_digest_update(struct tee_digest *d, const uint8_t *data, uint64_t size);
+uint32_t tee_digest_final(struct tee_digest *d, uint8_t *out, uint64_t size);
+
+uint32_t tee_hmac_sha256(const uint8_t *key, uint64_t key_size, const uint8_t *data, uint64_t size, uint8_t out[32]);
+uint32_t tee_gcm_decrypt(const uint8_t *key, uint64_t key_size, const uint8_t *iv, uint64_t iv_size,
+                         const uint8_t *aad, uint64_t aad_size, const uint8_t *src, uint64_t size, uint8_t *dst,
+                         const uint8_t *tag, uint64_t tag_size);
+uint32_t tee_random(uint8_t *out, uint64_t size);
+/* cffi: end */
+
+#endif

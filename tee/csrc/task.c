@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+#include "task.h"
+
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "native.h"
+
+#define HANDLE_MAX INT32_MAX
+#define NS 1000000000u
+
+uint64_t tee_now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * NS + (uint64_t)ts.tv_nsec;
+}
+
+struct tee_task *tee_task_new(uint32_t max_states, uint32_t log_room, uint32_t log_rate, uint32_t log_burst)
+{
+    struct tee_task *t = calloc(1, sizeof(*t));
+
+    if (!t)
+        return NULL;
+    t->max_states = max_states < 1u << 20 ? max_states : 1u << 20;
+    t->slots = calloc(t->max_states ? t->max_states : 1, sizeof(*t->slots));
+    t->log.text = malloc(log_room ? log_room : 1);
+    if (!t->slots || !t->log.text || pthread_mutex_init(&t->log.lock, NULL)) {
+        free(t->slots);
+        free(t->log.text);
+        free(t);
+        return NULL;
+    }
+    t->log.room = log_room;
+    t->log.rate = log_rate;
+    t->log.burst = t->log.tokens = log_burst;
+    t->log.filled_ns = tee_now_ns();
+    t->clock = true;
+    atomic_store(&t->masked, true); /* a new session: user_ta.c, tee_ta_manager.c */
+    return t;
+}
+
+void tee_task_free(struct tee_task *t)
+{
+    if (!t)
+        return;
+    for (uint32_t i = 0; i < t->max_states; i++)
+        tee_state_free(t->slots[i].state);
+    pthread_mutex_destroy(&t->log.lock);
+    free(t->slots);
+    free(t->log.text);
+    OPENSSL_cleanse(t, sizeof(*t));
+    free(t);
+}
+
+/* handle = round * max_states + slot + 1 */
+static uint32_t handle_of(const struct tee_task *t, uint32_t slot)
+{
+    return t->slots[slot].round * t->max_states + slot + 1;
+}
+
+struct tee_state *tee_task_find(const struct tee_task *t, uint64_t handle)
+{
+    uint32_t slot;
+
+    if (!handle || handle > HANDLE_MAX || !t->max_states)
+        return NULL;
+    slot = (uint32_t)(handle - 1) % t->max_states;
+    return handle_of(t, slot) == handle ? t->slots[slot].state : NULL;
+}
+
+/* Slots are taken in turn: a stale handle stays invalid for as long as can be. */
+static struct tee_slot *free_slot(struct tee_task *t)
+{
+    if (t->states == t->max_states)
+        return NULL;
+    while (t->slots[t->next].state)
+        t->next = (t->next + 1) % t->max_states;
+    return &t->slots[t->next];
+}
+
+uint32_t tee_task_alloc(struct tee_task *t, uint32_t algo, uint32_t mode, uint32_t *handle)
+{
+    struct tee_slot *slot = free_slot(t);
+    struct tee_state *s;
+    uint32_t rc;
+
+    if (!slot)
+        return TEE_ERROR_OUT_OF_MEMORY;
+    rc = tee_state_new(algo, mode, &s);
+    if (rc)
+        return rc;
+    slot->state = s;
+    *handle = handle_of(t, t->next);
+    t->states++;
+    t->next = (t->next + 1) % t->max_states;
+    return TEE_SUCCESS;
+}
+
+uint32_t tee_task_drop(struct tee_task *t, uint64_t handle)
+{
+    struct tee_slot *slot;
+
+    if (!tee_task_find(t, handle))
+        return TEE_ERROR_BAD_PARAMETERS;
+    slot = &t->slots[(uint32_t)(handle - 1) % t->max_states];
+    tee_state_free(slot->state);
+    slot->state = NULL;
+    slot->round = (slot->round + 1) % (HANDLE_MAX / t->max_states - 1);
+    t->states--;
+    return TEE_SUCCESS;
+}
+
+uint32_t tee_task_state_count(const struct tee_task *t)
+{
+    return t->states;
+}
+
+void tee_task_cancel(struct tee_task *t, int on)
+{
+    atomic_store(&t->cancelled, on != 0);
+}
+
+int tee_task_cancelled(const struct tee_task *t)
+{
+    return atomic_load(&t->cancelled);
+}
+
+void tee_task_mask(struct tee_task *t, int on)
+{
+    atomic_store(&t->masked, on != 0);
+}
+
+int tee_task_masked(const struct tee_task *t)
+{
+    return atomic_load(&t->masked);
+}
+
+void tee_task_set_deadline(struct tee_task *t, uint64_t ns)
+{
+    atomic_store(&t->deadline_ns, ns);
+}
+
+void tee_task_set_clock(struct tee_task *t, int on, int64_t origin_ns)
+{
+    t->clock = on != 0;
+    t->clock_origin_ns = origin_ns;
+}
+
+bool tee_task_is_cancelled(const struct tee_task *t)
+{
+    uint64_t deadline = atomic_load(&t->deadline_ns);
+
+    if (atomic_load(&t->masked))
+        return false;
+    return atomic_load(&t->cancelled) || (deadline && tee_now_ns() >= deadline);
+}
+
+/* Forked children must not hand out what their parent does. */
+static _Atomic uint64_t forks;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void forked(void)
+{
+    atomic_fetch_add(&forks, 1);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, forked);
+}
+
+/* TAs ask for random numbers a few bytes at a time, tens of thousands of times: fetch in bulk. */
+bool tee_task_random(struct tee_task *t, uint8_t *out, size_t size)
+{
+    uint8_t *from;
+
+    if (size > TEE_POOL_SERVES)
+        return tee_random(out, size) == TEE_SUCCESS;
+    pthread_once(&fork_once, watch_forks);
+    if (t->pool_left < size || t->pool_fork != atomic_load(&forks)) {
+        t->pool_left = 0;
+        t->pool_fork = atomic_load(&forks);
+        if (tee_random(t->pool, sizeof(t->pool)))
+            return false;
+        t->pool_left = sizeof(t->pool);
+    }
+    t->pool_left -= (uint32_t)size;
+    from = t->pool + t->pool_left;
+    memcpy(out, from, size);
+    OPENSSL_cleanse(from, size);
+    return true;
+}

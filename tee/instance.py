@@ -1,0 +1,290 @@
+"""One TA in memory: its CPU, address space and kernel-side objects, and what happens when it runs.
+
+System calls that C does not answer stop the engine and come here. Whatever a TA does ends in a
+defined result; when it dies it dies alone, and everything it held is freed.
+Source of semantics: optee_os 4.5 core/kernel/user_ta.c, tee_ta_manager.c, core/tee/tee_svc.c.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from north.errors import OutOfMemory, SpaceError
+from north.memory import AddressSpace
+from south.platform import Interrupt, Prot, TrapKind
+from tee import services
+from tee.abi import results
+from tee.crash import Death, crash_report
+from tee.errors import TeeError
+from tee.mapping import UTEE_PARAMS, MappedParams
+from tee.native import Task
+from tee.objects import ObjectTable
+from tee.syscalls.table import TABLE
+from tee.usermemory import TaMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from south.platform import Pages, Platform
+    from tee.activity import Activity
+    from tee.params import Param
+    from tee.ports import Image
+    from tee.session import Session
+    from tee.world import SecureWorld
+
+SCN_RETURN = 0  # lib/libutee/include/tee_syscall_numbers.h
+SCN_PANIC = 2
+
+ENTRY_OPEN = 0  # enum utee_entry_func, lib/libutee/include/utee_types.h
+ENTRY_CLOSE = 1
+ENTRY_INVOKE = 2
+
+STACK_ALIGNMENT = 16
+_NATIVE = Task.handlers()
+
+
+class TaInstance:
+    """`busy_with`: the activity inside, guarded by the world's lock. sessions: opened by this TA."""
+
+    def __init__(self, world: SecureWorld, image: Image, number: int) -> None:
+        platform = world.platform
+        limits = world.limits
+        self.world = world
+        self.image = image
+        self.uuid: UUID = image.uuid
+        self.flags = image.flags
+        self.number = number
+        self.platform: Platform = platform
+        self.busy_with: Activity | None = None
+        self.references = 0
+        self.dead: Death | None = None
+        self.sessions: dict[int, Session] = {}
+        self.session: Session | None = None
+        self.activity: Activity | None = None
+        self._wake = threading.Event()
+        self._kept: dict[int, Pages] = {}
+        self._cpu_closed = False
+        self._arena = platform.pages.arena(limits.memory)
+        self.cpu = platform.engine.create(image.arch, self._arena)
+        try:
+            self.space = AddressSpace(self.cpu, self._arena, platform.entropy, limits.memory)
+            self.memory = TaMemory(self.cpu)
+            self.native = Task(max_states=limits.handles, log_rate=limits.log_rate)
+            self.objects = ObjectTable(limits.handles)
+            self.native.set_system_clock(0.0)
+            self.program = image.link(self.space)
+            stack = self.space.map(max(image.stack_size, 1), Prot.RW, name="stack")
+        except BaseException:
+            self.cpu.close()
+            raise
+        self._params_va = stack.end - (UTEE_PARAMS.size + STACK_ALIGNMENT - 1 & -STACK_ALIGNMENT)
+        self._params_view = self.space.view(self._params_va, UTEE_PARAMS.size)
+        for scn, address in _NATIVE.items():
+            self.cpu.bind(scn, address, self.native.owner)
+        self._tracing = world.observer is not None and world.observer.tracing
+        if self._tracing:
+            self.cpu.trace_calls(True)
+
+    # --- running
+
+    def enter(
+        self,
+        function: int,
+        session: Session,
+        command: int,
+        params: Sequence[Param],
+        activity: Activity,
+        timeout: float | None = None,
+    ) -> int:
+        """Run one entry of the TA; its TEE_Result. TeeError if it could not be entered.
+
+        timeout: seconds until the call counts as cancelled. The caller holds the instance.
+        `self.dead` is set when the TA did not survive.
+        """
+        limits = self.world.limits
+        if activity.depth >= limits.depth:
+            raise TeeError(results.OUT_OF_MEMORY, f"more than {limits.depth} nested calls")
+        activity.depth += 1
+        native = self.native
+        native.cancelled = False
+        native.masked = True
+        self._wake.clear()
+        clock = self.platform.clock
+        native.set_cancel_deadline(None if timeout is None else clock.monotonic() + timeout)
+        self._cancel_at = None if timeout is None else clock.monotonic() + timeout
+        self._dead_at = None if limits.call_seconds is None else clock.monotonic() + limits.call_seconds
+        self.session = session
+        self.activity = activity
+        mapped: MappedParams | None = None
+        sharing = self.world.sharing
+        shared: list[int] = []
+        cpu = self.cpu
+        try:
+            try:
+                mapped = MappedParams(self.space, params)
+            except SpaceError as error:
+                raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
+            for region in mapped.regions:
+                self._keep(region.pages)
+                sharing.enter(region.pages.identity, cpu)
+                shared.append(region.pages.identity)
+            UTEE_PARAMS.pack_into(self._params_view, 0, *mapped.words)
+            cpu.set_deadline(limits.call_seconds)
+            try:
+                trap = cpu.enter(
+                    self.program.entry, self._params_va, (function, session.reference, self._params_va, command)
+                )
+                result = self._run(trap)
+            except BaseException:
+                self._die(Death("killed", 0, "the host stopped the call"))
+                raise
+            mapped.update(UTEE_PARAMS.unpack_from(self._params_view, 0))
+            return result
+        finally:
+            for identity in shared:
+                sharing.leave(identity, cpu)
+            if mapped is not None and not self._cpu_closed:
+                mapped.unmap(self.space)
+            activity.depth -= 1
+            self.session = None
+            self.activity = None
+            self._flush_log()
+
+    def _run(self, trap: TrapKind) -> int:
+        cpu = self.cpu
+        while True:
+            if trap is TrapKind.CALL:
+                number = cpu.number
+                if number == SCN_RETURN:
+                    return cpu.first & 0xFFFFFFFF
+                if number == SCN_PANIC:
+                    code = cpu.first & 0xFFFFFFFF
+                    return self._die(Death("panic", code, f"TEE_Panic({results.Result(code)})"))
+                result = self._serve(number)
+                if self.dead:
+                    return results.TARGET_DEAD
+                trap = cpu.resume(result)
+            elif trap is TrapKind.INTERRUPTED:
+                why = cpu.reason
+                cpu.acknowledge(why)
+                if why & Interrupt.KILL:
+                    return self._die(Death("killed", 0, "the host stopped the call"))
+                if why & (Interrupt.DEADLINE | Interrupt.BUDGET):
+                    limit = self.world.limits.call_seconds
+                    return self._die(Death("limit", 0, f"the call ran for more than {limit} s"))
+                self._flush_log()
+                trap = cpu.proceed()
+            else:
+                return self._die(Death.of_trap(trap, cpu))
+
+    def _serve(self, number: int) -> int:
+        """Answer one trapped system call. Never raises for what a TA did."""
+        row = TABLE.get(number)
+        cpu = self.cpu
+        if not self._tracing:
+            return self._answer(number)
+        clock = self.platform.clock
+        words = cpu.call().args
+        texts = row.show(self.memory, words) if row else tuple(f"{w:#x}" for w in words)
+        start = clock.monotonic()
+        native = cpu.serve()
+        result = self._answer(number) if native is None else native
+        services.trace(self, row, number, words, texts, result, start, native is not None)
+        return result
+
+    def _answer(self, number: int) -> int:
+        row = TABLE.get(number)
+        if row is None:
+            return results.NOT_SUPPORTED  # syscall_not_supported, core/kernel/scall.c
+        if self.cpu.unreadable:
+            return results.ACCESS_DENIED
+        if not row.handler:
+            self.world.log_unserved(row)
+            return row.unserved
+        try:
+            handler: Callable[..., int | None] = services.find(row.handler)
+            return handler(self, *row.decode(self.memory, self.cpu.call().args)) or 0
+        except TeeError as error:
+            return error.result
+        except OutOfMemory:
+            return results.OUT_OF_MEMORY
+        except SpaceError:
+            return results.BAD_PARAMETERS
+        except MemoryError:
+            return results.OUT_OF_MEMORY
+
+    # --- dying
+
+    def _die(self, death: Death) -> int:
+        """Record the death, tell whoever watches, free what can be freed."""
+        if self.dead is None:
+            self.dead = death
+            self._flush_log()
+            self.world.report_crash(crash_report(self, death))
+        return results.TARGET_DEAD
+
+    def release(self) -> None:
+        """Free CPU, memory and objects; the world's lock is not held. Nobody is inside."""
+        for session in list(self.sessions.values()):
+            self.world.close_from_ta(self, session)
+        self._cpu_closed = True
+        self._params_view.release()
+        self.objects.close()
+        self.cpu.close()
+        self.native.close()
+
+    # --- for services
+
+    def cancel(self) -> None:
+        """From any thread: raise the cancellation flag and wake a TEE_Wait."""
+        self.native.cancel()
+        self._wake.set()
+        self.cpu.interrupt(Interrupt.CANCEL)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep; True if an unmasked cancellation ended it. A call's hard limit ends it too."""
+        clock = self.platform.clock
+        until = clock.monotonic() + seconds
+        while True:
+            now = clock.monotonic()
+            cancelled = self.native.cancelled or (self._cancel_at is not None and now >= self._cancel_at)
+            if cancelled and not self.native.masked:
+                return True
+            if self._dead_at is not None and now >= self._dead_at:
+                self._die(Death("limit", 0, f"the call took more than {self.world.limits.call_seconds} s"))
+                return True
+            if now >= until:
+                return False
+            ends = [until, self._dead_at or until]
+            if not self.native.masked and self._cancel_at is not None:
+                ends.append(self._cancel_at)
+            self._wake.wait(max(0.0, min(ends) - now))
+            self._wake.clear()
+
+    def map_zeroed(self, size: int, before: int, after: int, at: int, flags: int) -> int:
+        return self.memory.map_zeroed(self.space, size, before, after, at, flags)
+
+    def unmap(self, va: int, size: int) -> None:
+        self.memory.unmap(self.space, va, size)
+
+    def dlopen(self, uuid: UUID, flags: int) -> None:
+        self.program.dlopen(uuid, flags)
+
+    def dlsym(self, uuid: UUID, name: str) -> int:
+        return self.program.dlsym(uuid, name)
+
+    def _keep(self, pages: Pages) -> None:
+        """Foreign memory of the client stays known to the engine: the next call maps it at once."""
+        if pages.identity not in self._kept:
+            if len(self._kept) >= 64:
+                _, old = self._kept.popitem()
+                self.cpu.forget(old)
+            self._kept[pages.identity] = pages
+            self.cpu.keep(pages)
+
+    def _flush_log(self) -> None:
+        text, dropped = self.native.take_log()
+        if text or dropped:
+            self.world.log(self.uuid, text, dropped)

@@ -1,0 +1,102 @@
+"""Parameters of a call in a TA's memory: `struct utee_params` and the memory its memrefs name.
+
+Source: optee_os 4.5 core/kernel/user_ta.c (init_utee_param), core/mm/vm.c (vm_map_param),
+lib/libutee/include/utee_types.h (struct utee_params: u64 types, u64 vals[8]).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from south.platform import PAGE, Prot, RegionFlag
+from tee.params import Kind, Memref, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from north.memory import AddressSpace, Region
+    from south.platform import Pages
+    from tee.params import Param
+
+UTEE_PARAMS = Struct("<9Q")
+PARAMS = 4
+_EMPTY = (0, 0)
+
+
+def kinds(types: int) -> tuple[int, int, int, int]:
+    """The four kinds of a paramTypes word (TEE_PARAM_TYPE_GET)."""
+    return types & 15, types >> 4 & 15, types >> 8 & 15, types >> 12 & 15
+
+
+class MappedParams:
+    """The parameters of one call while it runs. words: what goes into struct utee_params."""
+
+    __slots__ = ("params", "regions", "words")
+
+    def __init__(self, space: AddressSpace, params: Sequence[Param]) -> None:
+        self.params = params
+        self.regions: list[Region] = []
+        types = 0
+        vals: list[int] = []
+        memrefs: list[tuple[int, Memref, Pages]] = []
+        for i, param in enumerate(params):
+            if param is None:
+                vals += _EMPTY
+                continue
+            types |= param.kind << 4 * i
+            if isinstance(param, Value):
+                vals += _EMPTY if param.kind is Kind.VALUE_OUTPUT else (param.a, param.b)
+                continue
+            if param.pages is not None:
+                memrefs.append((i, param, param.pages))
+            vals += (0, param.size)
+        if memrefs:
+            try:
+                self._map(space, memrefs, vals)
+            except BaseException:
+                self.unmap(space)
+                raise
+        self.words = (types, *vals, *_EMPTY * (PARAMS - len(params)))
+
+    def _map(self, space: AddressSpace, memrefs: list[tuple[int, Memref, Pages]], vals: list[int]) -> None:
+        """Map every piece of memory once; memrefs of one memory whose pages touch share a region."""
+        pieces: list[tuple[int, int, int, Memref, Pages]] = []
+        for i, ref, pages in memrefs:
+            start = ref.offset & -PAGE
+            end = (ref.offset + (ref.size or 1) + PAGE - 1) & -PAGE
+            pieces.append((pages.identity, start, max(end, start + PAGE), ref, pages))
+            vals[2 * i] = ref.offset - start
+        spans: list[list[int]] = []
+        for identity, start, end, _, _ in sorted(pieces, key=lambda p: p[:3]):
+            if spans and spans[-1][0] == identity and start <= spans[-1][2]:
+                spans[-1][2] = max(spans[-1][2], end)
+            else:
+                spans.append([identity, start, end])
+        placed: list[tuple[list[int], Region]] = []
+        for span in spans:
+            ref, pages = next((p[3], p[4]) for p in pieces if p[0] == span[0])
+            flags = RegionFlag.SECURE if ref.secure else RegionFlag.NONSECURE
+            region = space.map(span[2] - span[1], Prot.RW, name="param", flags=flags, pages=pages, offset=span[1])
+            self.regions.append(region)
+            placed.append((span, region))
+        for (i, _, _), (identity, start, _, _, _) in zip(memrefs, pieces, strict=True):
+            span, region = next((s, r) for s, r in placed if s[0] == identity and s[1] <= start < s[2])
+            vals[2 * i] += region.va + start - span[1]
+
+    def unmap(self, space: AddressSpace) -> None:
+        for region in self.regions:
+            space.remove(region)
+        self.regions = []
+
+    def update(self, words: tuple[int, ...]) -> None:
+        """Take over what the TA left in struct utee_params; `words` is a copy of it."""
+        for i, param in enumerate(self.params):
+            if param is None:
+                continue
+            if isinstance(param, Value):
+                if param.kind is not Kind.VALUE_INPUT:
+                    param.a = words[1 + 2 * i] & 0xFFFFFFFF
+                    param.b = words[2 + 2 * i] & 0xFFFFFFFF
+            elif param.kind is not Kind.MEMREF_INPUT:
+                param.size = words[2 + 2 * i]

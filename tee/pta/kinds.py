@@ -1,0 +1,61 @@
+"""What every PTA does first: compare the parameter types it was given with those it takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tee.abi import results
+from tee.errors import TeeError
+from tee.params import Kind, Value
+from tee.pta.base import PtaMemref
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TEE_NUM_PARAMS = 4
+"""Parameters of every call (optee_os lib/libutee/include/tee_api_defines.h)."""
+
+
+def expect(params: Sequence[Value | PtaMemref | None], *kinds: Kind) -> None:
+    """TeeError(BAD_PARAMETERS) unless the kinds are exactly these, the rest NONE."""
+    have = [Kind.NONE if p is None else p.kind for p in params]
+    want = list(kinds)
+    have += [Kind.NONE] * (TEE_NUM_PARAMS - len(have))
+    want += [Kind.NONE] * (TEE_NUM_PARAMS - len(want))
+    if have != want:
+        raise TeeError(results.BAD_PARAMETERS, "parameter types are not those of the command")
+
+
+def value(params: Sequence[Value | PtaMemref | None], index: int) -> Value:
+    """Parameter `index`, which `expect` found to be a value."""
+    param = params[index]
+    if not isinstance(param, Value):
+        raise TeeError(results.BAD_PARAMETERS, f"parameter {index} is not a value")
+    return param
+
+
+def memref(params: Sequence[Value | PtaMemref | None], index: int) -> PtaMemref:
+    """Parameter `index`, which `expect` found to be a memref."""
+    param = params[index]
+    if not isinstance(param, PtaMemref):
+        raise TeeError(results.BAD_PARAMETERS, f"parameter {index} is not a memref")
+    return param
+
+
+def buffer(params: Sequence[Value | PtaMemref | None], index: int) -> PtaMemref:
+    """As `memref`, but TeeError(BAD_PARAMETERS) if it is NULL. Empty is NULL, as PTAs of OP-TEE see it."""
+    ref = memref(params, index)
+    if ref.null or not ref.size:
+        raise TeeError(results.BAD_PARAMETERS, f"parameter {index} has no bytes")
+    return ref
+
+
+def pair(param: Value) -> int:
+    """A 64-bit number in two words, the upper one in `a` (`reg_pair_to_64`)."""
+    return (param.a & 0xFFFFFFFF) << 32 | param.b & 0xFFFFFFFF
+
+
+def set_pair(param: Value, number: int) -> None:
+    """Inverse of `pair` (`reg_pair_from_64`)."""
+    param.a = number >> 32 & 0xFFFFFFFF
+    param.b = number & 0xFFFFFFFF

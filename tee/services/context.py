@@ -1,0 +1,50 @@
+"""What the handlers of system calls see of the TA that called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from south.platform import Platform
+    from tee import native
+    from tee.objects import ObjectTable
+    from tee.services.properties import Implementation
+    from tee.syscalls.declare import UserMemory
+
+
+class Identity(Protocol):
+    """Who opened the session. login: TEE_LOGIN_*."""
+
+    @property
+    def login(self) -> int: ...
+
+    @property
+    def uuid(self) -> UUID: ...
+
+
+class TaskContext(Protocol):
+    """One TA instance, in one call."""
+
+    @property
+    def uuid(self) -> UUID:
+        """The TA's own."""
+
+    @property
+    def client(self) -> Identity: ...
+
+    @property
+    def memory(self) -> UserMemory: ...
+
+    @property
+    def native(self) -> native.Task: ...
+
+    @property
+    def objects(self) -> ObjectTable: ...
+
+    @property
+    def platform(self) -> Platform: ...
+
+    @property
+    def implementation(self) -> Implementation: ...

@@ -1,0 +1,114 @@
+"""Sessions from TA to TA, and the calls that C answers unless it cannot.
+
+Source of semantics: optee_os 4.5 core/tee/tee_svc.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tee import pta_call
+from tee.abi import results
+from tee.abi.results import Origin
+from tee.abi.uuids import uuid_from_tee
+from tee.errors import TeeError
+from tee.mapping import UTEE_PARAMS
+from tee.params import Kind, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tee.abi.results import Result
+    from tee.instance import TaInstance
+    from tee.params import Param
+    from tee.syscalls.declare import OutCell
+
+TIMEOUT_INFINITE = 0xFFFFFFFF  # TEE_TIMEOUT_INFINITE, milliseconds
+UUID_SIZE = 16
+
+
+def _params(task: TaInstance, va: int) -> list[Param | pta_call.TaParam]:
+    if not va:
+        return []
+    task.memory.check(va, UTEE_PARAMS.size, True)
+    return pta_call.from_ta(task, UTEE_PARAMS.unpack(task.memory.copy_in(va, UTEE_PARAMS.size)))
+
+
+def _timeout(milliseconds: int) -> float | None:
+    return None if milliseconds == TIMEOUT_INFINITE else milliseconds / 1000
+
+
+def _write_back(task: TaInstance, va: int, params: Sequence[Param | pta_call.TaParam]) -> None:
+    """Values and sizes into the caller's struct utee_params (tee_svc_update_out_param)."""
+    for i, param in enumerate(params):
+        if isinstance(param, Value):
+            if param.kind is not Kind.VALUE_INPUT:
+                task.memory.copy_out(va + 8 + 16 * i, param.a.to_bytes(8, "little") + param.b.to_bytes(8, "little"))
+        elif param is not None and param.kind is not Kind.MEMREF_INPUT:
+            task.memory.copy_out(va + 16 + 16 * i, param.size.to_bytes(8, "little"))
+
+
+def _for_callee(session_has_pta: bool, params: list[Param | pta_call.TaParam]) -> list[Param | pta_call.TaParam]:
+    """A user TA is given memory, a pseudo TA borrows the caller's mapping."""
+    if session_has_pta:
+        return params
+    return list(pta_call.plain(params))
+
+
+def open_ta_session(
+    task: TaInstance, dest: int, timeout: int, params_va: int, session_out: OutCell, origin_out: OutCell
+) -> Result | None:
+    origin = Origin.TEE
+    try:
+        uuid = uuid_from_tee(task.memory.copy_in(dest, UUID_SIZE))
+        params = _for_callee(task.world.ptas.find(uuid) is not None, _params(task, params_va))
+        session, outcome = task.world.open_from_ta(task, uuid, params, _timeout(timeout))
+        origin = outcome.origin
+        if not outcome.result:
+            if params_va:
+                _write_back(task, params_va, params)
+            session_out.put(session.number)
+        return outcome.result
+    except TeeError as error:
+        return error.result
+    finally:
+        origin_out.put(origin)
+
+
+def close_ta_session(task: TaInstance, number: int) -> Result | None:
+    session = task.sessions.get(number)
+    if session is None:
+        return results.ITEM_NOT_FOUND
+    task.world.close_from_ta(task, session)
+    return None
+
+
+def invoke_ta_command(
+    task: TaInstance, number: int, timeout: int, command: int, params_va: int, origin_out: OutCell
+) -> Result | None:
+    session = task.sessions.get(number)
+    if session is None:
+        return results.BAD_PARAMETERS
+    origin = Origin.TEE
+    try:
+        params = _for_callee(session.pta is not None, _params(task, params_va))
+        outcome = task.world.invoke_from_ta(task, session, command, params, _timeout(timeout))
+        origin = outcome.origin
+        if params_va and outcome.result != results.TARGET_DEAD:
+            try:
+                _write_back(task, params_va, params)
+            except TeeError:
+                origin = Origin.TEE
+                raise
+        return outcome.result
+    except TeeError as error:
+        return error.result
+    finally:
+        origin_out.put(origin)
+
+
+def log(task: TaInstance, va: int, size: int) -> Result | None:
+    """A message that C's buffer had no room for."""
+    text = task.memory.copy_in(va, min(size, 4096)).decode("utf-8", "replace")
+    task.world.log(task.uuid, text, 0)
+    return None

@@ -1,0 +1,119 @@
+"""System calls 15-40 and 54: cryptography.
+
+Source: optee_os lib/libutee/include/utee_syscalls.h (arguments), tee_syscall_numbers.h (numbers),
+core/tee/tee_svc_cryp.c (meaning). `native` names the C handler that answers first; the handler in
+`tee.services` then sees only what C leaves: buffers that are not one piece of host memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tee.syscalls.arguments import Attributes, Chunk, Into
+from tee.syscalls.declare import Cell, Handle, In, Out, OutFixed, Pointer, Syscall, Value
+
+if TYPE_CHECKING:
+    from tee.syscalls.declare import Argument
+
+_SOURCE = "core/tee/tee_svc_cryp.c"
+_NO_ASYMMETRIC = "asymmetric keys are held, but not operated upon"
+
+
+def _row(number: int, where: str, *args: Argument, native: bool = False, reason: str = "", name: str = "") -> Syscall:
+    name = name or where.partition(".")[2]
+    return Syscall(number, name, args, where, _SOURCE, native=name if native else "", reason=reason)
+
+
+ROWS = (
+    _row(
+        15,
+        "crypto_states.cryp_state_alloc",
+        Value("algo"),
+        Value("op_mode"),
+        Handle("key1"),
+        Handle("key2"),
+        Cell("state"),
+    ),
+    _row(16, "crypto_states.cryp_state_copy", Handle("dst"), Handle("src")),
+    _row(17, "crypto_states.cryp_state_free", Handle("state")),
+    _row(18, "crypto_states.hash_init", Handle("state"), Pointer("iv"), Value("iv_len")),
+    _row(19, "crypto_states.hash_update", Handle("state"), Chunk("chunk"), native=True),
+    _row(20, "crypto_states.hash_final", Handle("state"), Chunk("chunk"), Into("hash"), native=True),
+    _row(21, "crypto_states.cipher_init", Handle("state"), In("iv")),
+    _row(22, "crypto_states.cipher_update", Handle("state"), In("src"), Into("dest", null=True), native=True),
+    _row(23, "crypto_states.cipher_final", Handle("state"), In("src"), Into("dest", null=True), native=True),
+    _row(24, "crypto_objects.cryp_obj_get_info", Handle("obj"), Pointer("info")),
+    _row(25, "crypto_objects.cryp_obj_restrict_usage", Handle("obj"), Value("usage")),
+    _row(26, "crypto_objects.cryp_obj_get_attr", Handle("obj"), Value("attr_id"), Out("buffer")),
+    _row(27, "crypto_objects.cryp_obj_alloc", Value("type"), Value("max_size"), Cell("obj")),
+    _row(28, "crypto_objects.cryp_obj_close", Handle("obj")),
+    _row(29, "crypto_objects.cryp_obj_reset", Handle("obj")),
+    _row(30, "crypto_objects.cryp_obj_populate", Handle("obj"), Attributes("attrs")),
+    _row(31, "crypto_objects.cryp_obj_copy", Handle("dst_obj"), Handle("src_obj")),
+    _row(
+        32,
+        "crypto_derive.cryp_derive_key",
+        Handle("state"),
+        Attributes("params"),
+        Handle("derived_key"),
+        reason="HKDF, Concat KDF and PBKDF2 alone; " + _NO_ASYMMETRIC,
+    ),
+    _row(33, "crypto_objects.cryp_random_number_generate", OutFixed("buf"), native=True),
+    _row(
+        34,
+        "crypto_states.authenc_init",
+        Handle("state"),
+        In("nonce"),
+        Value("tag_len"),
+        Value("aad_len"),
+        Value("payload_len"),
+    ),
+    _row(35, "crypto_states.authenc_update_aad", Handle("state"), In("aad_data"), native=True),
+    _row(36, "crypto_states.authenc_update_payload", Handle("state"), In("src_data"), Into("dest_data"), native=True),
+    _row(
+        37,
+        "crypto_states.authenc_enc_final",
+        Handle("state"),
+        In("src_data"),
+        Into("dest_data", null=True),
+        Into("tag"),
+        native=True,
+    ),
+    _row(
+        38,
+        "crypto_states.authenc_dec_final",
+        Handle("state"),
+        In("src_data"),
+        Into("dest_data", null=True),
+        In("tag"),
+        native=True,
+    ),
+    _row(
+        39,
+        "crypto_asymmetric.asymm_operate",
+        Handle("state"),
+        Attributes("params"),
+        In("src_data"),
+        Into("dest_data"),
+        reason=_NO_ASYMMETRIC,
+    ),
+    _row(
+        40,
+        "crypto_asymmetric.asymm_verify",
+        Handle("state"),
+        Attributes("params"),
+        In("data"),
+        In("sig"),
+        reason=_NO_ASYMMETRIC,
+    ),
+    _row(
+        54,
+        "crypto_objects.obj_generate_key",
+        Handle("obj"),
+        Value("key_size"),
+        Attributes("params"),
+        name="cryp_obj_generate_key",
+        reason="symmetric keys alone; " + _NO_ASYMMETRIC,
+    ),
+)
+"""The crypto part of the table, by number."""

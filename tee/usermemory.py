@@ -1,0 +1,75 @@
+"""A TA's memory as its system calls may use it, and the mappings it asks for itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from north.errors import BadRange, OutOfMemory
+from north.memory import page_up
+from south.platform import PAGE, Prot, RegionFlag
+from tee.abi import results
+from tee.errors import TeeError
+
+if TYPE_CHECKING:
+    from north.memory import AddressSpace
+    from south.platform import Cpu
+
+_ZEROED = "zeroed"
+
+
+class TaMemory:
+    """`tee.syscalls.declare.UserMemory` over a CPU."""
+
+    __slots__ = ("_cpu", "word")
+
+    def __init__(self, cpu: Cpu) -> None:
+        self._cpu = cpu
+        self.word = cpu.arch.word
+
+    def copy_in(self, va: int, size: int) -> bytes:
+        data = self._cpu.read(va, size, Prot.R)
+        if data is None:
+            raise TeeError(results.ACCESS_DENIED)
+        return data
+
+    def copy_out(self, va: int, data: bytes) -> None:
+        if not self._cpu.write(va, data, Prot.RW):
+            raise TeeError(results.ACCESS_DENIED)
+
+    def check(self, va: int, size: int, write: bool) -> None:
+        if not self._cpu.check(va, size, Prot.RW if write else Prot.R):
+            raise TeeError(results.ACCESS_DENIED)
+
+    def map_zeroed(self, space: AddressSpace, size: int, before: int, after: int, at: int, flags: int) -> int:
+        """Zeroed memory the TA may share (System PTA, core/pta/system.c system_map_zi)."""
+        length = page_up(size)
+        if not length or length > space.high:
+            raise TeeError(results.OUT_OF_MEMORY if length else results.BAD_PARAMETERS)
+        before, after = page_up(before), page_up(after)
+        try:
+            if at:
+                if at % PAGE:
+                    raise TeeError(results.BAD_PARAMETERS, "the address is not page-aligned")
+                va = at
+            else:
+                va = space.reserve(before + length + after) + before
+            return space.map(size, Prot.RW, name=_ZEROED, at=va, flags=RegionFlag.SECURE).va
+        except OutOfMemory as error:
+            raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
+        except BadRange as error:
+            raise TeeError(results.ACCESS_CONFLICT, str(error)) from error
+
+    def unmap(self, space: AddressSpace, va: int, size: int) -> None:
+        """Only what `map_zeroed` mapped; anything else is not the TA's to unmap."""
+        length = page_up(size)
+        if not length or va % PAGE:
+            raise TeeError(results.BAD_PARAMETERS)
+        at = va
+        while at < va + length:
+            region = space.find(at)
+            if region is None:
+                raise TeeError(results.ITEM_NOT_FOUND)
+            if region.name != _ZEROED:
+                raise TeeError(results.ACCESS_DENIED)
+            at = region.end
+        space.unmap(va, length)

@@ -1,0 +1,392 @@
+"""The secure world: what every normal world calls, with typed parameters.
+
+Sessions, instances and their rules as OP-TEE has them (optee_os 4.5 core/kernel/tee_ta_manager.c;
+KEEP_CRASHED as in 4.8). One difference: where OP-TEE lets only one thread at a time into all single
+instance TAs together, here each instance has a lock of its own, and a wait that would close a
+circle answers BUSY, which is what OP-TEE's global lock is there for.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from tee import pta_call
+from tee.abi import results
+from tee.abi.results import Origin, Result
+from tee.abi.ta_head import (
+    TA_FLAG_INSTANCE_KEEP_ALIVE,
+    TA_FLAG_INSTANCE_KEEP_CRASHED,
+    TA_FLAG_MULTI_SESSION,
+    TA_FLAG_SINGLE_INSTANCE,
+)
+from tee.activity import Activity, Cancellation
+from tee.crash import format_crash
+from tee.errors import TeeError
+from tee.instance import ENTRY_CLOSE, ENTRY_INVOKE, ENTRY_OPEN, TaInstance
+from tee.limits import Limits
+from tee.session import LOGIN_TRUSTED_APP, PUBLIC, Client, Session
+from tee.sharing import Sharing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from south.platform import Platform
+    from tee.observe import Crash, Observer
+    from tee.params import Param
+    from tee.ports import ImageSource
+    from tee.syscalls.declare import Syscall
+
+__all__ = ["PUBLIC", "Cancellation", "Client", "Opened", "Outcome", "SecureWorld"]
+
+_KEEP = TA_FLAG_SINGLE_INSTANCE | TA_FLAG_INSTANCE_KEEP_ALIVE
+
+
+class Outcome(NamedTuple):
+    """How a call ended; a TA's own error has origin TRUSTED_APP."""
+
+    result: Result
+    origin: Origin
+
+
+class Opened(NamedTuple):
+    """session: handle for invoke and close, 0 if it was refused."""
+
+    session: int
+    result: Result
+    origin: Origin
+
+
+class SecureWorld:
+    """Hosts TAs. Thread-safe: calls into different instances run at the same time.
+
+    images: where TAs come from. limits: per instance. observer: watches calls, logs and crashes.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        images: ImageSource,
+        *,
+        limits: Limits | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        from tee.pta import registry
+
+        self.platform = platform
+        self.images = images
+        self.limits = limits or Limits()
+        self.observer = observer
+        self.sharing = Sharing(platform.engine)
+        self.ptas = registry.standard(self)
+        self._lock = threading.Lock()
+        self._free = threading.Condition(self._lock)
+        self._sessions: dict[int, Session] = {}
+        self._contexts: dict[UUID, TaInstance] = {}
+        self._loading: set[UUID] = set()
+        self._numbers = itertools.count(1)
+        self._references = itertools.count(1)
+        self._instances = itertools.count(1)
+        self._unserved: set[int] = set()
+        self.services: dict[str, object] = {}
+        """State that services keep for all TAs (persistent times...), by service name."""
+
+    # --- what a normal world calls
+
+    def open_session(
+        self,
+        uuid: UUID,
+        params: Sequence[Param] = (),
+        *,
+        client: Client = PUBLIC,
+        timeout: float | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Opened:
+        """Open a session to the TA or pseudo TA `uuid`. timeout: seconds until it counts as cancelled."""
+        if client.login == LOGIN_TRUSTED_APP:
+            return Opened(0, results.ACCESS_DENIED, Origin.TEE)
+        session = Session(next(self._numbers), client, None, next(self._references))
+        outcome = self._open(session, uuid, params, Activity(), timeout, cancellation)
+        if outcome.result:
+            return Opened(0, *outcome)
+        with self._lock:
+            self._sessions[session.number] = session
+        return Opened(session.number, *outcome)
+
+    def invoke(
+        self,
+        session: int,
+        command: int,
+        params: Sequence[Param] = (),
+        *,
+        timeout: float | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Outcome:
+        """Invoke `command`; parameters are updated in place, also when the TA answers an error."""
+        found = self._sessions.get(session)
+        if found is None:
+            return Outcome(results.BAD_PARAMETERS, Origin.TEE)
+        return self._invoke(found, command, params, Activity(), timeout, cancellation)
+
+    def close_session(self, session: int) -> None:
+        """TeeError(ITEM_NOT_FOUND) if there is no such session."""
+        with self._lock:
+            found = self._sessions.pop(session, None)
+        if found is None:
+            raise TeeError(results.ITEM_NOT_FOUND, f"no session {session}")
+        self._close(found, Activity())
+
+    def close(self) -> None:
+        """Close every session, and every instance that would stay alive."""
+        while self._sessions:
+            _, session = self._sessions.popitem()
+            self._close(session, Activity())
+        while self._contexts:
+            _, instance = self._contexts.popitem()
+            instance.release()
+
+    def __enter__(self) -> SecureWorld:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def instances(self) -> int:
+        """Single instances alive."""
+        return len(self._contexts)
+
+    # --- what a TA's system calls use
+
+    def open_from_ta(
+        self, caller: TaInstance, uuid: UUID, params: Sequence[Param | pta_call.TaParam], timeout: float | None
+    ) -> tuple[Session, Outcome]:
+        activity = caller.activity or Activity()
+        session = Session(next(self._numbers) & 0xFFFFFFFF, Client(LOGIN_TRUSTED_APP, caller.uuid), caller,
+                          next(self._references))  # fmt: skip
+        if len(caller.sessions) >= self.limits.sessions:
+            raise TeeError(results.OUT_OF_MEMORY, "too many sessions")
+        outcome = self._open(session, uuid, params, activity, timeout, None)
+        if not outcome.result:
+            caller.sessions[session.number] = session
+        return session, outcome
+
+    def invoke_from_ta(
+        self,
+        caller: TaInstance,
+        session: Session,
+        command: int,
+        params: Sequence[Param | pta_call.TaParam],
+        timeout: float | None,
+    ) -> Outcome:
+        return self._invoke(session, command, params, caller.activity or Activity(), timeout, None)
+
+    def close_from_ta(self, caller: TaInstance, session: Session) -> None:
+        caller.sessions.pop(session.number, None)
+        self._close(session, caller.activity or Activity())
+
+    # --- the rules
+
+    def _open(
+        self,
+        session: Session,
+        uuid: UUID,
+        params: Sequence[Param | pta_call.TaParam],
+        activity: Activity,
+        timeout: float | None,
+        cancellation: Cancellation | None,
+    ) -> Outcome:
+        try:
+            pta = self.ptas.find(uuid)
+            if pta is not None:
+                session.pta = pta
+                session.context = pta_call.open_session(pta, session.owner, params)
+                return Outcome(results.SUCCESS, Origin.TEE)
+            instance = self._instance_for(uuid)
+        except TeeError as error:
+            return Outcome(error.result, error.origin)
+        session.instance = instance
+        if not self._acquire(instance, activity):
+            self._drop(instance, activity)
+            return Outcome(results.BUSY, Origin.TEE)
+        opened = False
+        try:
+            outcome = self._enter(ENTRY_OPEN, session, 0, pta_call.plain(params), activity, timeout, cancellation)
+            opened = not outcome.result
+            if not opened and not instance.dead:
+                self._enter(ENTRY_CLOSE, session, 0, (), activity, None, None)
+            return outcome
+        finally:
+            self._release(instance)
+            if not opened:
+                self._drop(instance, activity)
+
+    def _invoke(
+        self,
+        session: Session,
+        command: int,
+        params: Sequence[Param | pta_call.TaParam],
+        activity: Activity,
+        timeout: float | None,
+        cancellation: Cancellation | None,
+    ) -> Outcome:
+        instance = session.instance
+        if instance is None:
+            assert session.pta is not None
+            with session.lock:
+                return Outcome(
+                    pta_call.invoke(session.pta, session.context, command, params, session.owner), Origin.TEE
+                )
+        if not self._acquire(instance, activity):
+            return Outcome(results.BUSY, Origin.TEE)
+        try:
+            return self._enter(ENTRY_INVOKE, session, command, pta_call.plain(params), activity, timeout, cancellation)
+        finally:
+            self._release(instance)
+
+    def _close(self, session: Session, activity: Activity) -> None:
+        instance = session.instance
+        if instance is None:
+            if session.pta is not None:
+                with session.lock:
+                    session.pta.close(session.context)
+            return
+        if not instance.dead and self._acquire(instance, activity):
+            try:
+                self._enter(ENTRY_CLOSE, session, 0, (), activity, None, None)
+            finally:
+                self._release(instance)
+        self._drop(instance, activity)
+
+    def _enter(
+        self,
+        function: int,
+        session: Session,
+        command: int,
+        params: Sequence[Param],
+        activity: Activity,
+        timeout: float | None,
+        cancellation: Cancellation | None,
+    ) -> Outcome:
+        instance = session.instance
+        assert instance is not None
+        if instance.dead:
+            return Outcome(results.TARGET_DEAD, Origin.TEE)
+        if cancellation is not None:
+            cancellation.attach(instance)
+        try:
+            result = instance.enter(function, session, command, params, activity, timeout)
+        except TeeError as error:
+            return Outcome(error.result, error.origin)
+        finally:
+            if cancellation is not None:
+                cancellation.detach()
+        if instance.dead:
+            return Outcome(results.TARGET_DEAD, Origin.TEE)
+        return Outcome(Result(result), Origin.TRUSTED_APP)
+
+    def _instance_for(self, uuid: UUID) -> TaInstance:
+        """The instance a new session goes to, its reference already counted."""
+        with self._lock:
+            while True:
+                instance = self._contexts.get(uuid)
+                if instance is not None:
+                    if not instance.flags & TA_FLAG_MULTI_SESSION and instance.references:
+                        raise TeeError(results.BUSY, f"TA {uuid} allows one session at a time")
+                    instance.references += 1
+                    return instance
+                if uuid not in self._loading:
+                    break
+                self._free.wait()
+            self._loading.add(uuid)
+        try:
+            image = self.images.find(uuid)
+            instance = TaInstance(self, image, next(self._instances))
+            instance.references = 1
+        except BaseException:
+            instance = None
+            raise
+        finally:
+            with self._lock:
+                self._loading.discard(uuid)
+                if instance is not None and instance.flags & TA_FLAG_SINGLE_INSTANCE:
+                    self._contexts[uuid] = instance
+                self._free.notify_all()
+        return instance
+
+    def _acquire(self, instance: TaInstance, activity: Activity) -> bool:
+        """Wait until `instance` is free and take it; False if waiting would never end."""
+        with self._lock:
+            if instance.busy_with is None:
+                instance.busy_with = activity
+                return True
+            while instance.busy_with is not None:
+                holder: Activity | None = instance.busy_with
+                while holder is not None and holder is not activity:
+                    holder = holder.waiting_for.busy_with if holder.waiting_for else None
+                if holder is activity:
+                    return False
+                activity.waiting_for = instance
+                try:
+                    self._free.wait()
+                finally:
+                    activity.waiting_for = None
+            instance.busy_with = activity
+            return True
+
+    def _release(self, instance: TaInstance) -> None:
+        with self._lock:
+            instance.busy_with = None
+            if instance.dead and self._contexts.get(instance.uuid) is instance and not self._keeps_crashed(instance):
+                del self._contexts[instance.uuid]
+            self._free.notify_all()
+
+    @staticmethod
+    def _keeps_crashed(instance: TaInstance) -> bool:
+        return instance.flags & _KEEP == _KEEP and bool(instance.flags & TA_FLAG_INSTANCE_KEEP_CRASHED)
+
+    def _drop(self, instance: TaInstance, activity: Activity) -> None:
+        """A session of `instance` is gone; the last one takes the instance with it, unless it stays alive."""
+        with self._lock:
+            instance.references -= 1
+            if instance.references:
+                return
+            if instance.dead:
+                if self._keeps_crashed(instance):
+                    return
+            elif instance.flags & _KEEP == _KEEP:
+                return
+            if self._contexts.get(instance.uuid) is instance:
+                del self._contexts[instance.uuid]
+        instance.activity = activity
+        instance.release()
+
+    # --- telling others
+
+    def report_crash(self, crash: Crash) -> None:
+        if self.observer is None:
+            self.platform.console.write(format_crash(crash))
+        else:
+            self.observer.on_crash(crash)
+
+    def log(self, uuid: UUID, text: str, dropped: int) -> None:
+        if dropped:
+            text += f"({dropped} messages dropped: the log limit was reached)\n"
+        self.platform.console.write(text)
+        if self.observer is not None:
+            self.observer.on_log(uuid, text)
+
+    def log_unserved(self, row: Syscall) -> None:
+        """Say once that a call exists and is not served."""
+        if row.number not in self._unserved:
+            self._unserved.add(row.number)
+            self.platform.console.write(f"litebox: system call {row.name} is not served: {row.reason}\n")
+
+    def service(self, name: str, make: Callable[[], object]) -> object:
+        """State of a service, made on first use."""
+        with self._lock:
+            if name not in self.services:
+                self.services[name] = make()
+            return self.services[name]

@@ -1,0 +1,49 @@
+"""Checks an installed wheel: `python -I tests/installed.py CHECKOUT`, with the installation's own interpreter.
+
+Every module of the checkout is there and imports, none comes from the checkout, and `litebox-ta` runs
+the sample TA.
+"""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+PACKAGES = ("south", "north", "tee", "ta_loader", "normal_world", "boards")
+BUILD_ONLY = {"tee/build_native.py", "south/engine/build_unicorn.py", "ta_loader/samples/build.py"}
+"""Run from a checkout; shipped, but they need what an installation need not have."""
+
+
+def modules(base: Path) -> set[str]:
+    """Paths of our Python files under `base`."""
+    return {str(p.relative_to(base)) for package in PACKAGES for p in (base / package).rglob("*.py")}
+
+
+def main(checkout: Path) -> None:
+    site = Path(sysconfig.get_path("platlib"))
+    lost = modules(checkout) - modules(site)
+    assert not lost, f"the wheel lacks {sorted(lost)}"
+    for name in sorted(modules(site) - BUILD_ONLY):
+        module = importlib.import_module(name.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+        origin = Path(str(module.__file__))
+        assert origin.is_relative_to(site), f"{name} was imported from {origin}"
+
+    from south.platform import Arch
+    from ta_loader import samples
+
+    for arch in Arch:
+        command = [
+            str(Path(sysconfig.get_path("scripts")) / "litebox-ta"),
+            *("run", "--trust", str(samples.public_key()), str(samples.hello(arch)), "--invoke", "0", "value:41"),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, done.stderr
+        assert "42" in done.stdout or "0x2a" in done.stdout, done.stdout
+    print(f"{len(modules(site))} modules import from {site}; litebox-ta runs the sample")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())

@@ -1,0 +1,1 @@
+"""TAs built for tests only."""
