@@ -36,6 +36,7 @@ SOURCES = (
     "xts",
 )
 
+COMPILE = ["-std=gnu11", "-O2", "-pthread", "-fvisibility=hidden"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 GENERATED = ["-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
 """What cffi's own generated file needs."""

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from tee.activity import Activity
     from tee.params import Param
     from tee.ports import Image
-    from tee.session import Session
+    from tee.services.properties import Implementation
+    from tee.services.time import TaTimes
+    from tee.session import Client, Session
     from tee.world import SecureWorld
 
 SCN_RETURN = 0  # lib/libutee/include/tee_syscall_numbers.h
@@ -236,6 +238,24 @@ class TaInstance:
         self.native.close()
 
     # --- for services
+
+    @property
+    def client(self) -> Client:
+        """Who opened the session that is running."""
+        assert self.session is not None
+        return self.session.client
+
+    @property
+    def times(self) -> TaTimes:
+        return self.world.times
+
+    @property
+    def implementation(self) -> Implementation:
+        return self.world.implementation
+
+    def touches_private(self, va: int, size: int) -> bool:
+        """Whether any byte of [va, va + size) is the TA's own memory and no parameter."""
+        return self.memory.touches_private(self.space, va, size)
 
     def cancel(self) -> None:
         """From any thread: raise the cancellation flag and wake a TEE_Wait."""

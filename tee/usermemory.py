@@ -40,6 +40,10 @@ class TaMemory:
         if not self._cpu.check(va, size, Prot.RW if write else Prot.R):
             raise TeeError(results.ACCESS_DENIED)
 
+    @staticmethod
+    def touches_private(space: AddressSpace, va: int, size: int) -> bool:
+        return any(r.flags & RegionFlag.PRIVATE and r.va < va + size and va < r.end for r in space)
+
     def map_zeroed(self, space: AddressSpace, size: int, before: int, after: int, at: int, flags: int) -> int:
         """Zeroed memory the TA may share (System PTA, core/pta/system.c system_map_zi)."""
         length = page_up(size)

@@ -26,17 +26,20 @@ from tee.crash import format_crash
 from tee.errors import TeeError
 from tee.instance import ENTRY_CLOSE, ENTRY_INVOKE, ENTRY_OPEN, TaInstance
 from tee.limits import Limits
+from tee.pta.standard import standard
+from tee.services.time import TaTimes
 from tee.session import LOGIN_TRUSTED_APP, PUBLIC, Client, Session
 from tee.sharing import Sharing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from south.platform import Platform
     from tee.observe import Crash, Observer
     from tee.params import Param
     from tee.ports import ImageSource
+    from tee.services.properties import Implementation
     from tee.syscalls.declare import Syscall
 
 __all__ = ["PUBLIC", "Cancellation", "Client", "Opened", "Outcome", "SecureWorld"]
@@ -73,14 +76,12 @@ class SecureWorld:
         limits: Limits | None = None,
         observer: Observer | None = None,
     ) -> None:
-        from tee.pta import registry
-
         self.platform = platform
         self.images = images
         self.limits = limits or Limits()
         self.observer = observer
         self.sharing = Sharing(platform.engine)
-        self.ptas = registry.standard(self)
+        self.ptas = standard(platform)
         self._lock = threading.Lock()
         self._free = threading.Condition(self._lock)
         self._sessions: dict[int, Session] = {}
@@ -90,8 +91,8 @@ class SecureWorld:
         self._references = itertools.count(1)
         self._instances = itertools.count(1)
         self._unserved: set[int] = set()
-        self.services: dict[str, object] = {}
-        """State that services keep for all TAs (persistent times...), by service name."""
+        self._implementation: Implementation | None = None
+        self.times = TaTimes(platform.clock)
 
     # --- what a normal world calls
 
@@ -378,15 +379,17 @@ class SecureWorld:
         if self.observer is not None:
             self.observer.on_log(uuid, text)
 
+    @property
+    def implementation(self) -> Implementation:
+        """What this world says of itself in gpd.tee.* properties."""
+        if self._implementation is None:
+            from tee.services.properties import Implementation
+
+            self._implementation = Implementation()
+        return self._implementation
+
     def log_unserved(self, row: Syscall) -> None:
         """Say once that a call exists and is not served."""
         if row.number not in self._unserved:
             self._unserved.add(row.number)
             self.platform.console.write(f"litebox: system call {row.name} is not served: {row.reason}\n")
-
-    def service(self, name: str, make: Callable[[], object]) -> object:
-        """State of a service, made on first use."""
-        with self._lock:
-            if name not in self.services:
-                self.services[name] = make()
-            return self.services[name]

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from south.platform import Arch
 from tee.ports import Frame
 
-from .cfi import FrameTable, Lost, Offset, Register, Row, ValueOffset, frame_tables
-from .ehabi import CannotUnwind, VirtualRegisters, find_entry, instructions
+from .cfi import Offset, Register, Row, Rule, ValueOffset, frame_tables
+from .ehabi import CannotUnwind, Entry, VirtualRegisters, find_entry, instructions
 from .elffile import ElfFile, parse, same_build
 from .symbols import locate, symbols_of
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 MAX_FRAMES = 64
 
-Reader = "Callable[[int, int], bytes | None]"
-
 
 class Machine(NamedTuple):
     """What unwinding needs to know of an architecture; numbers are DWARF's and, on arm, the registers' own."""
@@ -39,7 +37,7 @@ class Machine(NamedTuple):
     stack: int
     link: int
     kept: frozenset[int]
-    """Callee-saved registers: a caller's value survives where no rule says otherwise."""
+    """Callee-saved registers: a caller's value survives where no rule says otherwise. Not the link register."""
     stack_align: int
     names: dict[str, int]
 
@@ -50,7 +48,7 @@ MACHINES = {
         frame=29,
         stack=31,
         link=30,
-        kept=frozenset({*range(19, 31)}),
+        kept=frozenset(range(19, 30)),
         stack_align=16,
         names={**{f"x{i}": i for i in range(31)}, "fp": 29, "lr": 30, "sp": 31},
     ),
@@ -59,7 +57,7 @@ MACHINES = {
         frame=11,
         stack=13,
         link=14,
-        kept=frozenset({*range(4, 12), 14}),
+        kept=frozenset(range(4, 12)),
         stack_align=4,
         names={**{f"r{i}": i for i in range(15)}, "fp": 11, "ip": 12, "sp": 13, "lr": 14},
     ),
@@ -191,7 +189,7 @@ class Unwinder:
         if place.elf is not None and self._arch is Arch.ARM:
             entry = find_entry(place.elf, place.address)
             if entry is not None and not entry.cannot_unwind:
-                return self._by_ehabi(state, place.elf, entry, innermost) or self._by_records(state, lookup)
+                return self._by_ehabi(state, place.elf, entry, innermost) or self._by_records(state)
             by_cfi = self._by_cfi(state, place, innermost)
             if by_cfi is not None or entry is None:
                 return by_cfi or self._unaided(state, lookup, innermost)
@@ -206,7 +204,7 @@ class Unwinder:
             caller = self._leaf(state, bounds) if bounds else None
             if caller is not None:
                 return caller
-        return self._by_records(state, lookup)
+        return self._by_records(state)
 
     def _leaf(self, state: State, bounds: tuple[int, int] | None) -> State | None:
         """The caller by the link register.
@@ -242,10 +240,10 @@ class Unwinder:
         registers[self._machine.stack] = stack
         return State(pc, registers, stack)
 
-    def _by_ehabi(self, state: State, elf: ElfFile, entry: object, innermost: bool) -> State | None:
+    def _by_ehabi(self, state: State, elf: ElfFile, entry: Entry, innermost: bool) -> State | None:
         virtual = VirtualRegisters(state.registers, self.load)
         try:
-            virtual.run(instructions(elf, entry))  # type: ignore[arg-type]
+            virtual.run(instructions(elf, entry))
         except CannotUnwind:
             return None
         stack = virtual.values.get(self._machine.stack)
@@ -273,11 +271,13 @@ class Unwinder:
             else:
                 caller[number] = value & self._mask
         back = caller.get(row.return_register)
+        if row.return_register not in row.rules:
+            back = state.registers.get(row.return_register)  # Known in the innermost frame alone.
         if back is None:
             return None
         return self._accept(back, caller, cfa, state, innermost)
 
-    def _value(self, state: State, cfa: int, rule: object) -> int | None:
+    def _value(self, state: State, cfa: int, rule: Rule) -> int | None:
         if isinstance(rule, Offset):
             return self.load(cfa + rule.value)
         if isinstance(rule, ValueOffset):
@@ -299,7 +299,7 @@ class Unwinder:
             return frame - saved.value
         return None
 
-    def _by_records(self, state: State, lookup: int) -> State | None:
+    def _by_records(self, state: State) -> State | None:
         """The chain of frame records; the stack pointer is unknown from there on."""
         for frame, at_next, at_back, used in self._records(state):
             next_frame, back = self.load(frame + at_next), self.load(frame + at_back)

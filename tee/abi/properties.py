@@ -1,17 +1,13 @@
 """Property sets, property types and the layouts of their values.
 
 Source: GP TEE Internal Core API v1.3.1 §4.4; optee_os lib/libutee/include/tee_api_defines.h (property sets),
-user_ta_header.h (`enum user_ta_prop_type`), tee_api_types.h (`TEE_UUID`, `TEE_Identity`).
+user_ta_header.h (`enum user_ta_prop_type`), tee_api_types.h (`TEE_Identity`).
 """
 
 from __future__ import annotations
 
 import enum
 import struct
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from uuid import UUID
 
 
 class PropSet(enum.IntEnum):
@@ -41,15 +37,5 @@ class ProtectionLevel(enum.IntEnum):
     TEE = 1000
 
 
-LOGIN_PUBLIC = 0
-"""TEE_LOGIN_PUBLIC."""
-LOGIN_TRUSTED_APP = 0xF0000000
-"""TEE_LOGIN_TRUSTED_APP."""
-
 IDENTITY = struct.Struct("<I16s")
-"""`TEE_Identity`: login, UUID."""
-
-
-def uuid_bytes(uuid: UUID) -> bytes:
-    """`TEE_UUID` as a little-endian guest keeps it: three integers in its own order, then eight bytes."""
-    return uuid.bytes_le
+"""`TEE_Identity`: login, TEE_UUID."""

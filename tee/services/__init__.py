@@ -14,19 +14,18 @@ if TYPE_CHECKING:
     from tee.instance import TaInstance
     from tee.syscalls.declare import Syscall
 
-MODULES = ("core", "properties", "crypto", "time")
 _found: dict[str, Callable[..., Any]] = {}
 
 
 def find(name: str) -> Callable[..., Any]:
-    """The handler called `name`; LookupError if no service has it."""
-    handler = _found.get(name)
+    """The handler called `module.function`; LookupError if no service has it."""
+    handler: Callable[..., Any] | None = _found.get(name)
     if handler is None:
-        for module in MODULES:
-            handler = getattr(importlib.import_module(f"tee.services.{module}"), name, None)
-            if handler is not None:
-                break
-        else:
+        module, _, function = name.rpartition(".")
+        for m in [module] if module else ["crypto_states","crypto_objects","crypto_derive","crypto_asymmetric","properties"]:
+            handler = getattr(importlib.import_module(f"tee.services.{m}"), function, None)
+            if handler: break
+        if handler is None:
             raise LookupError(f"no handler {name}")
         _found[name] = handler
     return handler

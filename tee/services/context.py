@@ -24,15 +24,8 @@ class Identity(Protocol):
     def uuid(self) -> UUID: ...
 
 
-class TaskContext(Protocol):
-    """One TA instance, in one call."""
-
-    @property
-    def uuid(self) -> UUID:
-        """The TA's own."""
-
-    @property
-    def client(self) -> Identity: ...
+class CryptoTask(Protocol):
+    """What cryptography needs of the TA that called."""
 
     @property
     def memory(self) -> UserMemory: ...
@@ -46,5 +39,26 @@ class TaskContext(Protocol):
     @property
     def platform(self) -> Platform: ...
 
+
+class PropertyTask(Protocol):
+    """What properties need of the TA that called."""
+
+    @property
+    def uuid(self) -> UUID:
+        """The TA's own."""
+
+    @property
+    def client(self) -> Identity: ...
+
+    @property
+    def memory(self) -> UserMemory: ...
+
+    @property
+    def platform(self) -> Platform: ...
+
     @property
     def implementation(self) -> Implementation: ...
+
+
+class TaskContext(CryptoTask, PropertyTask, Protocol):
+    """Both: one TA instance, in one call."""

@@ -27,7 +27,7 @@ from tee.errors import TeeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tee.services.context import TaskContext
+    from tee.services.context import CryptoTask
     from tee.syscalls.arguments import Attribute
     from tee.syscalls.declare import OutBuffer
 
@@ -43,7 +43,7 @@ _VERIFIED = (
 )
 
 
-def asymm_operate(task: TaskContext, state: int, params: Sequence[Attribute], src: bytes, dst: OutBuffer) -> None:
+def asymm_operate(task: CryptoTask, state: int, params: Sequence[Attribute], src: bytes, dst: OutBuffer) -> None:
     """Encrypt, decrypt or sign."""
     record = task.objects.operations.get(state)
     if not task.objects.get(record.key1).initialized:
@@ -60,7 +60,7 @@ def asymm_operate(task: TaskContext, state: int, params: Sequence[Attribute], sr
     raise _unserved(record.algo)
 
 
-def asymm_verify(task: TaskContext, state: int, params: Sequence[Attribute], data: bytes, sig: bytes) -> None:
+def asymm_verify(task: CryptoTask, state: int, params: Sequence[Attribute], data: bytes, sig: bytes) -> None:
     """data: the digest, except for Ed25519."""
     record = task.objects.operations.get(state)
     if record.mode != Mode.VERIFY:

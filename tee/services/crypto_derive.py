@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tee.objects import Object, State
-    from tee.services.context import TaskContext
+    from tee.services.context import CryptoTask
     from tee.syscalls.arguments import Attribute
 
 MAX_INPUT = 1 << 16
@@ -162,7 +162,7 @@ _SERVED: dict[int, Callable[[int, bytes, Sequence[Attribute], int], bytes]] = {
 }
 
 
-def cryp_derive_key(task: TaskContext, state: int, params: Sequence[Attribute], derived_key: int) -> None:
+def cryp_derive_key(task: CryptoTask, state: int, params: Sequence[Attribute], derived_key: int) -> None:
     record = task.objects.operations.get(state)
     source = task.objects.get(record.key1)
     target = task.objects.get(derived_key)

@@ -25,7 +25,7 @@ from tee.objects import Object, check_key_size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tee.services.context import TaskContext
+    from tee.services.context import CryptoTask
     from tee.syscalls.arguments import Attribute
     from tee.syscalls.declare import OutBuffer, OutCell
 
@@ -33,7 +33,7 @@ _RANDOM_PIECE = 1 << 16
 """Bytes asked of the host's CSPRNG at once."""
 
 
-def cryp_obj_alloc(task: TaskContext, obj_type: int, max_key_size: int, obj: OutCell) -> None:
+def cryp_obj_alloc(task: CryptoTask, obj_type: int, max_key_size: int, obj: OutCell) -> None:
     """max_key_size: bits. NOT_SUPPORTED: no such type, or no such size of it."""
     handle = task.objects.add(Object(obj_type & 0xFFFFFFFF, max_key_size))
     try:
@@ -43,27 +43,27 @@ def cryp_obj_alloc(task: TaskContext, obj_type: int, max_key_size: int, obj: Out
         raise
 
 
-def cryp_obj_close(task: TaskContext, obj: int) -> None:
+def cryp_obj_close(task: CryptoTask, obj: int) -> None:
     if task.objects.get(obj).busy:
         # An operation's own key: no TA was ever told this handle as its object.
         raise TeeError(results.ITEM_NOT_FOUND, "the object is an operation's")
     task.objects.remove(obj)
 
 
-def cryp_obj_reset(task: TaskContext, obj: int) -> None:
+def cryp_obj_reset(task: CryptoTask, obj: int) -> None:
     task.objects.get(obj).reset()
 
 
-def cryp_obj_get_info(task: TaskContext, obj: int, info: int) -> None:
+def cryp_obj_get_info(task: CryptoTask, obj: int, info: int) -> None:
     """info: address of a `struct utee_object_info`."""
     task.memory.copy_out(info, task.objects.get(obj).info())
 
 
-def cryp_obj_restrict_usage(task: TaskContext, obj: int, usage: int) -> None:
+def cryp_obj_restrict_usage(task: CryptoTask, obj: int, usage: int) -> None:
     task.objects.get(obj).restrict(usage & 0xFFFFFFFF)
 
 
-def cryp_obj_get_attr(task: TaskContext, obj: int, attr_id: int, buffer: OutBuffer) -> None:
+def cryp_obj_get_attr(task: CryptoTask, obj: int, attr_id: int, buffer: OutBuffer) -> None:
     attr_id &= 0xFFFFFFFF
     try:
         source = task.objects.get(obj)
@@ -94,7 +94,7 @@ def _is_bignum(obj: Object, attr_id: int) -> bool:
     return any(attr.attr == attr_id and attr.kind is AttrKind.BIGNUM for attr in props.attrs)
 
 
-def cryp_obj_populate(task: TaskContext, obj: int, attrs: Sequence[Attribute]) -> None:
+def cryp_obj_populate(task: CryptoTask, obj: int, attrs: Sequence[Attribute]) -> None:
     target = task.objects.get(obj)
     if target.persistent or target.initialized:
         raise TeeError(results.BAD_PARAMETERS, "the object is persistent or already initialised")
@@ -163,7 +163,7 @@ def _size_of(obj: Object, attr: Attribute) -> int:
     return bits - bits // 8 if legacy_des_bits(obj.type, obj.max_bits) else bits
 
 
-def cryp_obj_copy(task: TaskContext, dst: int, src: int) -> None:
+def cryp_obj_copy(task: CryptoTask, dst: int, src: int) -> None:
     target, source = task.objects.get(dst), task.objects.get(src)
     if not source.initialized:
         raise TeeError(results.BAD_PARAMETERS, "the source is not initialised")
@@ -175,7 +175,7 @@ def cryp_obj_copy(task: TaskContext, dst: int, src: int) -> None:
     target.assign_usage(source.usage)
 
 
-def obj_generate_key(task: TaskContext, obj: int, key_size: int, params: Sequence[Attribute]) -> None:
+def cryp_obj_generate_key(task: CryptoTask, obj: int, key_size: int, params: Sequence[Attribute]) -> None:
     """key_size: bits. NOT_IMPLEMENTED: an asymmetric key; BAD_FORMAT: not a key that is generated."""
     target = task.objects.get(obj)
     if target.persistent or target.initialized:
@@ -195,7 +195,7 @@ def obj_generate_key(task: TaskContext, obj: int, key_size: int, params: Sequenc
     target.bits = key_size
 
 
-def cryp_random_number_generate(task: TaskContext, buf: OutBuffer) -> None:
+def cryp_random_number_generate(task: CryptoTask, buf: OutBuffer) -> None:
     for at in range(0, buf.capacity, _RANDOM_PIECE):
         piece = task.platform.entropy.fill(min(_RANDOM_PIECE, buf.capacity - at))
         task.memory.copy_out(buf.va + at, piece)

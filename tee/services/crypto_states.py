@@ -31,7 +31,7 @@ from tee.objects import State
 if TYPE_CHECKING:
     from tee.native import StateInfo
     from tee.objects import Object
-    from tee.services.context import TaskContext
+    from tee.services.context import CryptoTask
     from tee.syscalls.declare import OutBuffer, OutCell
 
 MAX_DIGEST = 64
@@ -111,7 +111,7 @@ def _two_keys(algo: int, class_: int) -> bool:
     return algo == Alg.SM2_KEP
 
 
-def _key_for(task: TaskContext, handle: int, algo: int, mode: int) -> Object | None:
+def _key_for(task: CryptoTask, handle: int, algo: int, mode: int) -> Object | None:
     if not handle:
         return None
     obj = task.objects.get(handle)
@@ -122,7 +122,7 @@ def _key_for(task: TaskContext, handle: int, algo: int, mode: int) -> Object | N
     return obj
 
 
-def cryp_state_alloc(task: TaskContext, algo: int, mode: int, key1: int, key2: int, state: OutCell) -> None:
+def cryp_state_alloc(task: CryptoTask, algo: int, mode: int, key1: int, key2: int, state: OutCell) -> None:
     algo, mode = algo & 0xFFFFFFFF, mode & 0xFFFFFFFF
     algo = COMPATIBLE.get(algo, algo)
     first = _key_for(task, key1, algo, mode)
@@ -145,7 +145,7 @@ def cryp_state_alloc(task: TaskContext, algo: int, mode: int, key1: int, key2: i
             obj.busy = True
 
 
-def cryp_state_copy(task: TaskContext, dst: int, src: int) -> None:
+def cryp_state_copy(task: CryptoTask, dst: int, src: int) -> None:
     into, source = task.objects.operations.get(dst), task.objects.operations.get(src)
     if (into.algo, into.mode) != (source.algo, source.mode):
         raise TeeError(results.BAD_PARAMETERS, "states of different operations")
@@ -159,7 +159,7 @@ def cryp_state_copy(task: TaskContext, dst: int, src: int) -> None:
     task.native.state_copy(dst, src)
 
 
-def cryp_state_free(task: TaskContext, state: int) -> None:
+def cryp_state_free(task: CryptoTask, state: int) -> None:
     record = task.objects.operations.remove(state)
     task.native.state_free(state)
     for key in (record.key1, record.key2):
@@ -167,7 +167,7 @@ def cryp_state_free(task: TaskContext, state: int) -> None:
             task.objects.remove(key)
 
 
-def state_key(task: TaskContext, handle: int) -> Object:
+def state_key(task: CryptoTask, handle: int) -> Object:
     """A key of a state, which must hold one: BAD_STATE; and be populated: BAD_PARAMETERS."""
     obj = task.objects.get(handle)
     if not obj.initialized:
@@ -178,7 +178,7 @@ def state_key(task: TaskContext, handle: int) -> Object:
 # --- digests and MACs ------------------------------------------------------------------------
 
 
-def hash_init(task: TaskContext, state: int, iv: int, iv_len: int) -> None:
+def hash_init(task: CryptoTask, state: int, iv: int, iv_len: int) -> None:
     """iv is ignored, as OP-TEE ignores it; it need not even be an address."""
     record = task.objects.operations.get(state)
     class_ = operation_class(record.algo)
@@ -190,21 +190,21 @@ def hash_init(task: TaskContext, state: int, iv: int, iv_len: int) -> None:
         raise TeeError(results.BAD_PARAMETERS, "neither a digest nor a MAC")
 
 
-def _active(task: TaskContext, state: int) -> StateInfo:
+def _active(task: CryptoTask, state: int) -> StateInfo:
     info = task.native.state_info(state)
     if not info.initialised:
         raise TeeError(results.BAD_STATE, "the operation is not initialised")
     return info
 
 
-def hash_update(task: TaskContext, state: int, chunk: bytes) -> None:
+def hash_update(task: CryptoTask, state: int, chunk: bytes) -> None:
     if not chunk:
         return
     _require_hash(_active(task, state))
     task.native.hash_update(state, chunk)
 
 
-def hash_final(task: TaskContext, state: int, chunk: bytes, hash_: OutBuffer) -> None:
+def hash_final(task: CryptoTask, state: int, chunk: bytes, hash_: OutBuffer) -> None:
     info = _active(task, state)
     _require_hash(info)
     if info.algo in XOF:
@@ -225,7 +225,7 @@ def _require_hash(info: StateInfo) -> None:
 # --- ciphers ---------------------------------------------------------------------------------
 
 
-def cipher_init(task: TaskContext, state: int, iv: bytes) -> None:
+def cipher_init(task: CryptoTask, state: int, iv: bytes) -> None:
     record = task.objects.operations.get(state)
     if operation_class(record.algo) != OperationClass.CIPHER:
         raise TeeError(results.BAD_STATE, "not a cipher")
@@ -234,15 +234,15 @@ def cipher_init(task: TaskContext, state: int, iv: bytes) -> None:
     task.native.cipher_init(state, key1, key2, iv)
 
 
-def cipher_update(task: TaskContext, state: int, src: bytes, dst: OutBuffer) -> None:
+def cipher_update(task: CryptoTask, state: int, src: bytes, dst: OutBuffer) -> None:
     _cipher(task, state, src, dst, last=False)
 
 
-def cipher_final(task: TaskContext, state: int, src: bytes, dst: OutBuffer) -> None:
+def cipher_final(task: CryptoTask, state: int, src: bytes, dst: OutBuffer) -> None:
     _cipher(task, state, src, dst, last=True)
 
 
-def _cipher(task: TaskContext, state: int, src: bytes, dst: OutBuffer, *, last: bool) -> None:
+def _cipher(task: CryptoTask, state: int, src: bytes, dst: OutBuffer, *, last: bool) -> None:
     info = _active(task, state)
     dst.need(len(src))
     if operation_class(info.algo) != OperationClass.CIPHER:
@@ -256,7 +256,7 @@ def _cipher(task: TaskContext, state: int, src: bytes, dst: OutBuffer, *, last: 
 # --- authenticated encryption ----------------------------------------------------------------
 
 
-def authenc_init(task: TaskContext, state: int, nonce: bytes, tag_len: int, aad_len: int, payload_len: int) -> None:
+def authenc_init(task: CryptoTask, state: int, nonce: bytes, tag_len: int, aad_len: int, payload_len: int) -> None:
     """tag_len, aad_len, payload_len: bytes."""
     record = task.objects.operations.get(state)
     key = state_key(task, record.key1).key
@@ -265,7 +265,7 @@ def authenc_init(task: TaskContext, state: int, nonce: bytes, tag_len: int, aad_
     task.native.ae_init(state, key, nonce, tag_len, aad_len, payload_len)
 
 
-def _active_ae(task: TaskContext, state: int, mode: Mode | None = None) -> StateInfo:
+def _active_ae(task: CryptoTask, state: int, mode: Mode | None = None) -> StateInfo:
     info = _active(task, state)
     if mode is not None and info.mode != mode:
         raise TeeError(results.BAD_PARAMETERS, f"not in mode {mode.name}")
@@ -274,18 +274,18 @@ def _active_ae(task: TaskContext, state: int, mode: Mode | None = None) -> State
     return info
 
 
-def authenc_update_aad(task: TaskContext, state: int, aad: bytes) -> None:
+def authenc_update_aad(task: CryptoTask, state: int, aad: bytes) -> None:
     _active_ae(task, state)
     task.native.ae_update_aad(state, aad)
 
 
-def authenc_update_payload(task: TaskContext, state: int, src: bytes, dst: OutBuffer) -> None:
+def authenc_update_payload(task: CryptoTask, state: int, src: bytes, dst: OutBuffer) -> None:
     _active_ae(task, state)
     dst.need(len(src))
     dst.put(task.native.ae_update(state, src))
 
 
-def authenc_enc_final(task: TaskContext, state: int, src: bytes, dst: OutBuffer, tag: OutBuffer) -> None:
+def authenc_enc_final(task: CryptoTask, state: int, src: bytes, dst: OutBuffer, tag: OutBuffer) -> None:
     info = _active_ae(task, state, Mode.ENCRYPT)
     dst.need(len(src))
     if tag.capacity < info.tag_size:
@@ -296,7 +296,7 @@ def authenc_enc_final(task: TaskContext, state: int, src: bytes, dst: OutBuffer,
     tag.put(made)
 
 
-def authenc_dec_final(task: TaskContext, state: int, src: bytes, dst: OutBuffer, tag: bytes) -> None:
+def authenc_dec_final(task: CryptoTask, state: int, src: bytes, dst: OutBuffer, tag: bytes) -> None:
     """Nothing is delivered when the tag is wrong; OP-TEE would have written the plaintext."""
     _active_ae(task, state, Mode.DECRYPT)
     dst.need(len(src))

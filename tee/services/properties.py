@@ -10,26 +10,27 @@ Source: optee_os core/tee/tee_svc.c (tables, syscall_get_property*), otp_stubs.c
 from __future__ import annotations
 
 import hashlib
-import hmac
 import importlib.metadata
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import UUID
 
 from tee.abi import results
-from tee.abi.properties import IDENTITY, PropSet, PropType, ProtectionLevel, uuid_bytes
+from tee.abi.properties import IDENTITY, PropSet, PropType, ProtectionLevel
+from tee.abi.uuids import tee_uuid_bytes, uuid_from_tee
 from tee.errors import TeeError
+from tee.huk import die_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
-    from tee.services.context import TaskContext
+    from south.platform import RootOfTrust
+    from tee.services.context import PropertyTask
     from tee.syscalls.declare import OutCell
 
 DIE_ID_BYTES = 12
 """FVR_DIE_ID_NUM_REGS words: how much of the die id makes the device id."""
-_SEED_BYTES = 32
-_HUK_SUBKEY_DIE_ID = 2
-"""enum huk_subkey_usage."""
+SEED_BYTES = 32
+"""Of the endorsement seed, and of the die id that goes into it."""
 _CLIENT_LITTLE_ENDIAN = 0
 _MAX_NAME = 4096
 """Bytes of a property name; longer is OUT_OF_MEMORY."""
@@ -68,22 +69,21 @@ class Property(NamedTuple):
 
     name: str
     type: PropType
-    value: Callable[[TaskContext], bytes]
+    value: Callable[[PropertyTask], bytes]
 
 
-def device_id(die_id: bytes) -> UUID:
+def device_id(die: bytes) -> UUID:
     """The device's name-based UUID (get_prop_tee_dev_id): SHA-256, made to look like RFC 4122 version 5."""
-    raw = bytearray(hashlib.sha256(b"OPTEE" + die_id[:DIE_ID_BYTES].ljust(DIE_ID_BYTES, b"\0")).digest()[:16])
+    raw = bytearray(hashlib.sha256(b"OPTEE" + die[:DIE_ID_BYTES].ljust(DIE_ID_BYTES, b"\0")).digest()[:16])
     raw[7] = raw[7] & 0x0F | 0x50  # high byte of timeHiAndVersion in memory
     raw[8] = raw[8] & 0x3F | 0x80
-    return UUID(bytes_le=bytes(raw))
+    return uuid_from_tee(bytes(raw))
 
 
-def endorsement_seed(hardware_unique_key: bytes, ta: UUID) -> bytes:
-    """The value of com.microsoft.ta.endorsementSeed: length, and a digest of the TA and a secret die id."""
-    die_id = hmac.digest(hardware_unique_key, _HUK_SUBKEY_DIE_ID.to_bytes(4, "little"), "sha256")
-    seed = hashlib.sha256(uuid_bytes(ta) + die_id).digest()
-    return _SEED_BYTES.to_bytes(4, "little") + seed
+def endorsement_seed(root: RootOfTrust, ta: UUID) -> bytes:
+    """The value of com.microsoft.ta.endorsementSeed: length, and a digest of the TA and the derived die id."""
+    seed = hashlib.sha256(tee_uuid_bytes(ta) + die_id(root, SEED_BYTES)).digest()
+    return SEED_BYTES.to_bytes(4, "little") + seed
 
 
 def _word(value: int) -> bytes:
@@ -100,7 +100,7 @@ _IMPLEMENTATION = (
     Property(
         "gpd.tee.deviceID",
         PropType.UUID,
-        lambda t: uuid_bytes(device_id(t.platform.root_of_trust.device_id())),
+        lambda t: tee_uuid_bytes(device_id(t.platform.root_of_trust.device_id())),
     ),
     Property("gpd.tee.systemTime.protectionLevel", PropType.U32, lambda t: _word(t.implementation.system_time)),
     Property(
@@ -139,18 +139,18 @@ _IMPLEMENTATION = (
     Property(
         "com.microsoft.ta.endorsementSeed",
         PropType.BINARY_BLOCK,
-        lambda t: endorsement_seed(t.platform.root_of_trust.hardware_unique_key(), t.uuid),
+        lambda t: endorsement_seed(t.platform.root_of_trust, t.uuid),
     ),
 )
 _CLIENT = (
     Property(
         "gpd.client.identity",
         PropType.IDENTITY,
-        lambda t: IDENTITY.pack(t.client.login, uuid_bytes(t.client.uuid)),
+        lambda t: IDENTITY.pack(t.client.login, tee_uuid_bytes(t.client.uuid)),
     ),
     Property("gpd.client.endian", PropType.U32, lambda t: _word(_CLIENT_LITTLE_ENDIAN)),
 )
-_TA = (Property("gpd.ta.appID", PropType.UUID, lambda t: uuid_bytes(t.uuid)),)
+_TA = (Property("gpd.ta.appID", PropType.UUID, lambda t: tee_uuid_bytes(t.uuid)),)
 
 SETS: dict[int, tuple[Property, ...]] = {
     PropSet.TEE_IMPLEMENTATION: _IMPLEMENTATION,
@@ -160,7 +160,7 @@ SETS: dict[int, tuple[Property, ...]] = {
 
 
 def get_property(
-    task: TaskContext, prop_set: int, index: int, name: int, name_len: int, buf: int, blen: int, prop_type: int
+    task: PropertyTask, prop_set: int, index: int, name: int, name_len: int, buf: int, blen: int, prop_type: int
 ) -> None:
     """Whatever of type, value and name the TA has a place for; lengths are 32-bit words, in bytes."""
     rows = SETS.get(prop_set, ())
@@ -175,7 +175,7 @@ def get_property(
         _deliver(task, name, name_len, _text(row.name))
 
 
-def _deliver(task: TaskContext, va: int, length_va: int, data: bytes) -> None:
+def _deliver(task: PropertyTask, va: int, length_va: int, data: bytes) -> None:
     capacity = int.from_bytes(task.memory.copy_in(length_va, 4), "little")
     fits = capacity >= len(data)
     if fits:
@@ -185,7 +185,7 @@ def _deliver(task: TaskContext, va: int, length_va: int, data: bytes) -> None:
         raise TeeError(results.SHORT_BUFFER, f"{len(data)} bytes into {capacity}")
 
 
-def get_property_name_to_index(task: TaskContext, prop_set: int, name: int, name_len: int, index: OutCell) -> None:
+def get_property_name_to_index(task: PropertyTask, prop_set: int, name: int, name_len: int, index: OutCell) -> None:
     """name_len: bytes, the final NUL included, whatever byte is there."""
     rows = SETS.get(prop_set)
     if rows is None:

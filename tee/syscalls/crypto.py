@@ -19,60 +19,59 @@ _SOURCE = "core/tee/tee_svc_cryp.c"
 _NO_ASYMMETRIC = "asymmetric keys are held, but not operated upon"
 
 
-def _row(number: int, where: str, *args: Argument, native: bool = False, reason: str = "", name: str = "") -> Syscall:
-    name = name or where.partition(".")[2]
-    return Syscall(number, name, args, where, _SOURCE, native=name if native else "", reason=reason)
+def _row(number: int, name: str, *args: Argument, native: bool = False, reason: str = "") -> Syscall:
+    return Syscall(number, name, args, name, _SOURCE, native=f"tee_sys_{name}" if native else "", reason=reason)
 
 
-ROWS = (
+ROWS: tuple[Syscall, ...] = (
     _row(
         15,
-        "crypto_states.cryp_state_alloc",
+        "cryp_state_alloc",
         Value("algo"),
         Value("op_mode"),
         Handle("key1"),
         Handle("key2"),
         Cell("state"),
     ),
-    _row(16, "crypto_states.cryp_state_copy", Handle("dst"), Handle("src")),
-    _row(17, "crypto_states.cryp_state_free", Handle("state")),
-    _row(18, "crypto_states.hash_init", Handle("state"), Pointer("iv"), Value("iv_len")),
-    _row(19, "crypto_states.hash_update", Handle("state"), Chunk("chunk"), native=True),
-    _row(20, "crypto_states.hash_final", Handle("state"), Chunk("chunk"), Into("hash"), native=True),
-    _row(21, "crypto_states.cipher_init", Handle("state"), In("iv")),
-    _row(22, "crypto_states.cipher_update", Handle("state"), In("src"), Into("dest", null=True), native=True),
-    _row(23, "crypto_states.cipher_final", Handle("state"), In("src"), Into("dest", null=True), native=True),
-    _row(24, "crypto_objects.cryp_obj_get_info", Handle("obj"), Pointer("info")),
-    _row(25, "crypto_objects.cryp_obj_restrict_usage", Handle("obj"), Value("usage")),
-    _row(26, "crypto_objects.cryp_obj_get_attr", Handle("obj"), Value("attr_id"), Out("buffer")),
-    _row(27, "crypto_objects.cryp_obj_alloc", Value("type"), Value("max_size"), Cell("obj")),
-    _row(28, "crypto_objects.cryp_obj_close", Handle("obj")),
-    _row(29, "crypto_objects.cryp_obj_reset", Handle("obj")),
-    _row(30, "crypto_objects.cryp_obj_populate", Handle("obj"), Attributes("attrs")),
-    _row(31, "crypto_objects.cryp_obj_copy", Handle("dst_obj"), Handle("src_obj")),
+    _row(16, "cryp_state_copy", Handle("dst"), Handle("src")),
+    _row(17, "cryp_state_free", Handle("state")),
+    _row(18, "hash_init", Handle("state"), Pointer("iv"), Value("iv_len")),
+    _row(19, "hash_update", Handle("state"), Chunk("chunk"), native=True),
+    _row(20, "hash_final", Handle("state"), Chunk("chunk"), Into("hash"), native=True),
+    _row(21, "cipher_init", Handle("state"), In("iv")),
+    _row(22, "cipher_update", Handle("state"), In("src"), Into("dest", null=True), native=True),
+    _row(23, "cipher_final", Handle("state"), In("src"), Into("dest", null=True), native=True),
+    _row(24, "cryp_obj_get_info", Handle("obj"), Pointer("info")),
+    _row(25, "cryp_obj_restrict_usage", Handle("obj"), Value("usage")),
+    _row(26, "cryp_obj_get_attr", Handle("obj"), Value("attr_id"), Out("buffer")),
+    _row(27, "cryp_obj_alloc", Value("type"), Value("max_size"), Cell("obj")),
+    _row(28, "cryp_obj_close", Handle("obj")),
+    _row(29, "cryp_obj_reset", Handle("obj")),
+    _row(30, "cryp_obj_populate", Handle("obj"), Attributes("attrs")),
+    _row(31, "cryp_obj_copy", Handle("dst_obj"), Handle("src_obj")),
     _row(
         32,
-        "crypto_derive.cryp_derive_key",
+        "cryp_derive_key",
         Handle("state"),
         Attributes("params"),
         Handle("derived_key"),
         reason="HKDF, Concat KDF and PBKDF2 alone; " + _NO_ASYMMETRIC,
     ),
-    _row(33, "crypto_objects.cryp_random_number_generate", OutFixed("buf"), native=True),
+    _row(33, "cryp_random_number_generate", OutFixed("buf"), native=True),
     _row(
         34,
-        "crypto_states.authenc_init",
+        "authenc_init",
         Handle("state"),
         In("nonce"),
         Value("tag_len"),
         Value("aad_len"),
         Value("payload_len"),
     ),
-    _row(35, "crypto_states.authenc_update_aad", Handle("state"), In("aad_data"), native=True),
-    _row(36, "crypto_states.authenc_update_payload", Handle("state"), In("src_data"), Into("dest_data"), native=True),
+    _row(35, "authenc_update_aad", Handle("state"), In("aad_data"), native=True),
+    _row(36, "authenc_update_payload", Handle("state"), In("src_data"), Into("dest_data"), native=True),
     _row(
         37,
-        "crypto_states.authenc_enc_final",
+        "authenc_enc_final",
         Handle("state"),
         In("src_data"),
         Into("dest_data", null=True),
@@ -81,7 +80,7 @@ ROWS = (
     ),
     _row(
         38,
-        "crypto_states.authenc_dec_final",
+        "authenc_dec_final",
         Handle("state"),
         In("src_data"),
         Into("dest_data", null=True),
@@ -90,7 +89,7 @@ ROWS = (
     ),
     _row(
         39,
-        "crypto_asymmetric.asymm_operate",
+        "asymm_operate",
         Handle("state"),
         Attributes("params"),
         In("src_data"),
@@ -99,7 +98,7 @@ ROWS = (
     ),
     _row(
         40,
-        "crypto_asymmetric.asymm_verify",
+        "asymm_verify",
         Handle("state"),
         Attributes("params"),
         In("data"),
@@ -108,11 +107,10 @@ ROWS = (
     ),
     _row(
         54,
-        "crypto_objects.obj_generate_key",
+        "cryp_obj_generate_key",
         Handle("obj"),
         Value("key_size"),
         Attributes("params"),
-        name="cryp_obj_generate_key",
         reason="symmetric keys alone; " + _NO_ASYMMETRIC,
     ),
 )

@@ -6,7 +6,7 @@ from tee.syscalls.declare import Cell, Pointer, Syscall, Value
 
 _SOURCE = "core/tee/tee_svc.c"
 
-ROWS = (
+ROWS: tuple[Syscall, ...] = (
     Syscall(
         3,
         "get_property",
@@ -19,14 +19,14 @@ ROWS = (
             Pointer("blen"),
             Pointer("prop_type"),
         ),
-        "properties.get_property",
+        "get_property",
         _SOURCE,
     ),
     Syscall(
         4,
         "get_property_name_to_index",
         (Value("prop_set"), Pointer("name"), Value("name_len"), Cell("index")),
-        "properties.get_property_name_to_index",
+        "get_property_name_to_index",
         _SOURCE,
     ),
 )

@@ -37,7 +37,8 @@ def test_mirror_of_deb822_sources(tmp_path: Path) -> None:
 
 
 def test_mirror_of_one_line_sources(tmp_path: Path) -> None:
-    text = "# deb http://a.invalid/debian sid main\ndeb [signed-by=/x arch=amd64] http://b.invalid/debian stable main # x\n"
+    off = "# deb http://a.invalid/debian sid main\n"
+    text = off + "deb [signed-by=/x arch=amd64] http://b.invalid/debian stable main # x\n"
     assert debian.find_mirror(folder(tmp_path, main=text)) == "http://b.invalid/debian"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import mmap
 import random
@@ -132,10 +133,10 @@ def make_space(arch: Arch, quota: int = 32 << 20, seed: int = 1) -> AddressSpace
 class Box:
     """A container as the loader sees it."""
 
-    def __init__(self, elf: bytes, digest: bytes | None = None) -> None:
+    def __init__(self, elf: bytes) -> None:
         self.elf = memoryview(elf)
         self.version = 7
-        self.digest = digest if digest is not None else elf[:0] + str(hash(elf)).encode()
+        self.digest = hashlib.sha256(elf).digest()
 
 
 class Boxes:
@@ -152,7 +153,9 @@ class Boxes:
 
 
 @functools.cache
-def build(arch: Arch, source: str, *options: str, uuid: UUID = MAIN, needs: tuple[tuple[UUID, bytes], ...] = ()) -> bytes:
+def build(
+    arch: Arch, source: str, *options: str, uuid: UUID = MAIN, needs: tuple[tuple[UUID, bytes], ...] = ()
+) -> bytes:
     """A shared object of `source`; `needs` become its DT_NEEDED. Main objects have no ELF header in memory."""
     compiler = shutil.which(COMPILERS[arch])
     if compiler is None:
@@ -164,10 +167,11 @@ def build(arch: Arch, source: str, *options: str, uuid: UUID = MAIN, needs: tupl
         if uuid == MAIN:
             (work / "ta.ld").write_text(LINKER_SCRIPT)
             arguments += ["-Wl,-T," + str(work / "ta.ld"), "-Wl,--no-warn-rwx-segments"]
+        arguments += ["-Wl,--build-id=none", f"-Wl,-soname,{uuid}", "-o", str(work / "out"), str(work / "a.c")]
         for other, elf in needs:
             (work / f"{other}.so").write_bytes(elf)
-            arguments.append(str(work / f"{other}.so"))
-        arguments += [f"-Wl,-soname,{uuid}", "-o", str(work / "out"), str(work / "a.c"), *options]
+            arguments += ["-Wl,--no-as-needed", str(work / f"{other}.so")]
+        arguments += options
         done = subprocess.run(arguments, capture_output=True, text=True, check=False)
         assert not done.returncode, done.stderr
         return (work / "out").read_bytes()

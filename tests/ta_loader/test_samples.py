@@ -8,12 +8,14 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +37,12 @@ def elf_of(recipe: build.Recipe, folder: Path) -> ELFFile:
     path = folder / "ta.elf"
     path.write_bytes(recipe.image.read_bytes()[HEADER:])
     return ELFFile(path.open("rb"))
+
+
+def symbol_table(elf: ELFFile, name: str) -> SymbolTableSection:
+    section = elf.get_section_by_name(name)
+    assert isinstance(section, SymbolTableSection)
+    return section
 
 
 @every_recipe
@@ -62,7 +70,7 @@ def test_elf_is_what_a_loader_expects(recipe: build.Recipe, tmp_path: Path) -> N
     assert all(h.p_vaddr % 4096 == h.p_offset % 4096 == 0 for h in loads)
     assert loads[1].p_vaddr >= loads[0].p_vaddr + loads[0].p_memsz
 
-    symbols = elf.get_section_by_name(".dynsym")
+    symbols = symbol_table(elf, ".dynsym")
     (head,) = symbols.get_symbol_by_name("ta_head")
     at = loads[0].p_offset + head.entry.st_value
     raw = recipe.image.read_bytes()[HEADER:][at : at + 32]
@@ -78,7 +86,7 @@ def test_elf_is_what_a_loader_expects(recipe: build.Recipe, tmp_path: Path) -> N
 def test_function_names_are_kept_and_debug_information_is_not(recipe: build.Recipe, tmp_path: Path) -> None:
     elf = elf_of(recipe, tmp_path)
     assert not elf.has_dwarf_info() or elf.get_section_by_name(".debug_info") is None
-    assert elf.get_section_by_name(".symtab").get_symbol_by_name("ta_invoke")
+    assert symbol_table(elf, ".symtab").get_symbol_by_name("ta_invoke")
 
 
 def test_arm_images_cover_both_instruction_sets(tmp_path: Path) -> None:
@@ -132,8 +140,6 @@ def test_own_sha256_equals_hashlib(native_sha256: ctypes.CDLL, data: bytes) -> N
 @every_recipe
 def test_optee_own_script_verifies(recipe: build.Recipe, debian_kit: Path) -> None:
     """OP-TEE's signing script accepts the container."""
-    import sys
-
     script = debian_kit / "scripts" / "sign_encrypt.py"
     command = [sys.executable, str(script), "verify", "--uuid", str(recipe.uuid), "--in", str(recipe.image)]
     command += ["--key", str(samples.public_key())]
