@@ -51,8 +51,9 @@ $(INSTALLED): pyproject.toml setup.py | check-host
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[dev]'
 	touch $@ $(BUILT)
 
+# The installation has built the extensions already; this is for what changed since.
 $(BUILT): $(NATIVE) | $(INSTALLED)
-	$(PY) setup.py --quiet build_ext --inplace --force
+	test -e $@ && test -z "$$(find $(NATIVE) -newer $@)" || $(PY) setup.py --quiet build_ext --inplace --force
 	touch $@
 
 demo: $(BUILT)

@@ -20,6 +20,7 @@ from tee.errors import TeeError
 from tee.mapping import UTEE_PARAMS, MappedParams
 from tee.native import Task
 from tee.objects import ObjectTable
+from tee.params import Memref
 from tee.syscalls.table import TABLE
 from tee.usermemory import TaMemory
 
@@ -124,12 +125,14 @@ class TaInstance:
         shared: list[int] = []
         cpu = self.cpu
         try:
+            for param in params:
+                if isinstance(param, Memref) and param.pages is not None and not param.secure:
+                    self._keep(param.pages)
             try:
                 mapped = MappedParams(self.space, params)
             except SpaceError as error:
                 raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
             for region in mapped.regions:
-                self._keep(region.pages)
                 sharing.enter(region.pages.identity, cpu)
                 shared.append(region.pages.identity)
             UTEE_PARAMS.pack_into(self._params_view, 0, *mapped.words)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from south.platform import PAGE, Arch
+from south.platform import PAGE, Arch, Prot
 from ta_loader.relocation import Template
 from tee.abi.results import NOT_SUPPORTED
 from tee.abi.ta_head import NO_DEPR_ENTRY, TA_HEAD
@@ -19,7 +19,9 @@ from . import abi, symbols
 from .memory import Memory
 from .reader import (
     SectionHeader,
+    Segment,
     bad_format,
+    page_down,
     panicked,
     read_header,
     read_program_headers,
@@ -30,7 +32,7 @@ from .reader import (
 if TYPE_CHECKING:
     from ta_loader.relocation import Plan
 
-    from .reader import ProgramHeader, Segment
+    from .reader import ProgramHeader
     from .symbols import Export, Symbol
 
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -80,7 +82,7 @@ class ElfObject:
         self.head = b""
         self.legacy = False
         if main:
-            self._find_head()
+            self._find_head(sections)
         self.header_address = self.memory.file_offset_zero(header.phoff, header.phnum * header.layout.phdr.size, image)
         self.plan = self._compile(sections)
 
@@ -204,7 +206,7 @@ class ElfObject:
         found = symbols.read_symbols(self.memory.bytes_at(table, size, ".dynsym"), self.strings, self.layout)
         return found, symbols.exports(found, 1, self.memory.span)
 
-    def _find_head(self) -> None:
+    def _find_head(self, sections: list[SectionHeader]) -> None:
         """`struct ta_head`: where the symbol `ta_head` says, else at the start. A legacy TA has it at the start."""
         start = self.memory.segments[0].vaddr
         export = self.exports.get(b"ta_head")
@@ -216,6 +218,7 @@ class ElfObject:
                 raise panicked("ta_head of a legacy TA is not at its start")
             self.legacy = True
             self.memory.text_writable = True
+            self.memory.segments = _split(self.memory.segments, sections)
         self.head = head
 
     def _compile(self, sections: list[SectionHeader]) -> Plan:
@@ -263,6 +266,29 @@ class ElfObject:
                 found = self.symbols
             tables.append((section.addr, section.size, found))
         return tables
+
+
+def _split(segments: list[Segment], sections: list[SectionHeader]) -> list[Segment]:
+    """A legacy TA's segments for W^X.
+
+    The pointer in its `ta_head` made the linker mark the text writable, and often put the data into the same
+    segment. Its linker script begins the data at a page, so the segment is cut there; the text is relocated
+    before it is protected.
+    """
+    loaded = [s for s in sections if s.flags & abi.SHF_ALLOC and s.size]
+    text_end = max((s.addr + s.size for s in loaded if s.flags & abi.SHF_EXECINSTR), default=0)
+    data = min((s.addr for s in loaded if s.flags & abi.SHF_WRITE and s.addr >= text_end), default=0)
+    cut = page_down(data)
+    out: list[Segment] = []
+    for row in segments:
+        if not row.executable:
+            out.append(row)
+            continue
+        head = cut - row.vaddr if text_end <= cut and row.vaddr < cut < row.vaddr + row.size else row.size
+        out.append(Segment(row.vaddr, head, row.data[:head], Prot.RX, True))
+        if head < row.size:
+            out.append(Segment(cut, row.size - head, row.data[head:], Prot.RW, False))
+    return out
 
 
 def _wants_bti(memory: Memory, headers: list[ProgramHeader]) -> bool:

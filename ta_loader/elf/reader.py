@@ -52,6 +52,7 @@ class ProgramHeader(NamedTuple):
 class SectionHeader(NamedTuple):
     name: int
     type: int
+    flags: int
     addr: int
     offset: int
     size: int
@@ -60,15 +61,18 @@ class SectionHeader(NamedTuple):
 
 
 class Segment:
-    """Pages to map. vaddr, size: page-aligned, bytes; data: what the file gives them, from vaddr on."""
+    """Pages to map. vaddr, size: page-aligned, bytes; data: what the file gives them, from vaddr on;
+    executable: what the file asks for, which a writable segment's `prot` leaves out.
+    """
 
-    __slots__ = ("data", "prot", "size", "vaddr")
+    __slots__ = ("data", "executable", "prot", "size", "vaddr")
 
-    def __init__(self, vaddr: int, size: int, data: bytes | bytearray, prot: Prot) -> None:
+    def __init__(self, vaddr: int, size: int, data: bytes | bytearray, prot: Prot, executable: bool) -> None:
         self.vaddr = vaddr
         self.size = size
         self.data = data
         self.prot = prot
+        self.executable = executable
 
 
 def page_down(value: int) -> int:
@@ -128,7 +132,7 @@ def read_section_headers(data: bytes, header: Header) -> list[SectionHeader]:
     if end > len(data):
         raise bad_format("section headers beyond the end of the file")
     rows = header.layout.shdr.iter_unpack(data[header.shoff : end])
-    return [SectionHeader(r[0], r[1], r[3], r[4], r[5], r[6], r[9]) for r in rows]
+    return [SectionHeader(r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[9]) for r in rows]
 
 
 class _Load:
@@ -214,7 +218,8 @@ def read_segments(data: bytes, header: Header, headers: list[ProgramHeader]) -> 
                 prot = Prot.RX
         size = page_up(load.memsz)
         if size:
-            segments.append(Segment(load.vaddr, size, data[load.offset : load.offset + load.filesz], prot))
+            content = data[load.offset : load.offset + load.filesz]
+            segments.append(Segment(load.vaddr, size, content, prot, bool(load.flags & abi.PF_X)))
     if not segments:
         raise bad_format("no loadable segments")
     return segments

@@ -167,9 +167,7 @@ class VirtualRegisters:
             pass
         elif op & 0xF8 == 0xB8:  # d8-d[8+nnn] by FSTMFDX
             self._adjust(8 * ((op & 7) + 1) + 4)
-        elif op & 0xF8 == 0xC0:  # wR10-wR[10+nnn]; 6 and 7 have a second byte
-            self._adjust(8 * ((op & 7) + 1))
-        elif op & 0xF8 == 0xD0:  # d8-d[8+nnn] by VPUSH
+        elif op & 0xE8 == 0xC0:  # wR10-wR[10+nnn] (6 and 7 have a second byte), d8-d[8+nnn] by VPUSH
             self._adjust(8 * ((op & 7) + 1))
         else:  # reserved and spare
             raise CannotUnwind

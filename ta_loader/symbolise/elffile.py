@@ -146,7 +146,11 @@ class ElfFile:
 
     def code_end(self, address: int) -> int:
         """End of the executable section (or segment) that holds `address`; `address` itself if none does."""
-        sections = [s.address + s.size for s in self.sections if s.flags & SHF_EXECINSTR and s.address <= address < s.address + s.size]
+        sections = [
+            s.address + s.size
+            for s in self.sections
+            if s.flags & SHF_EXECINSTR and s.address <= address < s.address + s.size
+        ]
         if sections:
             return min(sections)
         segments = (s for s in self.segments if s.flags & abi.PF_X and s.address <= address < s.address + s.memsz)

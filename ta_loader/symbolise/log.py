@@ -2,7 +2,7 @@
 
 Source of the format: optee_os ldelf/main.c (`dump_ta_state`), ldelf/ta_elf.c (`print_seg`,
 `ta_elf_print_mappings`), lib/libunw/unwind_arm64.c and unwind_arm32.c (`print_stack_arm64`, `print_stack_arm32`),
-core/arch/arm/kernel/abort.c (`__print_abort_info`, `__abort_print`), core/kernel/scall.c ("TA panicked"),
+core/arch/arm/kernel/abort.c (`__abort_print`), core/kernel/scall.c ("TA panicked"),
 lib/libutils/ext/trace.c (the prefix `E/LD:`, `E/TC:? 0`). A region line is held back until the list of ELF
 files below it tells which sections it has.
 """
@@ -24,20 +24,21 @@ if TYPE_CHECKING:
 
 STATUS = re.compile(r"Status of TA [0-9a-f]{8}-")
 PANIC = re.compile(r"TA panicked with code (0x[0-9a-f]{1,8})\b")
-ABORT = re.compile(r"-abort at address (0x[0-9a-f]{1,16})\b")
 CORE = re.compile(r"TEE load address @ (0x[0-9a-f]{1,16})\b")
 REGION = re.compile(
-    r"region {1,3}[0-9]{1,4}: va (0x[0-9a-f]{1,16}) pa 0x[0-9a-f]{1,16} size (0x[0-9a-f]{1,16})"
+    r"/LD:.*region {1,3}[0-9]{1,4}: va (0x[0-9a-f]{1,16}) pa 0x[0-9a-f]{1,16} size (0x[0-9a-f]{1,16})"
     r"(?: flags [r-][w-][x-][s-] \[([0-9]{1,4})\])?"
 )
-ELF = re.compile(r"\[([0-9]{1,4})\] ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}) @ (0x[0-9a-f]{1,16})\b")
-CALL_STACK = re.compile(r"[EM]/(TC|LD):.*Call stack:")
-ADDRESS = re.compile(r"[EM]/(TC|LD):[0-9? ]* (0x[0-9a-f]{1,16})\s*$")
+ELF = re.compile(r"/LD:.*\[([0-9]{1,4})\] ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}) @ (0x[0-9a-f]{1,16})\b")
+CALL_STACK = re.compile(r"[A-Z]/(TC|LD):.*Call stack:")
+ADDRESS = re.compile(r"[A-Z]/(TC|LD):[0-9? ]* (0x[0-9a-f]{1,16})\s*$")
 
 MAX_LINE = 1024
 """Characters; OP-TEE's lines are at most MAX_PRINT_SIZE, 256, and a console adds a time stamp."""
 MAX_HELD = 512
 """Lines held back while the list of ELF files is awaited."""
+MAX_FOREIGN = 64
+"""Of these, lines of other writers: a dump that was cut short must not hold back what follows."""
 MAX_ELFS = 256
 
 
@@ -66,7 +67,7 @@ class _Dump:
         self._held: list[_Held] = []
         self._stack = ""
         self._count = 0
-        self.abort = ""
+        self._foreign = 0
 
     @property
     def holding(self) -> bool:
@@ -85,8 +86,13 @@ class _Dump:
             self._regions.append(region)
         return len(self._held) < MAX_HELD
 
+    def hold_foreign(self, line: str) -> bool:
+        self._foreign += 1
+        return self.hold(line) and self._foreign < MAX_FOREIGN
+
     def release(self) -> Iterator[str]:
         held, self._held = self._held, []
+        self._foreign = 0
         for line, region in held:
             names = self._sections(region) if region else ""
             yield _append(line, names)
@@ -127,20 +133,6 @@ class _Dump:
         lookup = address if innermost or elf.arch is Arch.AARCH64 else address - 1
         return _text(locate([elf], address - base, lookup - base))
 
-    def name_any(self, address: int) -> str:
-        """Function, else section, of an address that need not be code."""
-        found = self._find(address, core=False)
-        if found is None:
-            return ""
-        elf, base = found
-        text = _text(locate([elf], address - base, address - base))
-        if text:
-            return text
-        for s in elf.sections:
-            if s.flags & SHF_ALLOC and s.address <= address - base < s.address + s.size:
-                return f"{s.name}+{address - base - s.address:#x}"
-        return ""
-
     def _find(self, address: int, core: bool) -> tuple[ElfFile, int] | None:
         """(file, load bias) of the region over an address."""
         if core:
@@ -159,7 +151,9 @@ class _Dump:
             return ""
         start, end = region.start - base, region.start - base + region.size
         names = [
-            s.name for s in elf.sections if s.flags & SHF_ALLOC and s.size and s.address < end and s.address + s.size > start
+            s.name
+            for s in elf.sections
+            if s.flags & SHF_ALLOC and s.size and s.address < end and s.address + s.size > start
         ]
         return " ".join(names[:32])
 
@@ -192,6 +186,7 @@ def symbolise_log(
             yield from _pass(dump, line)
         elif (region := REGION.search(line)) is not None:
             if dump.listed:
+                yield from dump.release()
                 dump.restart()
             index = int(region[3]) if region[3] else -1
             if not dump.hold(line, Region(int(region[1], 16), int(region[2], 16), index)):
@@ -208,7 +203,7 @@ def symbolise_log(
 def _pass(dump: _Dump, line: str) -> Iterator[str]:
     """A line without addresses: held too while the list of ELF files is still to come."""
     if dump.holding and not dump.listed:
-        if not dump.hold(line):
+        if not dump.hold_foreign(line):
             yield from dump.release()
         return
     yield from dump.release()
@@ -221,27 +216,20 @@ def _other(dump: _Dump, line: str) -> Iterator[str]:
         yield from _pass(dump, _append(line, dump.name(address[1], int(address[2], 16))))
     elif (stack := CALL_STACK.search(line)) is not None:
         yield from dump.release()
-        if stack[1] == "LD" and dump.abort:
-            where = dump.name_any(int(dump.abort, 16))
-            if where:
-                yield _append(dump.abort_line, where)
         dump.begin_stack(stack[1])
         yield line
-    elif (panic := PANIC.search(line)) is not None:
-        name = str(Result.of(int(panic[1], 16)))
-        yield from _pass(dump, line if name.startswith("0x") else _append(line, f"({name})"))
     else:
-        yield from _state(dump, line)
+        yield from _header(dump, line)
 
 
-def _state(dump: _Dump, line: str) -> Iterator[str]:
-    if (core := CORE.search(line)) is not None:
+def _header(dump: _Dump, line: str) -> Iterator[str]:
+    """A line that begins a dump, or none of ours."""
+    if (panic := PANIC.search(line)) is not None:
+        name = str(Result.of(int(panic[1], 16)))
+        line = line if name.startswith("0x") else _append(line, f"({name})")
+    elif (core := CORE.search(line)) is not None:
         dump.set_core(int(core[1], 16))
     elif STATUS.search(line) is not None:
         yield from dump.release()
         dump.restart()
-    elif (abort := ABORT.search(line)) is not None:
-        yield from dump.release()
-        dump.restart()
-        dump.abort = abort[1]
     yield from _pass(dump, line)

@@ -146,10 +146,8 @@ def locate(files: Sequence[ElfFile], address: int, lookup: int) -> Location:
     return Location(function.name, address - function.start, *line)
 
 
-def debug_finder(
-    files: Iterable[bytes], elf_of: Callable[[UUID], bytes | None]
-) -> Callable[[UUID], bytes | None]:
-    """The `debug_of` of `backtrace` over debug files (`--elf FILE`): by UUID in ta_head or DT_SONAME, else by build id."""
+def debug_finder(files: Iterable[bytes], elf_of: Callable[[UUID], bytes | None]) -> Callable[[UUID], bytes | None]:
+    """The `debug_of` of `backtrace` over debug files: matched by UUID (ta_head, DT_SONAME), else by build id."""
     debug = [elf for data in files if (elf := parse(bytes(data))) is not None]
 
     def find(uuid: UUID) -> bytes | None:

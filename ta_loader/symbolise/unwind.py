@@ -102,7 +102,9 @@ class Modules:
 
     def _fetch(self, uuid: UUID) -> tuple[ElfFile | None, list[ElfFile]]:
         if uuid not in self._files:
-            module, debug = (parse(bytes(data)) if data else None for data in (self._elf_of(uuid), self._debug_of(uuid)))
+            module, debug = (
+                parse(bytes(data)) if data else None for data in (self._elf_of(uuid), self._debug_of(uuid))
+            )
             if module is not None and module.arch is not self._arch:
                 module = None
             if debug is not None and (debug.arch is not self._arch or (module and not same_build(module, debug))):

@@ -5,6 +5,7 @@ Source of semantics: optee_os 4.5 core/tee/tee_svc.c.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tee import pta_call
@@ -55,6 +56,12 @@ def _for_callee(session_has_pta: bool, params: list[Param | pta_call.TaParam]) -
     return list(pta_call.plain(params))
 
 
+def _offer(cell: OutCell, value: int) -> None:
+    """Into a word the TA may not have: OP-TEE ignores the failure, and libutee passes NULL origins."""
+    with suppress(TeeError):
+        cell.put(value)
+
+
 def open_ta_session(
     task: TaInstance, dest: int, timeout: int, params_va: int, session_out: OutCell, origin_out: OutCell
 ) -> Result | None:
@@ -67,12 +74,12 @@ def open_ta_session(
         if not outcome.result:
             if params_va:
                 _write_back(task, params_va, params)
-            session_out.put(session.number)
+            _offer(session_out, session.number)
         return outcome.result
     except TeeError as error:
         return error.result
     finally:
-        origin_out.put(origin)
+        _offer(origin_out, origin)
 
 
 def close_ta_session(task: TaInstance, number: int) -> Result | None:
@@ -104,7 +111,7 @@ def invoke_ta_command(
     except TeeError as error:
         return error.result
     finally:
-        origin_out.put(origin)
+        _offer(origin_out, origin)
 
 
 def log(task: TaInstance, va: int, size: int) -> Result | None:

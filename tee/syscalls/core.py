@@ -17,7 +17,9 @@ _SCALL = "core/kernel/scall.c"
 _CACHE = "core/tee/svc_cache.c"
 
 
-def _row(number: int, handler: str, *args: Argument, name: str = "", source: str = _SVC, native: bool = False) -> Syscall:
+def _row(
+    number: int, handler: str, *args: Argument, name: str = "", source: str = _SVC, native: bool = False
+) -> Syscall:
     name = name or handler.partition(".")[2]
     return Syscall(number, name, args, handler, source, native=name if native else "")
 

@@ -1,8 +1,8 @@
 """System calls 15-40 and 54: cryptography.
 
 Source: optee_os lib/libutee/include/utee_syscalls.h (arguments), tee_syscall_numbers.h (numbers),
-core/tee/tee_svc_cryp.c (meaning). `native` names the C handler that answers first; the handler in
-`tee.services` then sees only what C leaves: buffers that are not one piece of host memory.
+core/tee/tee_svc_cryp.c (meaning). `native` names the C handler (tee/csrc/calls.c) that answers first;
+the one in `tee.services` then sees only what C leaves: buffers that are not one piece of host memory.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _SOURCE = "core/tee/tee_svc_cryp.c"
 _NO_ASYMMETRIC = "asymmetric keys are held, but not operated upon"
 
 
-def _row(number: int, name: str, *args: Argument, native: bool = False, reason: str = "") -> Syscall:
-    return Syscall(number, name, args, name, _SOURCE, native=f"tee_sys_{name}" if native else "", reason=reason)
+def _row(number: int, name: str, *args: Argument, native: str = "", reason: str = "") -> Syscall:
+    return Syscall(number, name, args, name, _SOURCE, native=native, reason=reason)
 
 
 ROWS: tuple[Syscall, ...] = (
@@ -36,11 +36,11 @@ ROWS: tuple[Syscall, ...] = (
     _row(16, "cryp_state_copy", Handle("dst"), Handle("src")),
     _row(17, "cryp_state_free", Handle("state")),
     _row(18, "hash_init", Handle("state"), Pointer("iv"), Value("iv_len")),
-    _row(19, "hash_update", Handle("state"), Chunk("chunk"), native=True),
-    _row(20, "hash_final", Handle("state"), Chunk("chunk"), Into("hash"), native=True),
+    _row(19, "hash_update", Handle("state"), Chunk("chunk"), native="call_hash_update"),
+    _row(20, "hash_final", Handle("state"), Chunk("chunk"), Into("hash")),
     _row(21, "cipher_init", Handle("state"), In("iv")),
-    _row(22, "cipher_update", Handle("state"), In("src"), Into("dest", null=True), native=True),
-    _row(23, "cipher_final", Handle("state"), In("src"), Into("dest", null=True), native=True),
+    _row(22, "cipher_update", Handle("state"), In("src"), Into("dest", null=True), native="call_cipher_update"),
+    _row(23, "cipher_final", Handle("state"), In("src"), Into("dest", null=True)),
     _row(24, "cryp_obj_get_info", Handle("obj"), Pointer("info")),
     _row(25, "cryp_obj_restrict_usage", Handle("obj"), Value("usage")),
     _row(26, "cryp_obj_get_attr", Handle("obj"), Value("attr_id"), Out("buffer")),
@@ -57,7 +57,7 @@ ROWS: tuple[Syscall, ...] = (
         Handle("derived_key"),
         reason="HKDF, Concat KDF and PBKDF2 alone; " + _NO_ASYMMETRIC,
     ),
-    _row(33, "cryp_random_number_generate", OutFixed("buf"), native=True),
+    _row(33, "cryp_random_number_generate", OutFixed("buf"), native="call_random"),
     _row(
         34,
         "authenc_init",
@@ -67,8 +67,8 @@ ROWS: tuple[Syscall, ...] = (
         Value("aad_len"),
         Value("payload_len"),
     ),
-    _row(35, "authenc_update_aad", Handle("state"), In("aad_data"), native=True),
-    _row(36, "authenc_update_payload", Handle("state"), In("src_data"), Into("dest_data"), native=True),
+    _row(35, "authenc_update_aad", Handle("state"), In("aad_data"), native="call_ae_aad"),
+    _row(36, "authenc_update_payload", Handle("state"), In("src_data"), Into("dest_data"), native="call_ae_update"),
     _row(
         37,
         "authenc_enc_final",
@@ -76,7 +76,6 @@ ROWS: tuple[Syscall, ...] = (
         In("src_data"),
         Into("dest_data", null=True),
         Into("tag"),
-        native=True,
     ),
     _row(
         38,
@@ -85,7 +84,6 @@ ROWS: tuple[Syscall, ...] = (
         In("src_data"),
         Into("dest_data", null=True),
         In("tag"),
-        native=True,
     ),
     _row(
         39,

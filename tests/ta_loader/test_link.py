@@ -153,7 +153,8 @@ def test_symbols_across_modules(arch: Arch) -> None:
         assert check_program(files, space, program) >= 9
         nil = UUID(int=0)
         assert word(space, program.dlsym(nil, "q")) == program.dlsym(LIB_A, "both")
-        assert word(space, program.dlsym(LIB_B, "at")) == program.dlsym(LIB_A, "both")
+        # A symbol of its own is not looked up elsewhere for ABS64 and ABS32.
+        assert word(space, program.dlsym(LIB_B, "at")) == program.dlsym(LIB_B, "both")
         assert word(space, program.dlsym(nil, "s")) == 0
         # A library without the symbol falls back to all modules.
         assert program.dlsym(LIB_B, "own") == program.dlsym(nil, "own")
@@ -252,12 +253,14 @@ def test_many_libraries_move_the_tables(arch: Arch) -> None:
         section = Oracle(files[LIB_A] if LIB_A in files else files[module.uuid]).file.get_section_by_name(".init_array")
         assert last == (1, 1, 0, module.base + section["sh_addr"], 0)
     assert len(phdr_info(space, program, Oracle(files[MAIN]))) == 61
-    for i in range(60, 63):
-        files[UUID(int=i + 1)] = files[UUID(int=1)]
+    main = build(arch, HEAD, needs=((UUID(int=1), files[UUID(int=1)]),))
+    chain = {MAIN: main} | {
+        UUID(int=i): build(arch, library, uuid=LIB_A, needs=((UUID(int=i + 1), files[UUID(int=1)]),))
+        for i in range(1, 65)
+    }
     with pytest.raises(TeeError) as caught:
-        for i in range(60, 80):
-            program.dlopen(UUID(int=i + 1), DLOPEN_FLAGS)
-    assert caught.value.result in (results.OUT_OF_MEMORY, results.ITEM_NOT_FOUND)
+        link(chain, arch)
+    assert caught.value.result == results.OUT_OF_MEMORY
 
 
 def test_aarch64_thread_local_storage() -> None:
@@ -310,7 +313,7 @@ def test_arm_thread_local_storage() -> None:
     a = build(arch, "int n;", uuid=LIB_A)
     b = build(
         arch,
-        "__thread int tb = 3; __thread int tc = 4; static __thread int td; int *f(void) { return &tb; } int *g(void) { return &td; }",
+        "__thread int tb = 3, tc = 4; static __thread int d; int *f(void) { return &tb; } int *g(void) { return &d; }",
         uuid=LIB_B,
     )
     source = (

@@ -71,8 +71,10 @@ def test_elf_is_what_a_loader_expects(recipe: build.Recipe, tmp_path: Path) -> N
     assert loads[1].p_vaddr >= loads[0].p_vaddr + loads[0].p_memsz
 
     symbols = symbol_table(elf, ".dynsym")
-    (head,) = symbols.get_symbol_by_name("ta_head")
-    at = loads[0].p_offset + head.entry.st_value
+    heads = symbols.get_symbol_by_name("ta_head")
+    assert heads is not None
+    assert len(heads) == 1
+    at = loads[0].p_offset + heads[0].entry.st_value
     raw = recipe.image.read_bytes()[HEADER:][at : at + 32]
     stack_size, _flags, entry = struct.unpack_from("<IIQ", raw, 16)
     assert raw[:16] == recipe.uuid.bytes_le

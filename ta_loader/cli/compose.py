@@ -1,0 +1,263 @@
+"""The composition root: a platform, a store of TAs and a secure world, made of command-line options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from south.linux_host import linux_host
+from south.linux_host.host import NullConsole
+from ta_loader.cli.interrupt import Interruptible
+from ta_loader.cli.login import parse_uuid
+from ta_loader.cli.options import Option, seconds, size
+from ta_loader.errors import UsageError
+from ta_loader.source import Loader
+from ta_loader.store import TaStore
+from ta_loader.trust import TrustStore, read_config
+from tee.errors import TeeError
+from tee.limits import Limits
+from tee.observe import Observer
+from tee.world import SecureWorld
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from south.platform import Platform
+    from ta_loader.cli.options import Arguments
+    from ta_loader.cli.trace import Tracer
+    from ta_loader.container.verify import Container
+    from tee.observe import CallRecord, Crash
+    from tee.ports import ImageSource
+
+TRUST_OPTIONS = (
+    Option("--trust", "KEY", "PEM file, or folder of a TA development kit, whose signatures are believed", many=True),
+    Option("--allow-unsigned", "", "also run bare ELF files, and images that no trusted key signed"),
+    Option("--enc-key", "HEX", "key of encrypted TAs, 32 bytes; by default derived from the device's key"),
+)
+STATE_OPTION = Option("--state", "DIR", "where the device's key is kept (default: the user's XDG state folder)")
+WORLD_OPTIONS = (
+    Option("--ta-dir", "DIR", "folder where TAs and libraries are found by UUID", many=True),
+    *TRUST_OPTIONS,
+    STATE_OPTION,
+    Option("--memory", "SIZE", "private memory of each TA instance (default 64M)"),
+    Option("--timeout", "SECONDS", "stop a TA whose call takes longer (default: never)"),
+    Option("--elf", "FILE", "unstripped ELF of a TA or library: backtraces show files and lines", many=True),
+    Option("--trace", "", "print every system call on standard error"),
+    Option("--trace-out", "FILE", "write system calls as Chrome trace JSON (chrome://tracing, Perfetto)"),
+)
+SAMPLES = ("hello", "hello-arm")
+MIN_MEMORY = 1 << 20
+
+
+class Setup(NamedTuple):
+    """What a secure world is made of. memory: bytes; timeout: seconds; paths as the user wrote them."""
+
+    ta_dirs: tuple[str, ...] = ()
+    trust: tuple[str, ...] = ()
+    allow_unsigned: bool = False
+    enc_key: bytes | None = None
+    state: str | None = None
+    memory: int = Limits().memory
+    timeout: float | None = None
+    elf: tuple[str, ...] = ()
+    trace: bool = False
+    trace_out: str | None = None
+    quiet: bool = False
+
+
+def read_setup(arguments: Arguments) -> Setup:
+    """The options of `WORLD_OPTIONS` and the user's configuration file. UsageError."""
+    config = read_config()
+    memory, timeout = arguments.one("--memory"), arguments.one("--timeout")
+    folders = (*arguments.many("--ta-dir"), *config.ta_dirs)
+    for folder in folders[: len(arguments.many("--ta-dir"))]:
+        if not os.path.isdir(folder):
+            raise UsageError(f"--ta-dir {folder}: no such folder")
+    setup = Setup(
+        ta_dirs=folders,
+        trust=(*arguments.many("--trust"), *config.trust),
+        allow_unsigned=arguments.switch("--allow-unsigned"),
+        enc_key=read_enc_key(arguments),
+        state=arguments.one("--state"),
+        timeout=None if timeout is None else seconds(timeout, "--timeout"),
+        elf=tuple(arguments.many("--elf")),
+        trace=arguments.switch("--trace"),
+        trace_out=arguments.one("--trace-out"),
+        quiet=arguments.switch("--quiet"),
+    )
+    if memory is None:
+        return setup
+    limit = size(memory, "--memory", 1 << 32)
+    if limit < MIN_MEMORY:
+        raise UsageError(f"--memory {memory}: a TA instance needs at least 1M")
+    return setup._replace(memory=limit)
+
+
+def read_enc_key(arguments: Arguments) -> bytes | None:
+    text = arguments.one("--enc-key")
+    if text is None:
+        return None
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise UsageError("--enc-key takes 64 hexadecimal digits: a 256-bit AES key")
+    return key
+
+
+def encryption_key(given: bytes | None, trust: TrustStore, platform: Platform) -> Callable[[int], bytes]:
+    """Where `open_container` asks for the key of encrypted TAs: the one given, or what a device would derive."""
+
+    def derive(key_type: int) -> bytes:
+        from ta_loader.container.namespace import ta_encryption_key
+
+        if given is not None:
+            return given
+        modulus = trust.keys[0].numbers.modulus if trust.keys else b""
+        return ta_encryption_key(platform.root_of_trust.hardware_unique_key(), modulus)
+
+    return derive
+
+
+class CliStore(TaStore):
+    """A store that also knows files by name, and remembers why images were not handed out."""
+
+    def __init__(self, dirs: Sequence[str], trust: TrustStore, enc_key: Callable[[int], bytes]) -> None:
+        super().__init__(dirs, trust, enc_key=enc_key)
+        self._pins: dict[UUID, tuple[TaStore, str]] = {}
+        self.problems: list[TeeError] = []
+
+    def find(self, uuid: UUID) -> Container:
+        try:
+            pin = self._pins.get(uuid)
+            if pin is None:
+                return super().find(uuid)
+            store, path = pin
+            return TaStore.load_path(store, path, expected_uuid=uuid)
+        except TeeError as problem:
+            self.problems.append(problem)
+            raise
+
+    def add_file(self, path: str, trust: TrustStore | None = None) -> UUID:
+        """Serve the TA of one file under its own UUID; its folder is searched after all others.
+
+        trust: believed for this file alone, instead of the store's own. ImageRefused, TeeError, UsageError.
+        """
+        store = self if trust is None else TaStore((), trust, versions=self.versions)
+        try:
+            container = TaStore.load_path(store, path)
+        except FileNotFoundError:
+            raise UsageError(f"{path}: no such file") from None
+        uuid = container.uuid or parse_uuid(os.path.basename(path).partition(".")[0]) or _own_uuid(container, path)
+        self._pins[uuid] = (store, path)
+        folder = os.path.dirname(path) or "."
+        if trust is None and folder not in self.dirs:
+            self.dirs = (*self.dirs, folder)
+        return uuid
+
+
+def _own_uuid(container: Container, path: str) -> UUID:
+    """Of `struct ta_head`: plain images and bare ELF files have no other."""
+    from ta_loader.elf.describe import describe_elf
+
+    uuid = describe_elf(container.elf).uuid
+    if uuid is None:
+        raise UsageError(f"{path}: a library cannot be run; name the TA, and this folder with --ta-dir")
+    return uuid
+
+
+class Watch(Observer):
+    """Keeps crashes until they are asked for, and hands records on to the tracer."""
+
+    def __init__(self, tracer: Tracer | None) -> None:
+        self._tracer = tracer
+        self.tracing = tracer is not None
+        self.crashes: list[Crash] = []
+
+    def on_call(self, record: CallRecord) -> None:
+        if self._tracer is not None:
+            self._tracer.call(record)
+
+    def on_crash(self, crash: Crash) -> None:
+        self.crashes.append(crash)
+        if self._tracer is not None:
+            self._tracer.crash(crash)
+
+
+class Host:
+    """A secure world on this host for the length of a `with`; signals interrupt its TAs meanwhile."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.platform = linux_host(setup.state, console=NullConsole() if setup.quiet else None)
+        trust = TrustStore(setup.trust, allow_unsigned=setup.allow_unsigned)
+        self.store = CliStore(setup.ta_dirs, trust, encryption_key(setup.enc_key, trust, self.platform))
+        self.tracer = self._tracer()
+        self.watch = Watch(self.tracer)
+        limits = Limits(memory=setup.memory, call_seconds=setup.timeout)
+        self.world = SecureWorld(self.platform, self._images(), limits=limits, observer=self.watch)
+        self._interruptible = Interruptible()
+
+    def _tracer(self) -> Tracer | None:
+        if not self.setup.trace and self.setup.trace_out is None:
+            return None
+        from ta_loader.cli.trace import Tracer
+
+        return Tracer(sys.stderr if self.setup.trace else None, self.setup.trace_out is not None)
+
+    def _images(self) -> ImageSource:
+        loader = Loader(self.store)
+        if not self.setup.elf:
+            return loader
+        from ta_loader.cli.debug import DebugFiles, DebugSource
+
+        return DebugSource(loader, DebugFiles(self.setup.elf))
+
+    def resolve(self, text: str) -> UUID:
+        """The TA that the user means: a UUID, a bundled sample's name, or a file. UsageError; ImageRefused."""
+        uuid = parse_uuid(text)
+        if uuid is not None and not os.path.exists(text):
+            return uuid
+        if text in SAMPLES:
+            return self._sample(text)
+        if not os.path.exists(text):
+            raise UsageError(
+                f"{text}: no such file; name a .ta file, a UUID found in a --ta-dir, or a bundled sample "
+                f"({', '.join(SAMPLES)})"
+            )
+        return self.store.add_file(text)
+
+    def _sample(self, name: str) -> UUID:
+        from south.platform import Arch
+        from ta_loader import samples
+
+        path = samples.hello(Arch.ARM if name == "hello-arm" else Arch.AARCH64)
+        return self.store.add_file(str(path), TrustStore([str(samples.public_key())]))
+
+    def __enter__(self) -> Host:
+        self._interruptible.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.world.close()
+            else:
+                self._close_quietly()
+        finally:
+            self._interruptible.__exit__(kind, problem, trace)
+            if self.tracer is not None and self.setup.trace_out is not None:
+                self.tracer.write(self.setup.trace_out)
+
+    def _close_quietly(self) -> None:
+        """The error that is under way is the one to report."""
+        try:
+            self.world.close()
+        except TeeError:
+            pass

@@ -1,0 +1,108 @@
+"""`--elf FILE`: backtraces with the function, file and line of unstripped ELF files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from north.errors import SpaceError
+from ta_loader.errors import UsageError
+from ta_loader.symbolise.elffile import parse, same_build
+from ta_loader.symbolise.unwind import backtrace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from north.memory import AddressSpace
+    from ta_loader.image import TaImage, TaProgram
+    from ta_loader.source import Loader
+    from tee.ports import Frame, Module
+
+
+class DebugFiles:
+    """Unstripped ELF files, by the module they describe."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._files: list[bytes] = []
+        for path in paths:
+            try:
+                with open(path, "rb") as file:
+                    data = file.read()
+            except OSError as problem:
+                raise UsageError(f"--elf {path}: {problem.strerror}") from None
+            if parse(data) is None:
+                raise UsageError(f"--elf {path}: not an ELF file for aarch64 or arm; name the unstripped .elf")
+            self._files.append(data)
+
+    def match(self, image: bytes | None) -> bytes | None:
+        """The file of the same build as the module's own image; None if none is."""
+        module = parse(image) if image is not None else None
+        if module is None:
+            return None
+        for data in self._files:
+            debug = parse(data)
+            if debug is not None and same_build(module, debug):
+                return data
+        return None
+
+
+class DebugSource:
+    """`tee.ports.ImageSource` over a loader, whose programs unwind with debug files."""
+
+    def __init__(self, loader: Loader, files: DebugFiles) -> None:
+        self._loader = loader
+        self._files = files
+
+    def find(self, uuid: UUID) -> DebugImage:
+        return DebugImage(self._loader.find(uuid), self._files)
+
+
+class DebugImage:
+    """`tee.ports.Image`."""
+
+    def __init__(self, image: TaImage, files: DebugFiles) -> None:
+        self._image = image
+        self._files = files
+        self.uuid = image.uuid
+        self.arch = image.arch
+        self.flags = image.flags
+        self.stack_size = image.stack_size
+        self.version = image.version
+        self.digest = image.digest
+
+    def link(self, space: AddressSpace) -> DebugProgram:
+        return DebugProgram(self._image.link(space), space, self._files)
+
+
+class DebugProgram:
+    """`tee.ports.Program`."""
+
+    def __init__(self, program: TaProgram, space: AddressSpace, files: DebugFiles) -> None:
+        self._program = program
+        self._space = space
+        self._files = files
+        self.entry = program.entry
+
+    @property
+    def modules(self) -> Sequence[Module]:
+        return self._program.modules
+
+    def dlopen(self, uuid: UUID, flags: int) -> None:
+        self._program.dlopen(uuid, flags)
+
+    def dlsym(self, uuid: UUID, name: str) -> int:
+        return self._program.dlsym(uuid, name)
+
+    def backtrace(self, registers: dict[str, int]) -> Sequence[Frame]:
+        program = self._program
+
+        def debug_of(uuid: UUID) -> bytes | None:
+            return self._files.match(program.elf(uuid))
+
+        return backtrace(self._space.arch, program.modules, registers, self._peek, program.elf, debug_of)
+
+    def _peek(self, va: int, size: int) -> bytes | None:
+        try:
+            return self._space.read(va, size)
+        except SpaceError:
+            return None

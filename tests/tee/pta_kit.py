@@ -1,0 +1,76 @@
+"""What tests of PTAs call them with: memrefs over byte arrays, and a TA that records what is asked of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tee.params import Kind, Value
+from tee.pta.base import PtaMemref
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+
+class Memory:
+    """Bytes behind a memref."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = bytearray(data)
+
+    def memref(self, kind: Kind, *, secure: bool = True, null: bool = False, size: int | None = None) -> PtaMemref:
+        return PtaMemref(
+            kind,
+            len(self.data) if size is None else size,
+            lambda: bytes(self.data),
+            self.write,
+            secure=secure,
+            null=null,
+        )
+
+    def write(self, data: bytes) -> None:
+        assert len(data) <= len(self.data), "a PTA wrote past the buffer"
+        self.data[: len(data)] = data
+
+
+def memref(kind: Kind, data: bytes = b"", *, secure: bool = True, null: bool = False) -> PtaMemref:
+    return Memory(data).memref(kind, secure=secure, null=null)
+
+
+def value(kind: Kind, a: int = 0, b: int = 0) -> Value:
+    return Value(kind, a, b)
+
+
+class FakeCaller:
+    """`tee.pta.base.Caller` that does nothing but remember."""
+
+    def __init__(self, uuid: UUID) -> None:
+        self.uuid = uuid
+        self.calls: list[tuple[object, ...]] = []
+        self.answer = 0
+
+    def map_zeroed(self, size: int, before: int, after: int, at: int, flags: int) -> int:
+        self.calls.append(("map", size, before, after, at, flags))
+        return self.answer
+
+    def unmap(self, va: int, size: int) -> None:
+        self.calls.append(("unmap", va, size))
+
+    def dlopen(self, uuid: UUID, flags: int) -> None:
+        self.calls.append(("dlopen", uuid, flags))
+
+    def dlsym(self, uuid: UUID, name: str) -> int:
+        self.calls.append(("dlsym", uuid, name))
+        return self.answer
+
+
+class FixedRoot:
+    """A root of trust with a known hardware unique key, by default OP-TEE's default of zeros."""
+
+    def __init__(self, key: bytes = bytes(16)) -> None:
+        self.key = key
+
+    def hardware_unique_key(self) -> bytes:
+        return self.key
+
+    def device_id(self) -> bytes:
+        return b"BEEF" * 4
