@@ -47,14 +47,14 @@ $(INSTALLED): pyproject.toml setup.py | check-host
 	test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
 	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 		>$(VENV)/build-requires.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check wheel -r $(VENV)/build-requires.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r $(VENV)/build-requires.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[dev]'
 	touch $@ $(BUILT)
 
 # The installation has built the extensions already; this is for what changed since.
 $(BUILT): $(NATIVE) | $(INSTALLED)
-	test -e $@ && test -z "$$(find $(NATIVE) -newer $@)" || $(PY) setup.py --quiet build_ext --inplace --force
-	touch $@
+	@test -e $@ && test -z "$$(find $(NATIVE) -newer $@)" || $(PY) setup.py --quiet build_ext --inplace --force
+	@touch $@
 
 demo: $(BUILT)
 	@echo '--- increment 41'

@@ -196,6 +196,23 @@ class AddressSpace:
         self._starts.insert(i, va)
         return region
 
+    def attach(self, pages: Pages, offset: int, size: int, prot: Prot, flags: RegionFlag, near: int) -> Region:
+        """Map foreign pages for the time of one call: at `near` if that is free, or at a random place.
+
+        offset, size: whole pages. A second call with the same `near` finds it free again, which
+        saves the search for a place; the address stays as random as the first one was.
+        """
+        if near and self._is_free(near - GUARD, size + 2 * GUARD):
+            if prot & Prot.W and prot & Prot.X or offset < 0 or offset + size > page_up(pages.size):
+                raise BadRange("the memory ends before that")
+            region = Region(near, size, prot, "param", flags, None, pages, offset)
+            self.cpu.map(near, size, prot, flags, pages, offset)
+            i = bisect_right(self._starts, near)
+            self._regions.insert(i, region)
+            self._starts.insert(i, near)
+            return region
+        return self.map(size, prot, name="param", flags=flags, pages=pages, offset=offset)
+
     def _cut(self, va: int) -> None:
         """Make `va` a border between regions."""
         i = bisect_right(self._starts, va) - 1

@@ -172,7 +172,11 @@ class Cpu(Mmu, Protocol):
         """Answer the trapped system call and go on."""
 
     def proceed(self) -> TrapKind:
-        """Go on after an interruption, at the exact instruction."""
+        """Go on after an interruption; exact unless `mid_instruction`."""
+
+    @property
+    def mid_instruction(self) -> bool:
+        """The last interruption may have split an instruction: `proceed` could repeat its access."""
 
     def call(self) -> Call: ...
 

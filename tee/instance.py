@@ -46,6 +46,8 @@ ENTRY_INVOKE = 2
 
 STACK_ALIGNMENT = 16
 _NATIVE = Task.handlers()
+_CALL = TrapKind.CALL  # enum members are slow to look up
+_INTERRUPTED = TrapKind.INTERRUPTED
 
 
 class TaInstance:
@@ -69,6 +71,9 @@ class TaInstance:
         self._wake = threading.Event()
         self._kept: dict[int, Pages] = {}
         self._cpu_closed = False
+        self._near = 0
+        self._cancel_at: float | None = None
+        self._dead_at: float | None = None
         self._arena = platform.pages.arena(limits.memory)
         self.cpu = platform.engine.create(image.arch, self._arena)
         try:
@@ -113,11 +118,11 @@ class TaInstance:
         native = self.native
         native.cancelled = False
         native.masked = True
-        self._wake.clear()
-        clock = self.platform.clock
-        native.set_cancel_deadline(None if timeout is None else clock.monotonic() + timeout)
-        self._cancel_at = None if timeout is None else clock.monotonic() + timeout
-        self._dead_at = None if limits.call_seconds is None else clock.monotonic() + limits.call_seconds
+        if self._wake.is_set():
+            self._wake.clear()
+        if timeout is not None or self._cancel_at is not None:
+            self._cancel_at = None if timeout is None else self.platform.clock.monotonic() + timeout
+            native.set_cancel_deadline(self._cancel_at)
         self.session = session
         self.activity = activity
         mapped: MappedParams | None = None
@@ -129,14 +134,17 @@ class TaInstance:
                 if isinstance(param, Memref) and param.pages is not None and not param.secure:
                     self._keep(param.pages)
             try:
-                mapped = MappedParams(self.space, params)
+                mapped = MappedParams(self.space, params, self._near)
             except SpaceError as error:
                 raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
             for region in mapped.regions:
+                self._near = region.va
                 sharing.enter(region.pages.identity, cpu)
                 shared.append(region.pages.identity)
             UTEE_PARAMS.pack_into(self._params_view, 0, *mapped.words)
-            cpu.set_deadline(limits.call_seconds)
+            if limits.call_seconds is not None:
+                self._dead_at = self.platform.clock.monotonic() + limits.call_seconds
+                cpu.set_deadline(limits.call_seconds)
             try:
                 trap = cpu.enter(
                     self.program.entry, self._params_va, (function, session.reference, self._params_va, command)
@@ -160,7 +168,7 @@ class TaInstance:
     def _run(self, trap: TrapKind) -> int:
         cpu = self.cpu
         while True:
-            if trap is TrapKind.CALL:
+            if trap is _CALL:
                 number = cpu.number
                 if number == SCN_RETURN:
                     return cpu.first & 0xFFFFFFFF
@@ -171,7 +179,7 @@ class TaInstance:
                 if self.dead:
                     return results.TARGET_DEAD
                 trap = cpu.resume(result)
-            elif trap is TrapKind.INTERRUPTED:
+            elif trap is _INTERRUPTED:
                 why = cpu.reason
                 cpu.acknowledge(why)
                 if why & Interrupt.KILL:
@@ -179,7 +187,9 @@ class TaInstance:
                 if why & (Interrupt.DEADLINE | Interrupt.BUDGET):
                     limit = self.world.limits.call_seconds
                     return self._die(Death("limit", 0, f"the call ran for more than {limit} s"))
-                self._flush_log()
+                # A signal: its Python handler has run by now, and did not raise.
+                if cpu.mid_instruction:
+                    return self._die(Death("killed", 0, "a signal stopped it in the middle of an instruction"))
                 trap = cpu.proceed()
             else:
                 return self._die(Death.of_trap(trap, cpu))
@@ -264,7 +274,6 @@ class TaInstance:
         """From any thread: raise the cancellation flag and wake a TEE_Wait."""
         self.native.cancel()
         self._wake.set()
-        self.cpu.interrupt(Interrupt.CANCEL)
 
     def wait(self, seconds: float) -> bool:
         """Sleep; True if an unmasked cancellation ended it. A call's hard limit ends it too."""

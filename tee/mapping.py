@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 UTEE_PARAMS = Struct("<9Q")
 PARAMS = 4
 _EMPTY = (0, 0)
+_RW = Prot.RW  # enum members are slow to look up
+_SECURE = RegionFlag.SECURE
+_NONSECURE = RegionFlag.NONSECURE
+_VALUE_INPUT = Kind.VALUE_INPUT
+_VALUE_OUTPUT = Kind.VALUE_OUTPUT
+_MEMREF_INPUT = Kind.MEMREF_INPUT
 
 
 def kinds(types: int) -> tuple[int, int, int, int]:
@@ -34,7 +40,7 @@ class MappedParams:
 
     __slots__ = ("params", "regions", "words")
 
-    def __init__(self, space: AddressSpace, params: Sequence[Param]) -> None:
+    def __init__(self, space: AddressSpace, params: Sequence[Param], near: int = 0) -> None:
         self.params = params
         self.regions: list[Region] = []
         types = 0
@@ -46,18 +52,28 @@ class MappedParams:
                 continue
             types |= param.kind << 4 * i
             if isinstance(param, Value):
-                vals += _EMPTY if param.kind is Kind.VALUE_OUTPUT else (param.a, param.b)
+                vals += _EMPTY if param.kind is _VALUE_OUTPUT else (param.a, param.b)
                 continue
             if param.pages is not None:
                 memrefs.append((i, param, param.pages))
             vals += (0, param.size)
         if memrefs:
             try:
-                self._map(space, memrefs, vals)
+                if len(memrefs) == 1:
+                    self._map_one(space, *memrefs[0], vals, near)
+                else:
+                    self._map(space, memrefs, vals)
             except BaseException:
                 self.unmap(space)
                 raise
         self.words = (types, *vals, *_EMPTY * (PARAMS - len(params)))
+
+    def _map_one(self, space: AddressSpace, i: int, ref: Memref, pages: Pages, vals: list[int], near: int) -> None:
+        start = ref.offset & -PAGE
+        size = (ref.offset - start + (ref.size or 1) + PAGE - 1) & -PAGE
+        region = space.attach(pages, start, size, _RW, _SECURE if ref.secure else _NONSECURE, near)
+        self.regions.append(region)
+        vals[2 * i] = region.va + ref.offset - start
 
     def _map(self, space: AddressSpace, memrefs: list[tuple[int, Memref, Pages]], vals: list[int]) -> None:
         """Map every piece of memory once; memrefs of one memory whose pages touch share a region."""
@@ -76,8 +92,8 @@ class MappedParams:
         placed: list[tuple[list[int], Region]] = []
         for span in spans:
             ref, pages = next((p[3], p[4]) for p in pieces if p[0] == span[0])
-            flags = RegionFlag.SECURE if ref.secure else RegionFlag.NONSECURE
-            region = space.map(span[2] - span[1], Prot.RW, name="param", flags=flags, pages=pages, offset=span[1])
+            flags = _SECURE if ref.secure else _NONSECURE
+            region = space.attach(pages, span[1], span[2] - span[1], _RW, flags, 0)
             self.regions.append(region)
             placed.append((span, region))
         for (i, _, _), (identity, start, _, _, _) in zip(memrefs, pieces, strict=True):
@@ -95,8 +111,8 @@ class MappedParams:
             if param is None:
                 continue
             if isinstance(param, Value):
-                if param.kind is not Kind.VALUE_INPUT:
+                if param.kind is not _VALUE_INPUT:
                     param.a = words[1 + 2 * i] & 0xFFFFFFFF
                     param.b = words[2 + 2 * i] & 0xFFFFFFFF
-            elif param.kind is not Kind.MEMREF_INPUT:
+            elif param.kind is not _MEMREF_INPUT:
                 param.size = words[2 + 2 * i]

@@ -11,10 +11,13 @@ Semantics of operation states: optee_os 4.5 core/tee/tee_svc_cryp.c and core/cry
 from __future__ import annotations
 
 import importlib
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from tee.abi import results
 from tee.errors import TeeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Data = bytes | bytearray | memoryview
 """What a buffer argument may be; a memoryview must be contiguous."""
@@ -139,7 +142,7 @@ def _in(data: Data) -> tuple[Any, int]:
     return pointer, len(pointer)
 
 
-def _out(data: bytearray) -> Any:
+def _out(data: bytearray | memoryview) -> Any:
     return _ffi.from_buffer("uint8_t[]", data, require_writable=True)
 
 
@@ -280,6 +283,10 @@ class Task:
         """Whole blocks only, except AES-CTR; as many bytes come back."""
         return self._cipher(handle, data, 0)
 
+    def cipher_update_into(self, handle: int, data: Data, out: bytearray | memoryview) -> None:
+        """As `cipher_update`, to the start of `out`, which may be `data`. SHORT_BUFFER: it does not fit."""
+        self._into(data, out, lambda *x: _lib.tee_task_cipher_update(self._task, handle, 0, *x))
+
     def cipher_final(self, handle: int, data: Data = b"") -> bytes:
         """The last piece; ends the operation even when it fails, as OP-TEE does. CTS: at least two blocks."""
         return self._cipher(handle, data, 1)
@@ -304,6 +311,16 @@ class Task:
         out = bytearray(size)
         _check(_lib.tee_task_ae_update(self._task, handle, src, size, _out(out)))
         return bytes(out)
+
+    def ae_update_into(self, handle: int, data: Data, out: bytearray | memoryview) -> None:
+        """As `ae_update`, to the start of `out`, which may be `data`. SHORT_BUFFER: it does not fit."""
+        self._into(data, out, lambda *x: _lib.tee_task_ae_update(self._task, handle, *x))
+
+    @staticmethod
+    def _into(data: Data, out: bytearray | memoryview, call: Callable[[Any, int, Any], int]) -> None:
+        src, size = _in(data)
+        dst = _out(out)
+        _check(results.SHORT_BUFFER if len(dst) < size else call(src, size, dst))
 
     def ae_enc_final(self, handle: int, data: Data = b"", tag_room: int = 16) -> tuple[bytes, bytes]:
         """Last piece and the tag. SHORT_BUFFER (nothing done) if the tag exceeds `tag_room`."""

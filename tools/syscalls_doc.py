@@ -71,8 +71,8 @@ def render() -> str:
         "|---|---|---|---|---|---|",
         *(_row(call) for call in TABLE.values()),
         "",
-        f"Numbers {DEPRECATED.start} to {DEPRECATED.stop - 1} were the Secure Element API, which OP-TEE removed. They and every",
-        f"number that is not in the table answer `{UNKNOWN}`.",
+        f"Numbers {DEPRECATED.start} to {DEPRECATED.stop - 1} were the Secure Element API, which OP-TEE removed.",
+        f"They and every number that is not in the table answer `{UNKNOWN}`.",
         "",
     ]
     return "\n".join(lines)

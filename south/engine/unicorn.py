@@ -20,6 +20,8 @@ _unicorn: Any = importlib.import_module("south.engine._unicorn")  # built by bui
 lib: Any = _unicorn.lib
 ffi: Any = _unicorn.ffi
 
+_CAST = ffi.cast
+_MAP = lib.lb_map
 _ACCESS = {16: Access.READ, 17: Access.WRITE, 18: Access.FETCH}  # uc_mem_type
 _LIBRARY = os.path.join("unicorn", "lib", "libunicorn.so.2")
 _KINDS = (TrapKind.ERROR, *TrapKind)  # by value; 0 never happens
@@ -92,6 +94,13 @@ class UnicornCpu:
     # --- memory
 
     def map(self, va: int, size: int, prot: Prot, flags: RegionFlag, pages: Pages, offset: int) -> None:
+        runs = pages.runs
+        if len(runs) == 1 and offset + size <= runs[0][1]:
+            address = _CAST("uint8_t *", runs[0][0] + offset)
+            error = _MAP(self._raw, va, size, prot, flags, address)
+            if error:
+                _check(error, f"cannot map {size:#x} bytes at {va:#x}")
+            return
         done = 0
         at = 0
         for host, length in pages.runs:
@@ -112,7 +121,9 @@ class UnicornCpu:
             raise EngineError(f"cannot map {size:#x} bytes at {va:#x}: the pages end before that")
 
     def unmap(self, va: int, size: int) -> None:
-        _check(lib.lb_unmap(self._raw, va, size), f"cannot unmap {va:#x}")
+        error = lib.lb_unmap(self._raw, va, size)
+        if error:
+            _check(error, f"cannot unmap {va:#x}")
 
     def protect(self, va: int, size: int, prot: Prot) -> None:
         _check(lib.lb_protect(self._raw, va, size, int(prot)), f"cannot protect {va:#x}")
@@ -207,6 +218,11 @@ class UnicornCpu:
 
     def acknowledge(self, why: Interrupt) -> None:
         lib.lb_acknowledge(self._raw, int(why))
+
+    @property
+    def mid_instruction(self) -> bool:
+        """The last interruption may have split an instruction: `proceed` could repeat its access."""
+        return bool(self._raw.mid_instruction)
 
     def set_deadline(self, seconds: float | None) -> None:
         lib.lb_set_deadline(self._raw, -1 if seconds is None else max(0, int(seconds * 1e9)))

@@ -71,7 +71,8 @@ class Caller:
                 session = opened.session
             return opened.result, opened.origin
 
-        return session_of(self._step("open", uuid, 0, specs, call), lambda: session)
+        step = self._step("open", uuid, 0, specs, call)
+        return session, step
 
     def invoke(self, session: int, uuid: UUID, command: int, specs: Sequence[ParamSpec]) -> Step:
         def call(params: tuple[Param, ...]) -> tuple[Result, Origin]:
@@ -97,16 +98,15 @@ class Caller:
         host = self._host
         params = tuple(spec.build(host.platform.pages) for spec in specs)
         host.watch.crashes.clear()
-        host.store.problems.clear()
+        host.images.problems.clear()
         start = time.monotonic()
-        failure: TeeError | None = None
         try:
             result, origin = call(params)
         except TeeError as error:
-            failure = error
+            host.images.problems.append((uuid, error))
             result, origin = error.result, error.origin
         seconds = time.monotonic() - start
-        problems = [*host.store.problems, *([failure] if failure else [])] if result else []
+        problems = host.images.problems if result else []
         step = Step(
             kind,
             uuid,
@@ -117,16 +117,12 @@ class Caller:
             tuple(spec.size for spec in specs),
             seconds,
             next(iter(host.watch.crashes), None),
-            "; ".join(dict.fromkeys(explain(problem) for problem in problems)),
+            "; ".join(dict.fromkeys(explain(problem) for _, problem in problems)),
         )
-        step = step._replace(exit=_exit_code(step, problems))
+        step = step._replace(exit=_exit_code(step, [problem for wanted, problem in problems if wanted == uuid]))
         if host.tracer is not None:
             host.tracer.step(step, start)
         return step
-
-
-def session_of(step: Step, session: Callable[[], int | None]) -> tuple[int | None, Step]:
-    return session(), step
 
 
 def explain(problem: TeeError) -> str:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from south.linux_host import linux_host
 from south.linux_host.host import NullConsole
+from ta_loader.cli.images import WatchedSource
 from ta_loader.cli.interrupt import Interruptible
 from ta_loader.cli.login import parse_uuid
 from ta_loader.cli.options import Option, seconds, size
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from south.platform import Platform
+    from ta_loader.cli.debug import DebugFiles
     from ta_loader.cli.options import Arguments
     from ta_loader.cli.trace import Tracer
     from ta_loader.container.verify import Container
     from tee.observe import CallRecord, Crash
-    from tee.ports import ImageSource
 
 TRUST_OPTIONS = (
     Option("--trust", "KEY", "PEM file, or folder of a TA development kit, whose signatures are believed", many=True),
@@ -124,23 +125,18 @@ def encryption_key(given: bytes | None, trust: TrustStore, platform: Platform) -
 
 
 class CliStore(TaStore):
-    """A store that also knows files by name, and remembers why images were not handed out."""
+    """A store that also knows files by name."""
 
     def __init__(self, dirs: Sequence[str], trust: TrustStore, enc_key: Callable[[int], bytes]) -> None:
         super().__init__(dirs, trust, enc_key=enc_key)
         self._pins: dict[UUID, tuple[TaStore, str]] = {}
-        self.problems: list[TeeError] = []
 
     def find(self, uuid: UUID) -> Container:
-        try:
-            pin = self._pins.get(uuid)
-            if pin is None:
-                return super().find(uuid)
-            store, path = pin
-            return TaStore.load_path(store, path, expected_uuid=uuid)
-        except TeeError as problem:
-            self.problems.append(problem)
-            raise
+        pin = self._pins.get(uuid)
+        if pin is None:
+            return super().find(uuid)
+        store, path = pin
+        return store.load_path(path, expected_uuid=uuid)
 
     def add_file(self, path: str, trust: TrustStore | None = None) -> UUID:
         """Serve the TA of one file under its own UUID; its folder is searched after all others.
@@ -149,7 +145,7 @@ class CliStore(TaStore):
         """
         store = self if trust is None else TaStore((), trust, versions=self.versions)
         try:
-            container = TaStore.load_path(store, path)
+            container = store.load_path(path)
         except FileNotFoundError:
             raise UsageError(f"{path}: no such file") from None
         uuid = container.uuid or parse_uuid(os.path.basename(path).partition(".")[0]) or _own_uuid(container, path)
@@ -199,7 +195,8 @@ class Host:
         self.tracer = self._tracer()
         self.watch = Watch(self.tracer)
         limits = Limits(memory=setup.memory, call_seconds=setup.timeout)
-        self.world = SecureWorld(self.platform, self._images(), limits=limits, observer=self.watch)
+        self.images = WatchedSource(Loader(self.store), self._debug_files())
+        self.world = SecureWorld(self.platform, self.images, limits=limits, observer=self.watch)
         self._interruptible = Interruptible()
 
     def _tracer(self) -> Tracer | None:
@@ -209,13 +206,12 @@ class Host:
 
         return Tracer(sys.stderr if self.setup.trace else None, self.setup.trace_out is not None)
 
-    def _images(self) -> ImageSource:
-        loader = Loader(self.store)
+    def _debug_files(self) -> DebugFiles | None:
         if not self.setup.elf:
-            return loader
-        from ta_loader.cli.debug import DebugFiles, DebugSource
+            return None
+        from ta_loader.cli.debug import DebugFiles
 
-        return DebugSource(loader, DebugFiles(self.setup.elf))
+        return DebugFiles(self.setup.elf)
 
     def resolve(self, text: str) -> UUID:
         """The TA that the user means: a UUID, a bundled sample's name, or a file. UsageError; ImageRefused."""

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from north.memory import AddressSpace
-    from ta_loader.image import TaImage, TaProgram
-    from ta_loader.source import Loader
+    from ta_loader.image import TaProgram
     from tee.ports import Frame, Module
 
 
@@ -44,34 +43,6 @@ class DebugFiles:
             if debug is not None and same_build(module, debug):
                 return data
         return None
-
-
-class DebugSource:
-    """`tee.ports.ImageSource` over a loader, whose programs unwind with debug files."""
-
-    def __init__(self, loader: Loader, files: DebugFiles) -> None:
-        self._loader = loader
-        self._files = files
-
-    def find(self, uuid: UUID) -> DebugImage:
-        return DebugImage(self._loader.find(uuid), self._files)
-
-
-class DebugImage:
-    """`tee.ports.Image`."""
-
-    def __init__(self, image: TaImage, files: DebugFiles) -> None:
-        self._image = image
-        self._files = files
-        self.uuid = image.uuid
-        self.arch = image.arch
-        self.flags = image.flags
-        self.stack_size = image.stack_size
-        self.version = image.version
-        self.digest = image.digest
-
-    def link(self, space: AddressSpace) -> DebugProgram:
-        return DebugProgram(self._image.link(space), space, self._files)
 
 
 class DebugProgram:

@@ -115,18 +115,19 @@ def _all_symbols(obj: ElfObject) -> dict[bytes, Symbol]:
     """Defined symbols by name: of .dynsym, and of .symtab if the file was not stripped."""
     found = {s.name: s for s in obj.symbols if s.name and s.section != abi.SHN_UNDEF}
     sections = read_section_headers(obj.image, read_header(obj.image))
-    for section in sections:
-        if section.type == abi.SHT_SYMTAB and section.link < len(sections):
-            names = sections[section.link]
-            table = obj.image[section.offset : section.offset + section.size]
-            strings = obj.image[names.offset : names.offset + names.size]
-            try:
-                rows = symbols.read_symbols(table[: len(table) - len(table) % obj.layout.sym.size], strings, obj.layout)
-            except TeeError:
-                continue
-            for row in rows:
-                if row.name and row.section != abi.SHN_UNDEF:
-                    found.setdefault(row.name, row)
+    section = next((s for s in sections if s.type == abi.SHT_SYMTAB), None)
+    if section is None or section.link >= len(sections):
+        return found
+    names = sections[section.link]
+    table = obj.image[section.offset : section.offset + section.size]
+    strings = obj.image[names.offset : names.offset + names.size]
+    try:
+        rows = symbols.read_symbols(table[: len(table) - len(table) % obj.layout.sym.size], strings, obj.layout)
+    except TeeError:
+        return found
+    for row in rows:
+        if row.name and row.section != abi.SHN_UNDEF:
+            found.setdefault(row.name, row)
     return found
 
 

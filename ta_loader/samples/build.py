@@ -2,25 +2,23 @@
 
 The build is a function of the sources and the compiler alone: no paths, times or random padding get
 in (PKCS#1 v1.5 signatures are deterministic), so the same compiler gives the same bytes.
-
-Container: struct shdr and struct shdr_bootstrap_ta, optee_os core/include/signed_hdr.h.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
 from south.platform import Arch
 from ta_loader import samples
+from ta_loader.container.layout import RSASSA_PKCS1_V1_5_SHA256
+from ta_loader.container.sign import sign
 
 SOURCES = samples.HERE / "src"
 RUNTIME = (SOURCES / "runtime.c",)
@@ -41,10 +39,6 @@ MODE = {Arch.AARCH64: ("-march=armv8-a",), Arch.ARM: ("-marm", "-march=armv7-a+f
 
 MADE_WITH = "12.2.0"
 """Version of the compilers (Debian 12) that made the committed images; others may choose other instructions."""
-
-SHDR_MAGIC = 0x4F545348
-SHDR_BOOTSTRAP_TA = 1
-TEE_ALG_RSASSA_PKCS1_V1_5_SHA256 = 0x70004830
 
 
 class BuildError(Exception):
@@ -102,23 +96,6 @@ def compile_elf(recipe: Recipe, into: Path) -> Path:
     return elf
 
 
-def sign(elf: bytes, uuid: UUID, key_pem: bytes, version: int = 0) -> bytes:
-    """Wrap an ELF as a bootstrap TA signed RSASSA-PKCS1-v1.5 with SHA-256."""
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
-
-    key = serialization.load_pem_private_key(key_pem, None)
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise BuildError("the signing key is not an RSA key")
-    header = struct.pack(
-        "<IIIIHH", SHDR_MAGIC, SHDR_BOOTSTRAP_TA, len(elf), TEE_ALG_RSASSA_PKCS1_V1_5_SHA256, 32, key.key_size // 8
-    )
-    bootstrap = uuid.bytes + struct.pack("<I", version)
-    digest = sha256(header + bootstrap + elf).digest()
-    signature = key.sign(digest, padding.PKCS1v15(), utils.Prehashed(hashes.SHA256()))
-    return header + digest + signature + bootstrap + elf
-
-
 def build(recipe: Recipe, keep: Path | None = None) -> bytes:
     """The signed image; the ELF with debug information stays in `keep`, if given."""
     with tempfile.TemporaryDirectory() as name:
@@ -126,7 +103,8 @@ def build(recipe: Recipe, keep: Path | None = None) -> bytes:
         if keep is not None:
             shutil.copy(elf, keep / elf.name)
         _run(STRIP[recipe.arch], "--strip-debug", str(elf))
-        return sign(elf.read_bytes(), recipe.uuid, samples.private_key().read_bytes())
+        key = samples.private_key().read_bytes()
+        return sign(elf.read_bytes(), key, recipe.uuid, algo=RSASSA_PKCS1_V1_5_SHA256)
 
 
 def compare(recipes: tuple[Recipe, ...], write: bool, keep: Path | None) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from south.platform import Arch
 from tee.ports import Frame
 
+from .calls import call_target
 from .cfi import Offset, Register, Row, Rule, ValueOffset, frame_tables
 from .ehabi import CannotUnwind, Entry, VirtualRegisters, find_entry, instructions
 from .elffile import ElfFile, parse, same_build
@@ -62,6 +63,10 @@ MACHINES = {
         names={**{f"r{i}": i for i in range(15)}, "fp": 11, "ip": 12, "sp": 13, "lr": 14},
     ),
 }
+
+
+class _End(Exception):
+    """The stack ends here: what a table or the link register gives is no caller."""
 
 
 class State(NamedTuple):
@@ -184,6 +189,12 @@ class Unwinder:
 
     def step(self, state: State, innermost: bool) -> State | None:
         """The caller; None at the end of the stack or where it cannot be followed."""
+        try:
+            return self._step(state, innermost)
+        except _End:
+            return None
+
+    def _step(self, state: State, innermost: bool) -> State | None:
         lookup = state.pc if innermost else state.pc - 1
         place = self._modules.place(lookup)
         if place is None:
@@ -201,44 +212,43 @@ class Unwinder:
 
     def _unaided(self, state: State, lookup: int, innermost: bool) -> State | None:
         """No table covers it: hand-written assembly, a linkage stub, or code built without tables."""
-        if innermost:
-            bounds = self._modules.function(lookup)
-            caller = self._leaf(state, bounds) if bounds else None
-            if caller is not None:
-                return caller
-        return self._by_records(state)
+        by_records = self._by_records(state)
+        bounds = self._modules.function(lookup) if innermost else None
+        leaf = self._leaf(state, bounds) if bounds else None
+        if leaf is not None and (by_records is None or by_records.pc != leaf.pc):
+            return leaf
+        return by_records
 
     def _leaf(self, state: State, bounds: tuple[int, int] | None) -> State | None:
         """The caller by the link register.
 
         It holds the return address until the function makes a call, and then an address in the function
-        itself. bounds: of that function; None: not in any, as after a call through a bad pointer.
+        itself (but see `calls` for arm). bounds: of that function; None: not in any, as after a call through a bad pointer.
         """
         link = state.registers.get(self._machine.link)
         back = self._modules.returns_to(link) if link else None
-        if back is None or (bounds and bounds[0] <= back - 1 < bounds[1]):
+        if link is None or back is None or (bounds and bounds[0] <= back - 1 < bounds[1]):
             return None
+        if bounds and self._arch is Arch.ARM:
+            target = call_target(self._read, link)
+            if target is None or not bounds[0] <= target < bounds[1]:
+                return None
         registers = self._surviving(state.registers)
         stack = state.registers.get(self._machine.stack)
         if stack is not None:
             registers[self._machine.stack] = stack
-        frame = registers.get(self._machine.frame)
-        if self._arch is Arch.AARCH64 and bounds and frame and self.load(frame + 8) == link:
-            # The function has already pushed its own record: its caller's is the next.
-            registers[self._machine.frame] = self.load(frame) or 0
-            registers.pop(self._machine.stack, None)
         return State(back, registers, state.floor)
 
     def _surviving(self, registers: dict[int, int]) -> dict[int, int]:
         return {n: v for n, v in registers.items() if n in self._machine.kept}
 
-    def _accept(self, back: int, registers: dict[int, int], stack: int, state: State, innermost: bool) -> State | None:
+    def _accept(self, back: int, registers: dict[int, int], stack: int, state: State, innermost: bool) -> State:
         """A caller's frame, if it lies above its callee's (a leaf may have none of its own) and in code."""
         pc = self._modules.returns_to(back)
         if pc is None or stack % self._machine.stack_align or stack > self._mask:
-            return None
+            raise _End
         if stack < state.floor or (stack == state.floor and not innermost):
-            return None
+            raise _End
         registers[self._machine.stack] = stack
         return State(pc, registers, stack)
 

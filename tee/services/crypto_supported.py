@@ -56,5 +56,5 @@ def _probe(task: object, algo: Algorithm) -> str:
     try:
         task.state_free(task.state_alloc(algo, 0))
     except TeeError as error:
-        return error.detail or f"the backend answers {error.result}"
+        return f"the C side answers {error.result}, as OP-TEE does"
     return ""

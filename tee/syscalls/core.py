@@ -26,7 +26,7 @@ def _row(
 
 ROWS: tuple[Syscall, ...] = (
     _row(0, "core.sys_return", Value("code"), name="return", source=_SCALL),
-    _row(1, "core.log", Text("text"), native=True),
+    _row(1, "core.log", Text("message"), native=True),
     _row(2, "core.panic", Value("code"), source=_SCALL),
     _row(
         5,

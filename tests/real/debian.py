@@ -147,6 +147,7 @@ def _configure(work: Path, mirror: str) -> list[str]:
         "APT::Architecture": ARCHITECTURE,
         "APT::Architectures": ARCHITECTURE,
         "APT::Get::List-Cleanup": "false",
+        "APT::Update::Error-Mode": "any",
         "Acquire::Languages": "none",
         "Acquire::Retries": "2",
         "Debug::NoLocking": "true",

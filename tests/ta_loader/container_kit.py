@@ -38,6 +38,7 @@ def _generate(name: str, bits: int) -> bytes:
     )
 
 
+@functools.cache
 def public_pem(name: str, bits: int = 2048) -> bytes:
     key = serialization.load_pem_private_key(_generate(name, bits), None).public_key()
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

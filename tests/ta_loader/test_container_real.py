@@ -53,7 +53,7 @@ def test_every_real_ta_is_accepted(debian_tas: Path, debian_kit: Path, kit_trust
         data = path.read_bytes()
         container = open_container(data, kit_trust, expected_uuid=UUID(path.stem))
         assert container.uuid == UUID(path.stem)
-        assert container.elf[:4] == b"\x7fELF"
+        assert bytes(container.elf[:4]) == b"\x7fELF"
         assert data.endswith(container.elf)
         assert container.key is kit_trust.keys[0]
         info = describe(data)
@@ -106,6 +106,7 @@ def test_mutations_of_real_tas_are_refused(debian_tas: Path, kit_trust: TrustSto
     images = [(debian_tas / f"{name}.ta").read_bytes() for name in (*names, chain, chain)]
     originals = [open_container(data, kit_trust) for data in images]
     harmless = 0
+    answers: set[int] = set()
     for turn in range(MUTATIONS):
         which = turn % len(images)
         data = bytearray(images[which])
@@ -125,16 +126,16 @@ def test_mutations_of_real_tas_are_refused(debian_tas: Path, kit_trust: TrustSto
                 data[position] ^= 1 << rng.randrange(8)
         if data == images[which]:
             continue
+        describe(data)
         try:
             container = open_container(data, kit_trust)
         except ImageRefused as refusal:
-            assert refusal.result in (results.SECURITY, results.NOT_IMPLEMENTED)
-            assert refusal.check
-        else:
-            harmless += 1
-            assert container.elf == originals[which].elf
-            assert container._replace(elf=memoryview(b"")) == originals[which]._replace(elf=memoryview(b""))
-        describe(data)
+            answers.add(refusal.result)
+            continue
+        harmless += 1
+        assert container.elf == originals[which].elf
+        assert container._replace(elf=memoryview(b"")) == originals[which]._replace(elf=memoryview(b""))
+    assert answers <= {results.SECURITY, results.NOT_IMPLEMENTED}
     assert harmless < MUTATIONS // 20
 
 
@@ -160,9 +161,7 @@ def test_scripts_ta_is_accepted(algo: int, encrypted: bool, debian_kit: Path, ke
     assert container.elf == ELF
     assert (container.uuid, container.version, container.algorithm) == (UUID_A, 7, algo)
     assert container.encrypted is encrypted
-    ours = sign(
-        ELF, private_pem("root"), UUID_A, 7, algo, enc_key=enc_key(1) if encrypted else None, enc_key_type=1
-    )
+    ours = sign(ELF, private_pem("root"), UUID_A, 7, algo, enc_key=enc_key(1) if encrypted else None, enc_key_type=1)
     if algo == PKCS1 and not encrypted:
         assert ours == theirs
     else:
@@ -215,12 +214,15 @@ def test_scripts_subkeys_are_ours(debian_kit: Path, keys: Path, tmp_path: Path) 
 
 
 def test_identity_subkey(debian_kit: Path, keys: Path, tmp_path: Path) -> None:
+    """Compared as bytes: the script's own `verify` compares a UUID with octets here, and refuses its own file."""
     subkey, ta = tmp_path / "identity.bin", tmp_path / "identity.ta"
-    options = ["--uuid", UUID_A, "--name-size", 0, "--out", subkey]
+    pkcs1 = ["--algo", "TEE_ALG_RSASSA_PKCS1_V1_5_SHA256"]
+    options = ["--uuid", UUID_A, "--name-size", 0, "--out", subkey, *pkcs1]
     sign_encrypt(debian_kit, "sign-subkey", "--in", keys / "leaf.pub", "--key", keys / "root.pem", *options)
-    options = ["--uuid", UUID_A, "--in", keys / "in.elf", "--subkey", subkey, "--out", ta]
+    options = ["--uuid", UUID_A, "--in", keys / "in.elf", "--subkey", subkey, "--out", ta, *pkcs1]
     sign_encrypt(debian_kit, "sign-enc", "--key", keys / "leaf.pem", *options)
     container = open_container(ta.read_bytes(), store_of("root"), expected_uuid=UUID_A)
     assert container.subkeys[0].uuid == UUID_A
-    ta.write_bytes(sign(ELF, private_pem("leaf"), UUID_A, subkey=subkey.read_bytes()))
-    sign_encrypt(debian_kit, "verify", "--uuid", UUID_A, "--in", ta, "--key", keys / "root.pub")
+    ours = sign_subkey(public_pem("leaf"), private_pem("root"), UUID_A, name_size=0, algo=PKCS1)
+    assert ours == subkey.read_bytes()
+    assert sign(ELF, private_pem("leaf"), UUID_A, algo=PKCS1, subkey=ours) == ta.read_bytes()

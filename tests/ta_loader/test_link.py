@@ -250,16 +250,21 @@ def test_many_libraries_move_the_tables(arch: Arch) -> None:
             space.write(head[4], layout.pack(3, *first[1:]))
         last = layout.unpack(space.read(head[4] + (i + 1) * layout.size, layout.size))
         module = program.modules[-1]
-        section = Oracle(files[LIB_A] if LIB_A in files else files[module.uuid]).file.get_section_by_name(".init_array")
+        section = Oracle(files[module.uuid]).file.get_section_by_name(".init_array")
         assert last == (1, 1, 0, module.base + section["sh_addr"], 0)
     assert len(phdr_info(space, program, Oracle(files[MAIN]))) == 61
-    main = build(arch, HEAD, needs=((UUID(int=1), files[UUID(int=1)]),))
-    chain = {MAIN: main} | {
-        UUID(int=i): build(arch, library, uuid=LIB_A, needs=((UUID(int=i + 1), files[UUID(int=1)]),))
-        for i in range(1, 65)
-    }
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_number_of_libraries_is_bounded(arch: Arch) -> None:
+    a = build(arch, "int a;", uuid=LIB_A)
+    b = build(arch, "int b;", uuid=LIB_B, needs=((LIB_A, a),))
+    files = {MAIN: build(arch, HEAD, needs=((LIB_A, a),))}
+    for i in range(70):
+        name = LIB_A if i == 0 else UUID(int=i)
+        files[name] = b.replace(str(LIB_A).encode(), str(UUID(int=i + 1)).encode())
     with pytest.raises(TeeError) as caught:
-        link(chain, arch)
+        link(files, arch)
     assert caught.value.result == results.OUT_OF_MEMORY
 
 

@@ -41,5 +41,3 @@ def sample(items: Iterator[dict[str, str]], count: int) -> list[dict[str, str]]:
     """About `count` of them, spread evenly: files hold thousands."""
     everything = list(items)
     return everything[:: max(1, len(everything) // count)]
-
-

@@ -97,9 +97,10 @@ def storage_key(uuid: UUID | None) -> bytes:
 def open_file(raw: bytes, tsk: bytes) -> bytes:
     """First data block of a file whose every step is authenticated; InvalidTag if the key is another's."""
     heads = [_HEAD.unpack_from(raw, version * _HEAD.size) for version in (0, 1)]
-    version = 0 if heads[0][4] & 1 == 0 and heads[0][4] > heads[1][4] or not heads[1][4] & 1 else 1
-    iv, tag, sealed_fek, imeta, counter = heads[version]
-    unwrap = Cipher(algorithms.AES(tsk), modes.ECB()).decryptor()  # noqa: S305 - OP-TEE's format
+    # A version is written where its counter's lowest bit says; the newest counts.
+    newest = max((head for version, head in enumerate(heads) if head[4] & 1 == version), key=lambda head: int(head[4]))
+    iv, tag, sealed_fek, imeta, counter = newest
+    unwrap = Cipher(algorithms.AES(tsk), modes.ECB()).decryptor()
     fek = unwrap.update(sealed_fek) + unwrap.finalize()
     node_hash, node_iv, node_tag, flags = _NODE.unpack_from(raw, _BLOCK + (counter & 1) * _NODE.size)
     aad = node_hash[:16] + struct.pack("<I", counter) + sealed_fek + iv

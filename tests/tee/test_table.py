@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tee import native
 from tee.abi import results
 from tee.syscalls import storage, table
 from tee.syscalls.table import DEPRECATED, SVC_MAX_ARGS, TABLE, UNKNOWN, name_of
@@ -65,6 +66,10 @@ def test_handlers_are_named_by_module(handler: str) -> None:
     assert handler in {row.handler for row in TABLE.values()}
     module, _, function = handler.partition(".")
     assert callable(getattr(importlib.import_module(f"tee.services.{module}"), function))
+
+
+def test_c_answers_what_the_table_says() -> None:
+    assert {number for number, row in TABLE.items() if row.native} == set(native.Task.handlers())
 
 
 def test_other_numbers() -> None:

@@ -69,17 +69,20 @@ static uint64_t current_pc(struct lb_cpu *cpu)
 /* Run from pc until something happens. */
 static int run(struct lb_cpu *cpu, uint64_t pc)
 {
+    bool entered = false;
     lb_entering();
     for (;;) {
         if (atomic_load(&cpu->why)) {
             set_reg(cpu, cpu->arch->pc, pc); /* keeps T32 state in bit 0 */
             cpu->trap = LB_TRAP_INTERRUPTED;
+            cpu->mid_instruction = entered && !atomic_load(&cpu->exact);
             break;
         }
         cpu->trap = LB_TRAP_NONE;
         cpu->fault = (struct lb_fault){0};
         if (!lb_turn_take(cpu))
             continue;
+        entered = true;
         uc_err error = lb_uc.emu_start(cpu->uc, pc, 0, 0, 0);
         lb_turn_give(cpu);
         if (cpu->trap == LB_TRAP_CALL || cpu->trap == LB_TRAP_EXCEPTION)

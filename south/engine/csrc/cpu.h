@@ -95,6 +95,7 @@ struct lb_cpu {
     struct lb_call call;
     struct lb_fault fault;
     int trap;
+    bool mid_instruction; /* the last interruption came from outside: going on may repeat an access */
     bool ask_always;      /* stop at every call, for tracing; lb_cpu_serve then asks the C handler */
     bool call_unreadable; /* the last call's stack arguments were not the guest's to read */
     uc_context *clean;
@@ -102,11 +103,12 @@ struct lb_cpu {
     atomic_uint why;          /* pending LB_WHY_* */
     atomic_bool yield;        /* its time slice is over */
     atomic_bool running;      /* inside uc_emu_start */
+    atomic_bool exact;        /* asks for a stop come through the block hook, at exact places */
     atomic_llong deadline_ns; /* CLOCK_MONOTONIC; 0: none */
     _Atomic(struct lb_turn *) turn;
     struct lb_cpu *next; /* the watchdog's list */
 
-    uc_hook intr_hook, fill_hook, unmapped_hook, block_hook, access_hook, budget_hook;
+    uc_hook intr_hook, fill_hook, unmapped_hook, block_hook, access_hook, budget_hook, stop_hook;
     void *hook_owner; /* Python's handle for callbacks */
     uint64_t budget;  /* instructions left, counted by block */
     uint8_t *cover;   /* one byte per 4 bytes of [cover_va, cover_va + cover_size) */
@@ -167,6 +169,7 @@ void lb_turn_tick(struct lb_cpu *cpu, uint64_t now_ns);
 int lb_hook_block(struct lb_cpu *cpu, bool on);
 int lb_hook_access(struct lb_cpu *cpu, uint64_t begin, uint64_t end, bool on);
 int lb_hook_cover(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint8_t *map);
+uc_err lb_hook_stops(struct lb_cpu *cpu);
 int lb_hook_budget(struct lb_cpu *cpu, uint64_t instructions);
 
 #endif

@@ -57,6 +57,10 @@ bool lb_on_fill(uc_engine *uc, uint64_t va, uc_mem_type type, uc_tlb_entry *entr
     cpu->fault.address = va;
     if (type == UC_MEM_FETCH) {
         lb_uc.reg_read(uc, cpu->arch->pc, &cpu->fault.pc);
+        if (cpu->arch->word_bits == 32)
+            cpu->fault.pc &= UINT32_MAX;
+        if (cpu->fault.pc > va) /* only the page is told; an instruction may also begin in the page before */
+            cpu->fault.address = cpu->fault.pc;
         return false;
     }
     if (va & ~(cpu->arch->fault_window - 1)) /* beyond what the window can name: the page must do */
@@ -75,6 +79,8 @@ bool lb_on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t address, int size,
     cpu->fault.address = address & (cpu->arch->fault_window - 1);
     cpu->fault.access = type == UC_MEM_WRITE_UNMAPPED ? UC_MEM_WRITE : UC_MEM_READ;
     lb_uc.reg_read(uc, cpu->arch->pc, &cpu->fault.pc);
+    if (cpu->arch->word_bits == 32)
+        cpu->fault.pc &= UINT32_MAX;
     return false;
 }
 

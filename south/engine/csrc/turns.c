@@ -11,6 +11,7 @@
 #include <time.h>
 
 #define SLICE_NS 2000000ull
+#define LEAVE_NS 100000000ull /* how long a CPU that is joined while it runs may take to leave by itself */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -33,6 +34,8 @@ bool lb_turn_take(struct lb_cpu *cpu)
     if (!turn)
         return true;
     atomic_store(&cpu->running, false);
+    if (!atomic_load(&cpu->exact) && lb_hook_stops(cpu))
+        return false;
     pthread_mutex_lock(&lock);
     turn = atomic_load(&cpu->turn);
     if (turn) {
@@ -81,8 +84,10 @@ void lb_turn_tick(struct lb_cpu *cpu, uint64_t now_ns)
 }
 
 /*
- * Put a CPU under `turn`, or out of any (NULL). One that runs guest code right now is made to leave
- * it first, so that nobody under the turn runs beside it.
+ * Put a CPU under `turn`, or out of any (NULL). One that runs guest code right now must leave it
+ * first, so that nobody under the turn runs beside it. It does so by itself at its next system call
+ * for Python, or, once it ever had a turn, at its next basic block. Only a CPU that does neither,
+ * and was never under a turn before, is stopped from outside, which is not exact (watchdog.c).
  */
 void lb_turn_join(struct lb_cpu *cpu, struct lb_turn *turn)
 {
@@ -91,10 +96,12 @@ void lb_turn_join(struct lb_cpu *cpu, struct lb_turn *turn)
     if (old && old != turn && old->holder == cpu)
         old->holder = NULL;
     atomic_store(&cpu->turn, turn);
-    if (old != turn && atomic_load(&cpu->running) && !(turn && turn->holder == cpu)) {
+    if (turn && old != turn && atomic_load(&cpu->running)) {
+        uint64_t since = lb_now_ns();
         atomic_store(&cpu->yield, true);
         while (atomic_load(&cpu->running) && atomic_load(&cpu->yield)) {
-            lb_uc.emu_stop(cpu->uc);
+            if (!atomic_load(&cpu->exact) && lb_now_ns() - since > LEAVE_NS)
+                lb_uc.emu_stop(cpu->uc);
             pthread_mutex_unlock(&lock);
             struct timespec pause = {.tv_nsec = 50000};
             nanosleep(&pause, NULL);

@@ -2,13 +2,18 @@
 /*
  * One watchdog thread for every CPU of the process.
  *
+ * Unicorn looks for a stop at the start of a basic block and after every load and store, and there
+ * the instruction has half happened: running it again is wrong for `stxr`, for LSE atomics and for
+ * `ldr x1, [x1]`. So a stop from outside is for guests that will not go on (deadline, kill). Guests
+ * that will, because their time slice is over, look for it themselves at basic blocks (hooks.c).
+ *
  * It ticks only while a guest runs, and looks at deadlines, pending interruptions, time slices and
  * the signal pipe. A stop that reaches Unicorn before it starts is lost, so a pending reason is sent
  * again at every tick until the guest is out. Guests pay two atomic additions an entry.
  */
 #include "cpu.h"
 
-#include <errno.h>
+#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,11 +41,16 @@ unsigned lb_watchdog_period_us(void)
     return TICK_NS / 1000;
 }
 
+/* Python writes the numbers of signals it received; only those that ask the process to end stop a guest. */
 static unsigned signals(void)
 {
-    char bytes[64];
+    unsigned char bytes[64];
     int fd = atomic_load(&signal_fd);
-    return fd >= 0 && read(fd, bytes, sizeof bytes) > 0 ? LB_WHY_SIGNAL : 0;
+    ssize_t got = fd >= 0 ? read(fd, bytes, sizeof bytes) : 0;
+    for (ssize_t i = 0; i < got; i++)
+        if (bytes[i] == SIGINT || bytes[i] == SIGTERM || bytes[i] == SIGHUP)
+            return LB_WHY_SIGNAL;
+    return 0;
 }
 
 static void look(struct lb_cpu *cpu, uint64_t now, unsigned why)
@@ -55,7 +65,7 @@ static void look(struct lb_cpu *cpu, uint64_t now, unsigned why)
     if (why)
         atomic_fetch_or(&cpu->why, why);
     lb_turn_tick(cpu, now);
-    if (atomic_load(&cpu->why) || atomic_load(&cpu->yield))
+    if (atomic_load(&cpu->why) && !atomic_load(&cpu->exact))
         lb_uc.emu_stop(cpu->uc);
 }
 
@@ -161,7 +171,7 @@ void lb_left(void)
 void lb_interrupt(struct lb_cpu *cpu, unsigned why)
 {
     atomic_fetch_or(&cpu->why, why);
-    if (atomic_load(&cpu->running))
+    if (atomic_load(&cpu->running) && !atomic_load(&cpu->exact))
         lb_uc.emu_stop(cpu->uc);
 }
 

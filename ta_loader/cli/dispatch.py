@@ -1,0 +1,129 @@
+"""Find the subcommand, run it, and turn whatever it ends with into a message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from ta_loader.cli import exits
+from ta_loader.errors import ImageRefused, UsageError
+from tee.errors import TeeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.metadata import EntryPoint
+
+    from ta_loader.cli.options import Command
+
+GROUP = "litebox_ta.commands"
+"""Entry points by which other packages add subcommands."""
+BUILT_IN = {
+    "run": "ta_loader.cli.run",
+    "info": "ta_loader.cli.info",
+    "verify": "ta_loader.cli.verify",
+    "sign": "ta_loader.cli.sign",
+    "encrypt": "ta_loader.cli.encrypt",
+    "symbolize": "ta_loader.cli.symbolize",
+    "demo": "ta_loader.cli.demo",
+}
+"""Found without a look at the entry points of everything installed, which takes longer than a TA's run."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script `litebox-ta`. Never raises for what users, images or TAs do."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return _fail("interrupted", exits.INTERRUPTED)
+    except UsageError as problem:
+        name = f" {words[0]}" if words and not words[0].startswith("-") else ""
+        return _fail(f"{problem}\n(litebox-ta{name} --help tells more)", exits.USAGE)
+    except ImageRefused as problem:
+        from ta_loader.cli.calls import explain
+
+        return _fail(f"refused: {explain(problem)}", exits.REFUSED)
+    except TeeError as problem:
+        return _fail(problem.detail or str(problem), exits.TA_ERROR)
+    except BrokenPipeError:
+        # Whoever reads our output has left; the interpreter must not complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return exits.BROKEN_PIPE
+    except OSError as problem:
+        return _fail(str(problem), exits.USAGE)
+    except Exception as problem:
+        from south.engine.unicorn import EngineError
+
+        if isinstance(problem, EngineError):
+            return _fail(str(problem), exits.USAGE)
+        raise
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"litebox-ta: {message}", file=sys.stderr)
+    return code
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words:
+        print(overview(), file=sys.stderr)
+        return exits.USAGE
+    name = words[0]
+    if name in ("-h", "--help", "help"):
+        print(overview())
+        return exits.OK
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(f"litebox-ta {version('litebox-ta')}")
+        return exits.OK
+    return find(name).main(words[1:])
+
+
+def find(name: str) -> Command:
+    """The subcommand `name`. UsageError if nobody has it."""
+    module = BUILT_IN.get(name)
+    if module is not None:
+        import importlib
+
+        command: Command = importlib.import_module(module).COMMAND
+        return command
+    points = _entry_points()
+    if name in points:
+        loaded: Command = points[name].load()
+        return loaded
+    import difflib
+
+    names = [*BUILT_IN, *points]
+    close = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(names))}"
+    raise UsageError(f"no command {name!r}; {hint}")
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    """What other packages add; a built-in name stays ours."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in BUILT_IN}
+
+
+def overview() -> str:
+    """Every subcommand with its summary."""
+    lines = ["usage: litebox-ta COMMAND ...", "", "Runs OP-TEE trusted applications (TAs) on this host.", "", "commands:"]
+    for name in [*BUILT_IN, *sorted(_entry_points())]:
+        try:
+            summary = find(name).summary
+        except Exception as problem:  # a broken package must not hide the others
+            summary = f"(cannot be loaded: {problem})"
+        lines.append(f"  {name:12}{summary}")
+    lines += ["", "litebox-ta COMMAND --help tells more, with examples.", "", EXIT_CODES]
+    return "\n".join(lines)
+
+
+EXIT_CODES = (
+    "exit codes: 0 success, 1 the TA returned an error, 2 usage, 3 panic or fault, 4 image refused, 5 limit, "
+    "130 interrupted"
+)

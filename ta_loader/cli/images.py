@@ -1,0 +1,62 @@
+"""An image source that remembers why images were not to be had: the world passes on no more than a result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tee.errors import TeeError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from north.memory import AddressSpace
+    from ta_loader.cli.debug import DebugFiles
+    from ta_loader.image import TaImage
+    from ta_loader.source import Loader
+    from tee.ports import Program
+
+
+class WatchedSource:
+    """`tee.ports.ImageSource` over a loader. problems: (TA that was asked for, why not), oldest first.
+
+    files: unstripped ELF files that backtraces should use.
+    """
+
+    def __init__(self, loader: Loader, files: DebugFiles | None = None) -> None:
+        self._loader = loader
+        self._files = files
+        self.problems: list[tuple[UUID, TeeError]] = []
+
+    def find(self, uuid: UUID) -> WatchedImage:
+        try:
+            return WatchedImage(self._loader.find(uuid), self._files, self.problems)
+        except TeeError as problem:
+            self.problems.append((uuid, problem))
+            raise
+
+
+class WatchedImage:
+    """`tee.ports.Image`."""
+
+    def __init__(self, image: TaImage, files: DebugFiles | None, problems: list[tuple[UUID, TeeError]]) -> None:
+        self._image = image
+        self._files = files
+        self._problems = problems
+        self.uuid = image.uuid
+        self.arch = image.arch
+        self.flags = image.flags
+        self.stack_size = image.stack_size
+        self.version = image.version
+        self.digest = image.digest
+
+    def link(self, space: AddressSpace) -> Program:
+        try:
+            program = self._image.link(space)
+        except TeeError as problem:
+            self._problems.append((self.uuid, problem))
+            raise
+        if self._files is None:
+            return program
+        from ta_loader.cli.debug import DebugProgram
+
+        return DebugProgram(program, space, self._files)

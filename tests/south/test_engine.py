@@ -1,0 +1,316 @@
+"""The Unicorn engine: traps, exact faults, interruptions, hooks. Every case on both architectures."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from south.engine.unicorn import EngineError, UnicornEngine
+from south.linux_host.memory import HostPages, ScatteredPages
+from south.platform import PAGE, Access, Arch, Interrupt, Prot, RegionFlag, TrapKind
+from tests.south.guest import A32_ATOMIC, A64_ATOMIC, CODE, DATA, SP, Guest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HIGH = {Arch.AARCH64: 0x12_3456_7000, Arch.ARM: 0xBEEF_0000}
+
+
+@pytest.fixture(params=list(Arch), ids=lambda a: a.value)
+def arch(request: pytest.FixtureRequest) -> Iterator[Arch]:
+    yield request.param
+
+
+def test_a_call_traps_with_its_arguments_and_resumes_with_a_result(arch: Arch) -> None:
+    guest = Guest(arch, "number", "svc", "inc", "svc")
+    assert guest.cpu.enter(CODE, SP, (10, 20, 30, 40)) is TrapKind.CALL
+    call = guest.cpu.call()
+    assert (call.number, call.args[:4], call.pc) == (7, (10, 20, 30, 40), CODE + 8)
+    assert guest.cpu.resume(41) is TrapKind.CALL
+    assert guest.cpu.first == 42
+
+
+def test_every_entry_starts_with_clean_registers(arch: Arch) -> None:
+    guest = Guest(arch, "number", "svc")
+    guest.cpu.enter(CODE, SP, (1, 2, 3, 4))
+    guest.cpu.set_register("x20" if arch is Arch.AARCH64 else "r8", 0xABC)
+    guest.cpu.enter(CODE, SP, (0, 0, 0, 0))
+    values = guest.cpu.registers()
+    assert {k: v for k, v in values.items() if v and k not in ("x8", "r7", "sp", "pc", "pstate", "cpsr")} == {}
+    assert values["sp"] == SP
+
+
+@pytest.mark.parametrize(("what", "access"), [("load", Access.READ), ("store", Access.WRITE)])
+def test_a_denied_access_faults_at_its_exact_byte(arch: Arch, what: str, access: Access) -> None:
+    guest = Guest(arch, "inc", what, "svc")
+    address = HIGH[arch] + 0x128
+    assert guest.cpu.enter(CODE, SP, (0, address, 0, 0)) is TrapKind.FAULT
+    assert guest.cpu.fault()[:3] == (access, address, CODE + 4)
+    # mapping the page later makes the same access work: nothing stale is left
+    guest.cpu.map(HIGH[arch], PAGE, Prot.RW, RegionFlag.PRIVATE, guest.arena, 0x8000)
+    assert guest.cpu.enter(CODE, SP, (0, address, 0, 0)) is TrapKind.CALL
+
+
+def test_stores_to_code_and_jumps_to_data_are_denied(arch: Arch) -> None:
+    guest = Guest(arch, "store")
+    assert guest.cpu.enter(CODE, SP, (0, CODE + 0x10, 0, 0)) is TrapKind.FAULT
+    assert guest.cpu.fault().access is Access.WRITE
+    guest = Guest(arch, "jump")
+    assert guest.cpu.enter(CODE, SP, (0, DATA + 0x40, 0, 0)) is TrapKind.FAULT
+    assert guest.cpu.fault()[:3] == (Access.FETCH, DATA + 0x40, DATA + 0x40)
+
+
+def test_no_page_is_writable_and_executable(arch: Arch) -> None:
+    guest = Guest(arch, "svc")
+    with pytest.raises(EngineError):
+        guest.cpu.map(HIGH[arch], PAGE, Prot.W | Prot.X, RegionFlag.PRIVATE, guest.arena, 0x8000)
+    with pytest.raises(EngineError):
+        guest.cpu.protect(DATA, PAGE, Prot.W | Prot.X)
+
+
+@pytest.mark.parametrize("what", ["undefined", "brk", "privileged"])
+def test_exceptions_end_the_entry(arch: Arch, what: str) -> None:
+    guest = Guest(arch, "inc", what)
+    assert guest.cpu.enter(CODE, SP, (0, 0, 0, 0)) is TrapKind.EXCEPTION
+    assert guest.cpu.fault().pc in (CODE + 4, CODE + 8)
+
+
+def test_floating_point_and_wfi_just_run(arch: Arch) -> None:
+    guest = Guest(arch, "float", "wfi", "number", "svc")
+    assert guest.cpu.enter(CODE, SP, (0, 0, 0, 0)) is TrapKind.CALL
+    assert guest.cpu.number == 7
+
+
+def test_a_deadline_interrupts_a_loop_and_proceed_goes_on_exactly_there(arch: Arch) -> None:
+    guest = Guest(arch, "spin")
+    guest.cpu.set_deadline(0.01)
+    start = time.monotonic()
+    assert guest.cpu.enter(CODE, SP, (5, 0, 0, 0)) is TrapKind.INTERRUPTED
+    assert 0.009 <= time.monotonic() - start < 1
+    assert guest.cpu.reason == Interrupt.DEADLINE
+    assert guest.cpu.registers()["pc"] == CODE
+    guest.cpu.acknowledge(Interrupt.DEADLINE)
+    threading.Timer(0.02, guest.cpu.interrupt, [Interrupt.KILL]).start()
+    assert guest.cpu.proceed() is TrapKind.INTERRUPTED
+    assert guest.cpu.reason == Interrupt.KILL
+
+
+def test_an_interruption_before_entry_is_not_lost(arch: Arch) -> None:
+    guest = Guest(arch, "spin")
+    guest.cpu.interrupt(Interrupt.CANCEL)
+    assert guest.cpu.enter(CODE, SP, (0, 0, 0, 0)) is TrapKind.INTERRUPTED
+    guest.cpu.acknowledge(Interrupt.CANCEL)
+    assert guest.cpu.reason == 0
+
+
+def test_t32_state_survives_an_interruption() -> None:
+    guest = Guest(Arch.ARM)
+    guest.arena.view(0, 4)[:] = struct.pack("<HH", 0xE7FE, 0xDF00)  # b . ; svc 0
+    guest.cpu.set_deadline(0.005)
+    assert guest.cpu.enter(CODE | 1, SP, (0, 0, 0, 0)) is TrapKind.INTERRUPTED
+    guest.cpu.acknowledge(Interrupt.DEADLINE)
+    guest.cpu.set_register("pc", CODE + 2 | 1)
+    assert guest.cpu.proceed() is TrapKind.CALL
+    assert guest.cpu.call().pc == CODE + 4
+
+
+def test_arm_stack_arguments_are_checked() -> None:
+    words = (0xE3A06002, 0xE1A0500D, "number", "svc")  # mov r6, #2; mov r5, sp
+    guest = Guest(Arch.ARM, *words)
+    guest.arena.view(0x5000 - 0, 8)[:] = struct.pack("<2I", 55, 66)
+    assert guest.cpu.enter(CODE, DATA + 0x1000, (1, 2, 3, 4)) is TrapKind.CALL
+    assert guest.cpu.call().args[:6] == (1, 2, 3, 4, 55, 66)
+    assert not guest.cpu.unreadable
+    assert guest.cpu.enter(CODE, 0x1000, (1, 2, 3, 4)) is TrapKind.CALL
+    assert guest.cpu.unreadable
+
+
+def test_scattered_pages_look_contiguous_to_the_guest(arch: Arch) -> None:
+    guest = Guest(arch, "load", "number", "svc")
+    ram = HostPages().shared(8 * PAGE)
+    for i in range(8):
+        ram.view(i * PAGE, 4)[:] = bytes([i] * 4)
+    scattered = ScatteredPages([(ram, 6 * PAGE, PAGE), (ram, PAGE, PAGE), (ram, 2 * PAGE, PAGE)])
+    assert len(scattered.runs) == 2
+    guest.cpu.map(HIGH[arch], 3 * PAGE, Prot.RW, RegionFlag.NONSECURE, scattered, 0)
+    seen = []
+    for i in range(3):
+        guest.cpu.enter(CODE, SP, (0, HIGH[arch] + i * PAGE, 0, 0))
+        seen.append(guest.cpu.first & 0xFF)
+    assert seen == [6, 1, 2]
+    assert guest.cpu.write(HIGH[arch] + PAGE - 2, b"abcd", Prot.RW)
+    assert bytes(ram.view(7 * PAGE - 2, 2)) == b"ab"
+    assert bytes(ram.view(PAGE, 2)) == b"cd"
+    guest.cpu.unmap(HIGH[arch] + PAGE, PAGE)
+    assert guest.cpu.read(HIGH[arch] + PAGE - 1, 2, Prot.NONE) is None
+
+
+def test_overlapping_unaligned_and_foreign_ranges_are_refused(arch: Arch) -> None:
+    guest = Guest(arch, "svc")
+    cpu, arena = guest.cpu, guest.arena
+    for va, size in ((DATA + PAGE, PAGE), (DATA + 1, PAGE), (HIGH[arch], 100), (HIGH[arch], 0), (1 << 63, PAGE)):
+        with pytest.raises((EngineError, OverflowError)):
+            cpu.map(va, size, Prot.RW, RegionFlag.PRIVATE, arena, 0x8000)
+    with pytest.raises(EngineError):
+        cpu.map(HIGH[arch], 4 * PAGE, Prot.RW, RegionFlag.PRIVATE, arena, (1 << 20) - PAGE)
+    assert cpu.read((1 << 64) - 8, 64, Prot.R) is None
+
+
+def test_rewritten_code_runs_after_it_was_unmapped_and_mapped_again(arch: Arch) -> None:
+    guest = Guest(arch, "inc", "number", "svc")
+    guest.cpu.enter(CODE, SP, (1, 0, 0, 0))
+    assert guest.cpu.first == 2
+    guest.cpu.unmap(CODE, PAGE)
+    code = guest.arena.view(0, 12)
+    code[0:4] = bytes(code[4:8])
+    guest.cpu.map(CODE, PAGE, Prot.RX, RegionFlag.PRIVATE, guest.arena, 0)
+    guest.cpu.enter(CODE, SP, (1, 0, 0, 0))
+    assert guest.cpu.first == 1
+
+
+def test_snapshot_restores_memory_and_registers(arch: Arch) -> None:
+    guest = Guest(arch, "store", "inc", "number", "svc")
+    guest.cpu.enter(CODE, SP, (9, DATA, 0, 0))
+    saved = guest.cpu.snapshot()
+    before = guest.cpu.registers()
+    guest.cpu.enter(CODE, SP, (77, DATA, 0, 0))
+    assert guest.cpu.read(DATA, 4, Prot.R) == struct.pack("<I", 77)
+    guest.cpu.restore(saved)
+    assert guest.cpu.read(DATA, 4, Prot.R) == struct.pack("<I", 9)
+    assert guest.cpu.registers() == before
+
+
+def test_hooks_see_blocks_accesses_and_coverage_and_can_be_switched_off(arch: Arch) -> None:
+    guest = Guest(arch, "store", "number", "svc")
+    blocks: list[tuple[int, int]] = []
+    accesses: list[tuple[Access, int, int, int]] = []
+    guest.cpu.on_block(lambda pc, size: blocks.append((pc, size)))
+    guest.cpu.on_access(0, 1 << 32, lambda *seen: accesses.append(seen))
+    guest.cpu.enter(CODE, SP, (9, DATA + 8, 0, 0))
+    assert blocks == [(CODE, 12)]
+    assert [a[0] for a in accesses] == [Access.WRITE]
+    guest.cpu.on_block(None)
+    guest.cpu.on_access(0, 1 << 32, None)
+    guest.cpu.enter(CODE, SP, (9, DATA + 8, 0, 0))
+    assert (len(blocks), len(accesses)) == (1, 1)
+    covered = guest.cpu.cover(CODE, PAGE)
+    guest.cpu.enter(CODE, SP, (9, DATA + 8, 0, 0))
+    assert sum(covered) == 3
+    guest.cpu.uncover()
+
+
+def test_a_budget_ends_a_loop(arch: Arch) -> None:
+    guest = Guest(arch, "spin")
+    guest.cpu.set_budget(100_000)
+    assert guest.cpu.enter(CODE, SP, (0, 0, 0, 0)) is TrapKind.INTERRUPTED
+    assert guest.cpu.reason == Interrupt.BUDGET
+
+
+def test_tracing_stops_at_calls_that_c_would_answer(arch: Arch) -> None:
+    from tee.native import Task
+
+    task = Task()
+    guest = Guest(arch, "svc", "undefined")
+    guest.cpu.bind(0, Task.handlers()[9], task.owner)  # get_cancellation_flag, at number 0 for the test
+    assert guest.cpu.enter(CODE, SP, (DATA, 0, 0, 0)) is not TrapKind.CALL  # answered in C, runs off the end
+    guest.cpu.trace_calls(True)
+    assert guest.cpu.enter(CODE, SP, (DATA, 0, 0, 0)) is TrapKind.CALL
+    assert guest.cpu.serve() == 0
+
+
+def _increment(guest: Guest, times: int) -> None:
+    trap = guest.cpu.enter(CODE, SP, (0, HIGH[guest.cpu.arch], times, 0))
+    assert trap is TrapKind.CALL
+
+
+def test_atomics_hold_between_cpus_that_take_turns(arch: Arch) -> None:
+    program = A64_ATOMIC if arch is Arch.AARCH64 else A32_ATOMIC
+    shared = HostPages().shared(PAGE)
+    guests = [Guest(arch, *program) for _ in range(2)]
+    turn = UnicornEngine().turn()
+    for guest in guests:
+        guest.cpu.map(HIGH[arch], PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
+        guest.cpu.join(turn)
+    times = 1_000_000
+    threads = [threading.Thread(target=_increment, args=(guest, times)) for guest in guests]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert struct.unpack("<I", shared.view(0, 4))[0] == 2 * times
+
+
+def test_one_that_spins_on_the_other_gets_there(arch: Arch) -> None:
+    """Turns are by time slice: a loop that waits for the other CPU's store ends."""
+    # wait: load the word; loop until it is not zero
+    wait_a64 = (0xB9400020, 0x34FFFFE0, "number", "svc")  # ldr w0, [x1]; cbz w0, -4
+    wait_arm = (0xE5910000, 0xE3500000, 0x0AFFFFFC, "number", "svc")  # ldr, cmp, beq
+    waiter = Guest(arch, *(wait_a64 if arch is Arch.AARCH64 else wait_arm))
+    writer = Guest(arch, "store", "number", "svc")
+    shared = HostPages().shared(PAGE)
+    turn = UnicornEngine().turn()
+    for guest in (waiter, writer):
+        guest.cpu.map(HIGH[arch], PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
+        guest.cpu.join(turn)
+    thread = threading.Thread(target=waiter.cpu.enter, args=(CODE, SP, (0, HIGH[arch], 0, 0)))
+    thread.start()
+    time.sleep(0.01)
+    assert writer.cpu.enter(CODE, SP, (1, HIGH[arch], 0, 0)) is TrapKind.CALL
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_joining_a_running_cpu_to_a_turn_makes_it_yield(arch: Arch) -> None:
+    runner = Guest(arch, "spin")
+    other = Guest(arch, "number", "svc")
+    thread = threading.Thread(target=runner.cpu.enter, args=(CODE, SP, (0, 0, 0, 0)))
+    thread.start()
+    time.sleep(0.01)
+    turn = UnicornEngine().turn()
+    runner.cpu.join(turn)
+    other.cpu.join(turn)
+    assert other.cpu.enter(CODE, SP, (0, 0, 0, 0)) is TrapKind.CALL
+    runner.cpu.interrupt(Interrupt.KILL)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_deadlines_work_in_a_forked_child(arch: Arch) -> None:
+    guest = Guest(arch, "spin")
+    guest.cpu.set_deadline(0.005)
+    guest.cpu.enter(CODE, SP, (0, 0, 0, 0))
+    guest.cpu.acknowledge(Interrupt.DEADLINE)
+    child = os.fork()
+    if child == 0:
+        guest.cpu.set_deadline(0.005)
+        os._exit(0 if guest.cpu.enter(CODE, SP, (0, 0, 0, 0)) is TrapKind.INTERRUPTED else 1)
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            assert os.waitstatus_to_exitcode(status) == 0
+            return
+        time.sleep(0.01)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    pytest.fail("the child's guest was never interrupted")
+
+
+def test_many_cpus_come_and_go_without_growing(arch: Arch) -> None:
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * PAGE
+
+    for _ in range(5):
+        Guest(arch, "svc").cpu.close()
+    before = resident()
+    for _ in range(60):
+        guest = Guest(arch, "number", "svc")
+        guest.cpu.enter(CODE, SP, (0, 0, 0, 0))
+        guest.cpu.close()
+    assert resident() - before < 40 << 20

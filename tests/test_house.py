@@ -1,0 +1,71 @@
+"""The house's rules that a reader cannot see at a glance: imports run downwards, and every folder is a package."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+MAY_IMPORT = {
+    "south": set(),
+    "north": {"south.platform"},
+    "tee": {"north", "south.platform"},
+    # The composition root: it puts a platform, the secure world and the loader together.
+    "ta_loader": {"tee", "north", "south"},
+    "normal_world": {"ta_loader", "tee", "north", "south"},
+    "boards": {"normal_world", "ta_loader", "tee", "north", "south"},
+}
+"""Beside itself; `tee.abi` and `north.linux.abi` are anyone's."""
+
+ANYONES = ("tee.abi", "north.linux.abi", "south.platform")
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports, also inside functions and under TYPE_CHECKING."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def within(name: str, allowed: str) -> bool:
+    return name == allowed or name.startswith(allowed + ".")
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_run_downwards(package: str) -> None:
+    wrong: list[str] = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        for name in imports(path):
+            if name.partition(".")[0] not in MAY_IMPORT:
+                continue
+            if not any(within(name, allowed) for allowed in (package, *ANYONES, *MAY_IMPORT[package])):
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("abi", ["tee/abi", "north/linux/abi", "south/platform.py"])
+def test_abi_imports_nothing_of_ours(abi: str) -> None:
+    place = ROOT / abi
+    files = [place] if place.is_file() else sorted(place.rglob("*.py"))
+    own = abi.removesuffix(".py").replace("/", ".")
+    for path in files:
+        ours = {n for n in imports(path) if n.partition(".")[0] in MAY_IMPORT and not within(n, own)}
+        assert not ours, f"{path.relative_to(ROOT)} imports {sorted(ours)}"
+
+
+def test_every_folder_with_python_is_a_package() -> None:
+    folders = {path.parent for package in (*MAY_IMPORT, "tests") for path in (ROOT / package).rglob("*.py")}
+    assert not [str(folder.relative_to(ROOT)) for folder in sorted(folders) if not (folder / "__init__.py").is_file()]
+
+
+def test_top_level_packages_say_what_they_are_for() -> None:
+    for package in MAY_IMPORT:
+        module = ast.parse((ROOT / package / "__init__.py").read_text())
+        assert ast.get_docstring(module), package
