@@ -60,6 +60,7 @@ class _Lib(Protocol):
     def tee_native_handlers(self, numbers: Any, addresses: Any, room: int) -> int: ...
     def tee_task_new(self, max_states: int, log_room: int, log_rate: int, log_burst: int) -> Any: ...
     def tee_task_free(self, task: Any) -> None: ...
+    def tee_task_close(self, task: Any) -> None: ...
     def tee_task_cancel(self, task: Any, on: int) -> None: ...
     def tee_task_cancelled(self, task: Any) -> int: ...
     def tee_task_mask(self, task: Any, on: int) -> None: ...
@@ -153,7 +154,7 @@ class Task:
     drains; a message that does not fit is left to Python (LB_ASK). log_rate, log_burst: messages
     per second and at once; beyond that they are dropped and counted.
 
-    Must outlive every `Cpu` that its handlers are bound to; `close` (or garbage) frees everything.
+    Must outlive every `Cpu` that its handlers are bound to: the memory goes with this object.
     """
 
     def __init__(
@@ -180,10 +181,8 @@ class Task:
         return {numbers[i]: addresses[i] for i in range(count)}
 
     def close(self) -> None:
-        """Free every state and the log; the object is of no use after. May be called twice."""
-        task, self._task = self._task, _ffi.NULL
-        if task != _ffi.NULL:
-            _ffi.release(task)
+        """Free every state and take no more. May be called twice; `cancel` and `take_log` still work."""
+        _lib.tee_task_close(self._task)
 
     # --- cancellation, time, log -----------------------------------------------------------
 

@@ -37,8 +37,11 @@ class TaParam:
         self.size = size
 
     def secure(self) -> bool:
-        region = self.caller.space.find(self.va)
-        return region is None or not region.flags & RegionFlag.NONSECURE
+        """False as soon as one byte of it is the normal world's."""
+        end = self.va + max(self.size, 1)
+        return not any(
+            r.flags & RegionFlag.NONSECURE and r.va < end and self.va < r.end for r in self.caller.space
+        )
 
     def memref(self) -> Memref:
         """As memory another TA can be given: never the caller's private memory."""

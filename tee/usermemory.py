@@ -8,6 +8,7 @@ from north.errors import BadRange, OutOfMemory
 from north.memory import page_up
 from south.platform import PAGE, Prot, RegionFlag
 from tee.abi import results
+from tee.abi.pta_system import MAP_FLAG_SHAREABLE
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class TaMemory:
         return any(r.flags & RegionFlag.PRIVATE and r.va < va + size and va < r.end for r in space)
 
     def map_zeroed(self, space: AddressSpace, size: int, before: int, after: int, at: int, flags: int) -> int:
-        """Zeroed memory the TA may share (System PTA, core/pta/system.c system_map_zi)."""
+        """Zeroed memory; only with the shareable flag may the TA show it to others (core/pta/system.c)."""
         length = page_up(size)
         if not length or length > space.high:
             raise TeeError(results.OUT_OF_MEMORY if length else results.BAD_PARAMETERS)
@@ -57,7 +58,8 @@ class TaMemory:
                 va = at
             else:
                 va = space.reserve(before + length + after) + before
-            return space.map(size, Prot.RW, name=_ZEROED, at=va, flags=RegionFlag.SECURE).va
+            shared = RegionFlag.SECURE if flags & MAP_FLAG_SHAREABLE else RegionFlag.PRIVATE
+            return space.map(size, Prot.RW, name=_ZEROED, at=va, flags=shared).va
         except OutOfMemory as error:
             raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
         except BadRange as error:
@@ -72,7 +74,7 @@ class TaMemory:
         while at < va + length:
             region = space.find(at)
             if region is None:
-                raise TeeError(results.ITEM_NOT_FOUND)
+                raise TeeError(results.BAD_PARAMETERS, f"{at:#x} is not mapped")
             if region.name != _ZEROED:
                 raise TeeError(results.ACCESS_DENIED)
             at = region.end

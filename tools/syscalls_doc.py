@@ -49,9 +49,10 @@ def _argument(arg: Argument) -> str:
 
 
 def _answered(call: Syscall) -> str:
-    if not call.handler:
-        return f"– `{call.unserved}`"
-    return ("C, " if call.native else "") + f"`{call.handler}`"
+    by = ["C"] if call.native else []
+    if call.handler:
+        by.append(f"`{call.handler}`")
+    return ", ".join(by) or f"– `{call.unserved}`"
 
 
 def _row(call: Syscall) -> str:
@@ -61,7 +62,7 @@ def _row(call: Syscall) -> str:
 
 def render() -> str:
     """The whole page."""
-    served = sum(bool(call.handler) for call in TABLE.values())
+    served = sum(bool(call.handler or call.native) for call in TABLE.values())
     native = sum(bool(call.native) for call in TABLE.values())
     lines = [
         _INTRO,

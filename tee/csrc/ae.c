@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Authenticated encryption: the common part, and AES-GCM on libcrypto's own. CCM is in ccm.c. */
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <string.h>
 
 #include "parts.h"
@@ -134,11 +135,14 @@ static uint32_t gcm_check(struct tee_state *s, const uint8_t *tag)
 {
     uint8_t copy[TEE_BLOCK_MAX];
     int none = 0;
+    uint32_t rc = TEE_ERROR_BAD_STATE;
 
     memcpy(copy, tag, s->tag_size);
-    if (EVP_CIPHER_CTX_ctrl(s->data, EVP_CTRL_AEAD_SET_TAG, (int)s->tag_size, copy) != 1)
-        return TEE_ERROR_BAD_STATE;
-    return EVP_CipherFinal_ex(s->data, copy, &none) == 1 ? TEE_SUCCESS : TEE_ERROR_MAC_INVALID;
+    ERR_set_mark();
+    if (EVP_CIPHER_CTX_ctrl(s->data, EVP_CTRL_AEAD_SET_TAG, (int)s->tag_size, copy) == 1)
+        rc = EVP_CipherFinal_ex(s->data, copy, &none) == 1 ? TEE_SUCCESS : TEE_ERROR_MAC_INVALID;
+    ERR_pop_to_mark();
+    return rc;
 }
 
 uint32_t tee_ae_dec_final(struct tee_state *s, const uint8_t *src, size_t size, uint8_t *dst, const uint8_t *tag,

@@ -3,6 +3,7 @@
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/ecdsa.h>
+#include <openssl/err.h>
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
@@ -53,10 +54,12 @@ struct tee_key *tee_key_from_pem(const uint8_t *pem, uint64_t size)
     bio = BIO_new_mem_buf(pem, (int)size);
     if (!bio)
         return NULL;
+    ERR_set_mark(); /* others in this process look at libcrypto's error queue */
     pkey = PEM_read_bio_PUBKEY_ex(bio, NULL, no_password, NULL, tee_libctx(), NULL);
     if (!pkey && BIO_reset(bio) == 1)
         pkey = PEM_read_bio_PrivateKey_ex(bio, NULL, no_password, NULL, tee_libctx(), NULL);
     BIO_free(bio);
+    ERR_pop_to_mark();
     return own(pkey);
 }
 
@@ -86,10 +89,12 @@ struct tee_key *tee_key_from_rsa(const uint8_t *n, uint64_t n_size, const uint8_
 
     if (!n_size || n_size > RSA_BYTES_MAX || !e_size || e_size > RSA_BYTES_MAX || !tee_crypto_ready())
         return NULL;
+    ERR_set_mark();
     bn = BN_bin2bn(n, (int)n_size, NULL);
     be = BN_bin2bn(e, (int)e_size, NULL);
     if (bn && be && BN_is_odd(bn) && BN_is_odd(be) && !BN_is_one(be) && BN_cmp(bn, be) > 0)
         key = own(rsa_from(bn, be));
+    ERR_pop_to_mark();
     BN_free(bn);
     BN_free(be);
     return key;
@@ -127,14 +132,12 @@ int tee_key_number(const struct tee_key *key, int which, uint8_t *out, uint64_t 
     return size;
 }
 
-/* TEE_DIGEST_HASH_TO_ALGO(): bits 15..12; NULL if it is none with a fixed size. */
+/* TEE_DIGEST_HASH_TO_ALGO(): bits 15..12. 7 would be SM3, with which no RSA algorithm is defined. */
 static const struct tee_algo *hash_of(uint32_t algo)
 {
-    const struct tee_algo *a = tee_algo_find(TEE_CLASS_DIGEST << 28 | (algo >> 12 & 0xF));
+    uint32_t hash = algo >> 12 & 0xF;
 
-    if (algo == TEE_ALG_RSASSA_PKCS1_PSS_MGF1_MD5)
-        a = tee_algo_find(TEE_CLASS_DIGEST << 28 | 1);
-    return a && a->digest_size ? a : NULL;
+    return hash == 7 ? NULL : tee_algo_find(TEE_CLASS_DIGEST << 28 | hash);
 }
 
 /* RSASSA-PKCS1-v1_5 ends in 0x830, PSS in 0x930; the one without ASN.1 prefix is not for TAs. */
@@ -219,6 +222,11 @@ static int verify_ec(const struct tee_key *key, uint32_t algo, const uint8_t *di
 int tee_key_verify(const struct tee_key *key, uint32_t algo, const uint8_t *digest, uint64_t size,
                    const uint8_t *sig, uint64_t sig_size)
 {
-    return key->kind == KIND_RSA ? verify_rsa(key, algo, digest, size, sig, sig_size)
-                                 : verify_ec(key, algo, digest, size, sig, sig_size);
+    int ok;
+
+    ERR_set_mark();
+    ok = key->kind == KIND_RSA ? verify_rsa(key, algo, digest, size, sig, sig_size)
+                               : verify_ec(key, algo, digest, size, sig, sig_size);
+    ERR_pop_to_mark();
+    return ok;
 }

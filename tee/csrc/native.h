@@ -20,6 +20,8 @@ uint32_t tee_native_handlers(uint32_t *numbers, uintptr_t *addresses, uint32_t r
 
 struct tee_task *tee_task_new(uint32_t max_states, uint32_t log_room, uint32_t log_rate, uint32_t log_burst);
 void tee_task_free(struct tee_task *t);
+/* Free every state and take no more; what other threads may still call goes on working. */
+void tee_task_close(struct tee_task *t);
 void tee_task_cancel(struct tee_task *t, int on);
 int tee_task_cancelled(const struct tee_task *t);
 void tee_task_mask(struct tee_task *t, int on);

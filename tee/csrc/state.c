@@ -111,7 +111,7 @@ static bool copy_contexts(struct tee_state *dst, const struct tee_state *src)
 
 uint32_t tee_state_copy(struct tee_state *dst, const struct tee_state *src)
 {
-    struct tee_state fresh = *src;
+    struct tee_state fresh;
 
     if (dst->id != src->id || dst->mode != src->mode)
         return TEE_ERROR_BAD_PARAMETERS;
@@ -119,6 +119,7 @@ uint32_t tee_state_copy(struct tee_state *dst, const struct tee_state *src)
         return TEE_ERROR_BAD_STATE;
     if (dst == src)
         return TEE_SUCCESS;
+    fresh = *src;
     fresh.md = NULL;
     fresh.mac = NULL;
     fresh.data = fresh.extra = NULL;

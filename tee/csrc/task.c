@@ -44,12 +44,18 @@ struct tee_task *tee_task_new(uint32_t max_states, uint32_t log_room, uint32_t l
     return t;
 }
 
+void tee_task_close(struct tee_task *t)
+{
+    for (uint32_t i = 0; i < t->max_states; i++)
+        tee_state_free(t->slots[i].state);
+    t->max_states = t->states = 0;
+}
+
 void tee_task_free(struct tee_task *t)
 {
     if (!t)
         return;
-    for (uint32_t i = 0; i < t->max_states; i++)
-        tee_state_free(t->slots[i].state);
+    tee_task_close(t);
     pthread_mutex_destroy(&t->log.lock);
     free(t->slots);
     free(t->log.text);

@@ -21,10 +21,8 @@ def find(name: str) -> Callable[..., Any]:
     """The handler called `module.function`; LookupError if no service has it."""
     handler: Callable[..., Any] | None = _found.get(name)
     if handler is None:
-        module, _, function = name.rpartition(".")
-        for m in [module] if module else ["crypto_states","crypto_objects","crypto_derive","crypto_asymmetric","properties"]:
-            handler = getattr(importlib.import_module(f"tee.services.{m}"), function, None)
-            if handler: break
+        module, _, function = name.partition(".")
+        handler = getattr(importlib.import_module(f"tee.services.{module}"), function, None)
         if handler is None:
             raise LookupError(f"no handler {name}")
         _found[name] = handler

@@ -17,17 +17,20 @@ _SCALL = "core/kernel/scall.c"
 _CACHE = "core/tee/svc_cache.c"
 
 
-def _row(
-    number: int, handler: str, *args: Argument, name: str = "", source: str = _SVC, native: bool = False
-) -> Syscall:
-    name = name or handler.partition(".")[2]
+def _row(number: int, handler: str, *args: Argument, source: str = _SVC, native: bool = False) -> Syscall:
+    name = handler.partition(".")[2]
     return Syscall(number, name, args, handler, source, native=name if native else "")
 
 
+def _c_only(number: int, name: str, *args: Argument) -> Syscall:
+    """A call that C always answers."""
+    return Syscall(number, name, args, "", _SVC, native=name)
+
+
 ROWS: tuple[Syscall, ...] = (
-    _row(0, "core.sys_return", Value("code"), name="return", source=_SCALL),
+    _row(0, "instance.return", Value("code"), source=_SCALL),
     _row(1, "core.log", Text("message"), native=True),
-    _row(2, "core.panic", Value("code"), source=_SCALL),
+    _row(2, "instance.panic", Value("code"), source=_SCALL),
     _row(
         5,
         "core.open_ta_session",
@@ -47,10 +50,10 @@ ROWS: tuple[Syscall, ...] = (
         Pointer("params"),
         Cell("origin"),
     ),
-    _row(8, "core.check_access_rights", Value("flags"), Pointer("buffer"), Value("size"), native=True),
-    _row(9, "core.get_cancellation_flag", Cell("cancel"), native=True),
-    _row(10, "core.unmask_cancellation", Cell("old_mask"), native=True),
-    _row(11, "core.mask_cancellation", Cell("old_mask"), native=True),
+    _c_only(8, "check_access_rights", Value("flags"), Pointer("buffer"), Value("size")),
+    _c_only(9, "get_cancellation_flag", Cell("cancel")),
+    _c_only(10, "unmask_cancellation", Cell("old_mask")),
+    _c_only(11, "mask_cancellation", Cell("old_mask")),
     _row(12, "time.wait", Value("timeout")),
     _row(13, "time.get_time", Value("category"), Pointer("time"), native=True),
     _row(14, "time.set_ta_time", Pointer("time")),

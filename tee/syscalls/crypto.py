@@ -20,7 +20,7 @@ _NO_ASYMMETRIC = "asymmetric keys are held, but not operated upon"
 
 
 def _row(number: int, name: str, *args: Argument, native: str = "", reason: str = "") -> Syscall:
-    return Syscall(number, name, args, name, _SOURCE, native=native, reason=reason)
+    return Syscall(number, name, args, f"crypto.{name}", _SOURCE, native=native, reason=reason)
 
 
 ROWS: tuple[Syscall, ...] = (

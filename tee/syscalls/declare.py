@@ -206,9 +206,10 @@ class Cell(Argument):
 class Syscall(NamedTuple):
     """One row of the table.
 
-    handler: name of the function in `tee.services` that answers, "" when nothing does yet and
-    `reason` says why; the call then answers `unserved`. native: name of the C function of
-    `tee.native` that answers first, "" if none. source: file of optee_os that defines the meaning.
+    handler: `module.function` of `tee.services` that answers, `instance.X` for the two calls that end
+    an entry, "" when nobody in Python does: C alone (`native`), or nothing yet and `reason` says why;
+    the call then answers `unserved`. native: the call's name if C answers first, else "".
+    source: file of optee_os that defines the meaning.
     """
 
     number: int

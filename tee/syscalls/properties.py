@@ -19,14 +19,14 @@ ROWS: tuple[Syscall, ...] = (
             Pointer("blen"),
             Pointer("prop_type"),
         ),
-        "get_property",
+        "properties.get_property",
         _SOURCE,
     ),
     Syscall(
         4,
         "get_property_name_to_index",
         (Value("prop_set"), Pointer("name"), Value("name_len"), Cell("index")),
-        "get_property_name_to_index",
+        "properties.get_property_name_to_index",
         _SOURCE,
     ),
 )

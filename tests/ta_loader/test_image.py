@@ -12,7 +12,8 @@ from uuid import UUID
 
 import pytest
 
-from south.platform import Arch, Prot
+from north.memory import AddressSpace
+from south.platform import Arch, Prot, TrapKind
 from ta_loader.source import Loader
 from tee.abi import results, ta_head
 from tee.errors import TeeError
@@ -126,3 +127,67 @@ def test_program_has_all_of_the_port() -> None:
             assert list(inspect.signature(member).parameters) == list(
                 inspect.signature(getattr(TaProgram, name)).parameters
             )
+
+
+SVC = {
+    Arch.AARCH64: """
+static void finish(long value) {
+    register long x0 __asm__("x0") = value;
+    register long x8 __asm__("x8") = 7;
+    __asm__ volatile("svc #0" :: "r"(x0), "r"(x8));
+    __builtin_unreachable();
+}
+static void thread(void *block) { __asm__ volatile("msr tpidr_el0, %0" :: "r"(block)); }
+""",
+    Arch.ARM: """
+static void finish(long value) {
+    register long r0 __asm__("r0") = value;
+    register long r7 __asm__("r7") = 7, r6 __asm__("r6") = 0;
+    __asm__ volatile("svc #0" :: "r"(r0), "r"(r7), "r"(r6));
+    __builtin_unreachable();
+}
+static char *vector;
+struct index { unsigned long module, offset; };
+void *__tls_get_addr(struct index *i) { return vector + 64 * i->module + i->offset; }
+static void thread(char *block) { vector = block; }
+""",
+}
+
+
+@pytest.mark.parametrize("arch", list(Arch))
+def test_guest_finds_what_was_linked(arch: Arch) -> None:
+    """The CPU is the judge: calls through the PLT, pointers, weak symbols and thread-local storage of two modules."""
+    from south.engine.unicorn import UnicornEngine
+    from south.linux_host.host import HostEntropy
+    from south.linux_host.memory import HostPages
+
+    library = build(
+        arch,
+        "int shared = 100; __thread int theirs, more; int *where(void) { return &more; }"
+        "static int add(int a) { return a + shared; } int (*callback)(int) = add; int twice(int a) { return callback(a) * 2; }",
+        uuid=LIB_A,
+    )
+    head = HEAD.replace("void entry(void) {}", "")
+    source = (
+        SVC[arch]
+        + head
+        + (
+            "extern int shared, twice(int), *where(void), maybe(void) __attribute__((weak)); extern __thread int theirs, more;"
+            "__thread int mine; int *pointer = &shared; char block[512] __attribute__((aligned(16)));"
+            "void entry(void) { thread(block); mine = 1; theirs = 20; more = 300; shared = 4000;"
+            "  int ok = mine == 1 && theirs == 20 && *where() == 300 && *pointer == 4000 && &mine != &theirs;"
+            "  finish(ok && !maybe ? twice(mine) + theirs : -1); }"
+        )
+    )
+    main = build(arch, source, needs=((LIB_A, library),))
+    arena = HostPages().arena(4 << 20)
+    cpu = UnicornEngine().create(arch, arena)
+    space = AddressSpace(cpu, arena, HostEntropy(), 4 << 20)
+    program = Loader(Boxes({MAIN: main, LIB_A: library})).find(MAIN).link(space)
+    stack = space.map(8192, Prot.RW, name="stack")
+    try:
+        assert cpu.enter(program.entry, stack.end, ()) is TrapKind.CALL, cpu.fault()
+        call = cpu.call()
+        assert (call.number, call.args[0]) == (7, (1 + 4000) * 2 + 20)
+    finally:
+        cpu.close()

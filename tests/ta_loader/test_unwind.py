@@ -78,3 +78,83 @@ def test_functions_with_a_personality_routine(arch: Arch, flags: tuple[str, ...]
             assert walked(machine, stop) == [stop.pc, *stop.shadow]
             calls += 1
     assert calls >= 7
+
+
+STUBS = {
+    A64: "mov x8, #1\n svc #0\n ret",
+    A32: ".arm\n push {r5-r7, lr}\n mov r7, #1\n svc #0\n pop {r5-r7, pc}",
+}
+STUB_PROGRAM = """
+__attribute__((visibility("hidden"))) int stub(int);
+__asm__(".text\\n.balign 4\\n.hidden stub\\n.globl stub\\n.type stub, %%function\\nstub:\\n%s\\n.size stub, . - stub\\n");
+__attribute__((noinline, noclone, visibility("hidden"))) int caller(int n) { return stub(n) + n; }
+__attribute__((used)) int entry(int n) { return caller(n) * 2; }
+"""
+
+
+@pytest.mark.parametrize("arch", [A64, A32])
+def test_assembly_without_tables(arch: Arch) -> None:
+    """A system call stub that nothing describes: its caller is found by the link register."""
+    source = STUB_PROGRAM % STUBS[arch].replace("\n", "\\n")
+    flags = ("-funwind-tables", "-marm") if arch is A32 else ("-fasynchronous-unwind-tables",)
+    machine = Runner(arch, {MAIN: build(arch, source, *flags)})
+    stub = machine.address(MAIN, "stub") & -2
+    stop = next(s for s in machine.steps(machine.address(MAIN, "entry"), 1) if s.pc == stub)
+    frames = backtrace(arch, machine.modules, stop.registers, machine.read, machine.elf_of)
+    assert [f.function for f in frames] == ["stub", "caller", "entry"]
+
+
+@pytest.mark.parametrize(("arch", "flags"), [EVERYWHERE[0].values, AT_CALLS[0].values, AT_CALLS[1].values])
+def test_call_through_a_bad_pointer(arch: Arch, flags: tuple[str, ...]) -> None:
+    machine = runner(arch, flags)
+    leaf = machine.address(MAIN, "leaf") & -2
+    stop = next(s for s in machine.steps(machine.address(MAIN, "entry"), 0, 1) if s.pc == leaf)
+    registers = {**stop.registers, "pc": 0}
+    frames = backtrace(arch, machine.modules, registers, machine.read, machine.elf_of)
+    assert [f.pc for f in frames] == [0, *stop.shadow]
+    assert frames[0].module == frames[0].function == ""
+
+
+def test_stripped_module_with_its_debug_file() -> None:
+    """The tables are in the debug file alone; a file of another build is refused."""
+    full = build(A64, PROGRAM, "-fno-asynchronous-unwind-tables", "-fomit-frame-pointer", "-g", "-Wl,--build-id")
+    other = build(A64, PROGRAM, "-fno-asynchronous-unwind-tables", "-fomit-frame-pointer", "-gdwarf-4", "-Wl,--build-id")
+    stripped, debug = objcopy(A64, full, "--strip-all"), objcopy(A64, full, "--only-keep-debug")
+    machine = Runner(A64, {MAIN: full})
+    leaf = machine.address(MAIN, "leaf")
+    stop = next(s for s in machine.steps(machine.address(MAIN, "entry"), 0, 1) if s.pc == leaf)
+
+    def walk(debug_file: bytes) -> list[str]:
+        frames = backtrace(A64, machine.modules, stop.registers, machine.read, lambda _: stripped, lambda _: debug_file)
+        return [f.function for f in frames]
+
+    assert walk(debug)[:3] == ["leaf", "saver", "big"]
+    assert walk(debug)[-1] == "entry"
+    assert walk(objcopy(A64, other, "--only-keep-debug"))[0] == ""
+
+
+def test_unknown_elf_and_unknown_registers() -> None:
+    """Without files the frame records are followed still; without registers there is one frame."""
+    machine = runner(A64, ("-fno-omit-frame-pointer",))
+    stop = next(s for s in machine.steps(machine.address(MAIN, "entry"), 0, 1) if len(s.shadow) == 3)
+    inside = [s for s in machine.steps(machine.address(MAIN, "entry"), 0, 1) if s.call and s.shadow == stop.shadow][0]
+    frames = backtrace(A64, machine.modules, inside.registers, machine.read, lambda _: None)
+    assert [f.pc for f in frames] == [inside.pc, *inside.shadow]
+    assert all(f.module == str(MAIN) and not f.function for f in frames)
+    assert len(backtrace(A64, machine.modules, {}, machine.read, machine.elf_of)) == 1
+
+
+def test_endless_recursion_is_cut() -> None:
+    """Frame records without end in a hostile stack, and one that points to itself."""
+    module = [Module(MAIN, 0x1000, 0x1000)]
+
+    def endless(address: int, size: int) -> bytes:
+        return ((0x1800).to_bytes(size, "little")) if address % 16 else (address + 16).to_bytes(size, "little")
+
+    registers = {"pc": 0x1010, "sp": 0x8000, "x29": 0x8000}
+    assert len(backtrace(A64, module, registers, endless, lambda _: None)) == MAX_FRAMES
+
+    def itself(address: int, size: int) -> bytes:
+        return ((0x1800).to_bytes(size, "little")) if address % 16 else address.to_bytes(size, "little")
+
+    assert len(backtrace(A64, module, registers, itself, lambda _: None)) == 1

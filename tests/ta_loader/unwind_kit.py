@@ -22,7 +22,7 @@ from south.platform import Arch
 from tee.ports import Module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 PREFIX = {Arch.AARCH64: "aarch64-linux-gnu-", Arch.ARM: "arm-linux-gnueabihf-"}
 MAIN = UUID("00112233-4455-6677-8899-aabbccddeeff")
@@ -127,8 +127,8 @@ def build(arch: Arch, source: str, *flags: str) -> bytes:
         return out.read_bytes()
 
 
-def run_tool(arch: Arch, name: str, data: bytes, *options: str, more: bool = False) -> str:
-    """Output of a binutils program on an ELF file; with `more`, the file as the tool left it is returned by `strip`."""
+def run_tool(arch: Arch, name: str, data: bytes, *options: str) -> str:
+    """Output of a binutils program on an ELF file."""
     with tempfile.NamedTemporaryFile(suffix=".elf") as file:
         file.write(data)
         file.flush()
@@ -283,6 +283,3 @@ def _thumb_functions(data: bytes) -> str:
         if len(fields) >= 8 and fields[3] == "FUNC" and int(fields[1], 16) & 1:
             out.append(f"<{fields[7]}>")
     return " ".join(out)
-
-
-Finder = "Callable[[UUID], bytes | None]"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import struct
 from typing import TYPE_CHECKING, NamedTuple, cast
 from uuid import UUID
 
+from tee import services
 from tee.abi import results
 from tee.abi.attributes import FLAG_VALUE, UTEE_ATTRIBUTE
 from tee.abi.results import Result
@@ -23,18 +23,13 @@ if TYPE_CHECKING:
     from tee.syscalls.declare import Syscall
 
 ROWS = {row.name: row for row in (*crypto.ROWS, *properties.ROWS)}
-MODULES = ("tee.services.crypto", "tee.services.properties")
 BASE = 0x40000000
 SIZE = 1 << 20
 
 
 def handler(row: Syscall) -> Callable[..., Result | None]:
     """What serves a row; LookupError if nothing does."""
-    for module in MODULES:
-        found = getattr(importlib.import_module(module), row.handler, None)
-        if found is not None:
-            return cast("Callable[..., Result | None]", found)
-    raise LookupError(row.handler)
+    return cast("Callable[..., Result | None]", services.find(row.handler))
 
 
 class FakeMemory:

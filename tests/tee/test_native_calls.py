@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tee import native
 from tee.abi import results
+from tee.errors import TeeError
 from tests.tee.native_guest import NONSECURE, PRIVATE, READ, WRITE, Guest
 
 LOG, CHECK, GET_CANCEL, UNMASK, MASK, GET_TIME = 1, 8, 9, 10, 11, 13
@@ -252,6 +253,22 @@ def test_log_drained_by_another_thread() -> None:
     stop.set()
     thread.join()
     assert "".join(got) + g.task.take_log().text == "abcdefgh" * 2000
+
+
+def test_a_closed_task_serves_other_threads_still(guest: Guest) -> None:
+    state = guest.task.state_alloc(0x50000004, native.Mode.DIGEST)
+    guest.task.hash_init(state)
+    data_of(guest, RW)[:4] = b"last"
+    guest.call(LOG, RW, 4)
+    guest.task.close()
+    guest.task.cancel()
+    assert guest.task.cancelled
+    assert guest.task.state_count == 0
+    assert guest.task.take_log().text == "last"
+    assert guest.call(HASH_UPDATE, state, RW, 4) == results.BAD_PARAMETERS
+    with pytest.raises(TeeError) as info:
+        guest.task.state_alloc(0x50000004, native.Mode.DIGEST)
+    assert info.value.result == results.OUT_OF_MEMORY
 
 
 # --- hash, cipher, authenticated encryption --------------------------------------------------

@@ -255,16 +255,22 @@ static uint64_t argument(void)
     }
 }
 
-static void calls(struct tee_task *t, uint32_t rounds)
+static void calls(uint32_t rounds)
 {
+    struct tee_task *t = tee_task_new(8, 400, 1000000, 1000000);
     static const struct lb_guest_ops ops = {find};
     struct lb_guest g = {&ops, NULL, 64};
     uint32_t numbers[32];
     uintptr_t addresses[32];
     uint32_t n = tee_native_handlers(numbers, addresses, 32);
     uint64_t dropped;
-    uint8_t text[300];
+    uint8_t text[300], key[16] = {0};
+    uint32_t h;
 
+    if (!t || tee_task_alloc(t, 0x50000004, 5, &h) || tee_task_hash_init(t, h, NULL, 0) ||
+        tee_task_alloc(t, 0x10000210, 0, &h) || tee_task_cipher_init(t, h, key, 16, NULL, 0, key, 16) ||
+        tee_task_alloc(t, 0x40000810, 0, &h) || tee_task_ae_init(t, h, key, 16, key, 12, 16, 0, 0))
+        abort();
     for (uint32_t i = 0; i < RUNS; i++)
         runs[i] = block(RUN);
     while (rounds--) {
@@ -274,6 +280,7 @@ static void calls(struct tee_task *t, uint32_t rounds)
 
         for (int i = 0; i < LB_CALL_ARGS; i++)
             call.arg[i] = argument();
+        call.arg[0] = dice(2) ? call.arg[0] : 1 + dice(3);
         if (dice(2)) { /* sizes that fit, else most calls end at the first check */
             call.arg[2] = dice(RUN);
             call.arg[4] = BASE;
@@ -285,6 +292,7 @@ static void calls(struct tee_task *t, uint32_t rounds)
     }
     for (uint32_t i = 0; i < RUNS; i++)
         free(runs[i]);
+    tee_task_free(t);
 }
 
 static void keys(uint32_t rounds)
@@ -365,9 +373,11 @@ int main(int argc, char **argv)
     states(t, rounds);
     for (int i = 0; i < 20; i++) {
         states(t, rounds / 40);
-        calls(t, rounds / 20);
+        calls(rounds / 20);
     }
     keys(rounds / 20);
+    tee_task_close(t);
+    states(t, rounds / 40);
     tee_task_free(t);
     tee_task_free(NULL);
     puts("done");
