@@ -25,6 +25,7 @@ BUILT_IN = {
     "sign": "ta_loader.cli.sign",
     "encrypt": "ta_loader.cli.encrypt",
     "symbolize": "ta_loader.cli.symbolize",
+    "algorithms": "ta_loader.cli.algorithms",
     "demo": "ta_loader.cli.demo",
 }
 """Found without a look at the entry points of everything installed, which takes longer than a TA's run."""

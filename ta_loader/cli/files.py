@@ -1,0 +1,37 @@
+"""Files that a user named: read whole, written whole."""
+
+from __future__ import annotations
+
+import os
+
+from ta_loader.errors import UsageError
+
+MAX_FILE = 1 << 30
+"""Bytes of any input."""
+
+
+def read_file(path: str, what: str) -> bytes:
+    """UsageError if it cannot be read; `what` says in whose place it stood."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except OSError as problem:
+        raise UsageError(f"{what} {path}: {problem.strerror}") from None
+    if len(data) > MAX_FILE:
+        raise UsageError(f"{what} {path}: larger than 1 GiB")
+    return data
+
+
+def replace_file(path: str, data: bytes) -> None:
+    """Write `path` wholly or not at all. UsageError if it cannot be."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+            os.replace(temporary, path)
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+    except OSError as problem:
+        raise UsageError(f"cannot write {path}: {problem.strerror}") from None

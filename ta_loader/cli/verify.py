@@ -1,0 +1,93 @@
+"""`litebox-ta verify`: every check that is made before a TA runs, and none of the running."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from south.linux_host import linux_host
+from ta_loader.cli import exits
+from ta_loader.cli.compose import STATE_OPTION, TRUST_OPTIONS, encryption_key, read_enc_key
+from ta_loader.cli.files import read_file
+from ta_loader.cli.login import parse_uuid
+from ta_loader.cli.options import Command, Option
+from ta_loader.container.layout import algorithm_name
+from ta_loader.container.verify import open_container
+from ta_loader.elf.describe import describe_elf
+from ta_loader.errors import ImageRefused, UsageError
+from ta_loader.trust import TrustStore, read_config
+from tee.errors import TeeError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ta_loader.cli.options import Arguments
+    from ta_loader.container.verify import Container
+
+
+def run(arguments: Arguments) -> int:
+    trust = TrustStore(
+        (*arguments.many("--trust"), *read_config().trust), allow_unsigned=arguments.switch("--allow-unsigned")
+    )
+    key = encryption_key(read_enc_key(arguments), trust, linux_host(arguments.one("--state")))
+    code = exits.OK
+    for path in arguments.words:
+        data = read_file(path, "TA")
+        try:
+            container = open_container(data, trust, expected_uuid=_uuid(arguments), enc_key=key)
+            _check_elf(container)
+        except TeeError as problem:
+            from ta_loader.cli.calls import explain
+
+            code = exits.REFUSED
+            print(f"{path}: refused: {explain(problem)}")
+            continue
+        if not arguments.switch("--quiet"):
+            print(f"{path}: {_verdict(container)}")
+    return code
+
+
+def _uuid(arguments: Arguments) -> UUID | None:
+    text = arguments.one("--uuid")
+    uuid = parse_uuid(text) if text is not None else None
+    if text is not None and uuid is None:
+        raise UsageError(f"--uuid {text}: not a UUID")
+    return uuid
+
+
+def _check_elf(container: Container) -> None:
+    """The image must be one that can be loaded, and be the TA that its header names."""
+    info = describe_elf(container.elf)
+    if info.uuid is not None and container.uuid is not None and info.uuid != container.uuid:
+        raise ImageRefused("uuid", f"the ELF is TA {info.uuid}, its header says {container.uuid}")
+
+
+def _verdict(container: Container) -> str:
+    if container.key is None:
+        return "not signed by a trusted key, allowed by --allow-unsigned"
+    version = f" version {container.version}" if container.versioned else ""
+    chain = "".join(f" > subkey {level.uuid}" for level in container.subkeys)
+    encrypted = ", decrypted" if container.encrypted else ""
+    return (
+        f"good: TA {container.uuid or 'without a UUID of its own'}{version}, "
+        f"{algorithm_name(container.algorithm)} by {container.key}{chain}{encrypted}"
+    )
+
+
+COMMAND = Command(
+    name="verify",
+    summary="Check signatures, hashes and structure of TA images against trusted keys.",
+    words=("FILE...",),
+    options=(
+        *TRUST_OPTIONS,
+        Option("--uuid", "UUID", "the TA that the image must be"),
+        STATE_OPTION,
+        Option("-q, --quiet", "", "print refusals only"),
+    ),
+    run=run,
+    epilog="""\
+examples:
+  litebox-ta verify --trust vendor.pem some.ta
+  litebox-ta verify --trust export-ta_arm64/ tas/*.ta
+
+exit codes: 0 every image is good, 2 usage, 4 an image was refused""",
+)
