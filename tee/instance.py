@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING
 from north.errors import OutOfMemory, SpaceError
 from north.memory import AddressSpace
 from south.platform import Interrupt, Prot, TrapKind
-from tee import services
 from tee.abi import results
 from tee.crash import Death, crash_report
 from tee.errors import TeeError
 from tee.mapping import UTEE_PARAMS, MappedParams
 from tee.native import Task
-from tee.objects import ObjectTable
 from tee.params import Memref
-from tee.syscalls.table import TABLE
 from tee.usermemory import TaMemory
 
 if TYPE_CHECKING:
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
     from south.platform import Pages, Platform
     from tee.activity import Activity
     from tee.params import Param
+    from tee.objects import ObjectTable
     from tee.ports import Image
     from tee.services.properties import Implementation
     from tee.services.time import TaTimes
@@ -80,7 +78,7 @@ class TaInstance:
             self.space = AddressSpace(self.cpu, self._arena, platform.entropy, limits.memory)
             self.memory = TaMemory(self.cpu)
             self.native = Task(max_states=limits.handles, log_rate=limits.log_rate)
-            self.objects = ObjectTable(limits.handles)
+            self._objects: ObjectTable | None = None
             self.native.set_system_clock(0.0)
             self.program = image.link(self.space)
             stack = self.space.map(max(image.stack_size, 1), Prot.RW, name="stack")
@@ -196,10 +194,13 @@ class TaInstance:
 
     def _serve(self, number: int) -> int:
         """Answer one trapped system call. Never raises for what a TA did."""
-        row = TABLE.get(number)
-        cpu = self.cpu
         if not self._tracing:
             return self._answer(number)
+        from tee import services
+        from tee.syscalls.table import TABLE
+
+        row = TABLE.get(number)
+        cpu = self.cpu
         clock = self.platform.clock
         words = cpu.call().args
         texts = row.show(self.memory, words) if row else tuple(f"{w:#x}" for w in words)
@@ -210,6 +211,10 @@ class TaInstance:
         return result
 
     def _answer(self, number: int) -> int:
+        # Imported when a TA first makes a call that C does not answer: a short run may end without one.
+        from tee import services
+        from tee.syscalls.table import TABLE
+
         row = TABLE.get(number)
         if row is None:
             return results.NOT_SUPPORTED  # syscall_not_supported, core/kernel/scall.c
@@ -246,11 +251,21 @@ class TaInstance:
             self.world.close_from_ta(self, session)
         self._cpu_closed = True
         self._params_view.release()
-        self.objects.close()
+        if self._objects is not None:
+            self._objects.close()
         self.cpu.close()
         self.native.close()
 
     # --- for services
+
+    @property
+    def objects(self) -> ObjectTable:
+        """Transient objects and the operations that use them."""
+        if self._objects is None:
+            from tee.objects import ObjectTable
+
+            self._objects = ObjectTable(self.world.limits.handles)
+        return self._objects
 
     @property
     def client(self) -> Client:

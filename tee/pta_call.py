@@ -14,7 +14,6 @@ from tee.abi import results
 from tee.errors import TeeError
 from tee.mapping import PARAMS, kinds
 from tee.params import Kind, Memref, Value
-from tee.pta.base import PtaMemref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from tee.abi.results import Result
     from tee.instance import TaInstance
     from tee.params import Param
-    from tee.pta.base import PseudoTa
+    from tee.pta.base import PseudoTa, PtaMemref
 
 
 class TaParam:
@@ -96,6 +95,8 @@ def _for_pta(params: Sequence[Param | TaParam]) -> list[Value | PtaMemref | None
 
 
 def _borrowed(p: TaParam) -> PtaMemref:
+    from tee.pta.base import PtaMemref
+
     memory = p.caller.memory
     return PtaMemref(
         p.kind,
@@ -108,6 +109,8 @@ def _borrowed(p: TaParam) -> PtaMemref:
 
 
 def _client(p: Memref) -> PtaMemref:
+    from tee.pta.base import PtaMemref
+
     pages = p.pages
     if pages is None:
         return PtaMemref(p.kind, 0, lambda: b"", lambda _: None, secure=False, null=True)
@@ -124,7 +127,8 @@ def _client(p: Memref) -> PtaMemref:
 
 def _settle(params: Sequence[Param | TaParam], used: Sequence[Value | PtaMemref | None]) -> None:
     for p, u in zip(params, used, strict=False):
-        if isinstance(p, TaParam | Memref) and isinstance(u, PtaMemref) and p.kind is not Kind.MEMREF_INPUT:
+        if isinstance(p, TaParam | Memref) and u is not None and p.kind is not Kind.MEMREF_INPUT:
+            assert not isinstance(u, Value)
             p.size = u.size
 
 

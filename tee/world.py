@@ -26,8 +26,7 @@ from tee.crash import format_crash
 from tee.errors import TeeError
 from tee.instance import ENTRY_CLOSE, ENTRY_INVOKE, ENTRY_OPEN, TaInstance
 from tee.limits import Limits
-from tee.pta.standard import standard
-from tee.services.time import TaTimes
+from tee.abi.pta_uuids import STANDARD
 from tee.session import LOGIN_TRUSTED_APP, PUBLIC, Client, Session
 from tee.sharing import Sharing
 
@@ -39,7 +38,10 @@ if TYPE_CHECKING:
     from tee.observe import Crash, Observer
     from tee.params import Param
     from tee.ports import ImageSource
+    from tee.pta.base import PseudoTa
+    from tee.pta.registry import Registry
     from tee.services.properties import Implementation
+    from tee.services.time import TaTimes
     from tee.syscalls.declare import Syscall
 
 __all__ = ["PUBLIC", "Cancellation", "Client", "Opened", "Outcome", "SecureWorld"]
@@ -81,7 +83,7 @@ class SecureWorld:
         self.limits = limits or Limits()
         self.observer = observer
         self.sharing = Sharing(platform.engine)
-        self.ptas = standard(platform)
+        self._ptas: Registry | None = None
         self._lock = threading.Lock()
         self._free = threading.Condition(self._lock)
         self._sessions: dict[int, Session] = {}
@@ -92,7 +94,7 @@ class SecureWorld:
         self._instances = itertools.count(1)
         self._unserved: set[int] = set()
         self._implementation: Implementation | None = None
-        self.times = TaTimes(platform.clock)
+        self._times: TaTimes | None = None
 
     # --- what a normal world calls
 
@@ -200,7 +202,7 @@ class SecureWorld:
         cancellation: Cancellation | None,
     ) -> Outcome:
         try:
-            pta = self.ptas.find(uuid)
+            pta = self.find_pta(uuid)
             if pta is not None:
                 session.pta = pta
                 session.context = pta_call.open_session(pta, session.owner, params)
@@ -379,11 +381,32 @@ class SecureWorld:
         if self.observer is not None:
             self.observer.on_log(uuid, text)
 
+    def find_pta(self, uuid: UUID) -> PseudoTa | None:
+        """The pseudo TA, or None: then `uuid` may be a user TA's."""
+        if self._ptas is None:
+            if uuid not in STANDARD:
+                return None
+            from tee.pta.standard import standard
+
+            self._ptas = standard(self.platform)
+        return self._ptas.find(uuid)
+
+    @property
+    def times(self) -> TaTimes:
+        if self._times is None:
+            from tee.services.time import TaTimes
+
+            self._times = TaTimes(self.platform.clock)
+        return self._times
+
     @property
     def implementation(self) -> Implementation:
         """What this world says of itself in gpd.tee.* properties."""
         if self._implementation is None:
-            from tee.services.properties import Implementation
+            from tee.pta.base import PseudoTa
+    from tee.pta.registry import Registry
+    from tee.services.properties import Implementation
+    from tee.services.time import TaTimes
 
             self._implementation = Implementation()
         return self._implementation

@@ -231,8 +231,8 @@ class Host:
         from south.platform import Arch
         from ta_loader import samples
 
-        path = samples.hello(Arch.ARM if name == "hello-arm" else Arch.AARCH64)
-        return self.store.add_file(str(path), TrustStore([str(samples.public_key())]))
+        path = samples.hello_file(Arch.ARM if name == "hello-arm" else Arch.AARCH64)
+        return self.store.add_file(path, TrustStore([samples.public_key_file()]))
 
     def __enter__(self) -> Host:
         self._interruptible.__enter__()

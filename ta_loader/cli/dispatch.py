@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script `litebox-ta`. Never raises for what users, images or TAs do."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        if argv is None:
+            _spare_the_collector(words)
         code = _dispatch(words)
         sys.stdout.flush()
         return code
@@ -61,6 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(problem, EngineError):
             return _fail(str(problem), exits.USAGE)
         raise
+
+
+def _spare_the_collector(words: list[str]) -> None:
+    """Import the subcommand without garbage collection: modules are no garbage, and looking for some takes 7 ms."""
+    gc.disable()
+    try:
+        if words and words[0] in BUILT_IN:
+            find(words[0])
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _fail(message: str, code: int) -> int:
@@ -113,7 +127,13 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 def overview() -> str:
     """Every subcommand with its summary."""
-    lines = ["usage: litebox-ta COMMAND ...", "", "Runs OP-TEE trusted applications (TAs) on this host.", "", "commands:"]
+    lines = [
+        "usage: litebox-ta COMMAND ...",
+        "",
+        "Runs OP-TEE trusted applications (TAs) on this host.",
+        "",
+        "commands:",
+    ]
     for name in [*BUILT_IN, *sorted(_entry_points())]:
         try:
             summary = find(name).summary

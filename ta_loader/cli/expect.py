@@ -62,7 +62,7 @@ class ExpectedOutput(NamedTuple):
     size: int | None = None
 
     def difference(self, param: Param) -> str:
-        """"" if it is as expected."""
+        """ "" if it is as expected."""
         if self.words is not None:
             if not isinstance(param, Value):
                 return "is no value"

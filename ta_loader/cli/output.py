@@ -116,12 +116,7 @@ def save_outputs(steps: Sequence[Step], files: Sequence[str]) -> None:
 
     A file whose call never came is left alone.
     """
-    memrefs = (
-        param
-        for step in steps
-        for param in step.params
-        if isinstance(param, Memref) and is_output(param.kind)
-    )
+    memrefs = (param for step in steps for param in step.params if isinstance(param, Memref) and is_output(param.kind))
     for path, param in zip(files, memrefs, strict=False):
         write_file(path, memref_bytes(param))
 

@@ -6,11 +6,11 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from ta_loader.cli import exits
+from ta_loader.cli.calls import Caller, explain
 from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
-from ta_loader.cli.calls import Caller
 from ta_loader.cli.options import Command, Option, integer
 from ta_loader.cli.params import parse_params
-from ta_loader.errors import UsageError
+from ta_loader.errors import ImageRefused, UsageError
 from tee.params import Kind
 from tee.session import PUBLIC, Client
 
@@ -71,12 +71,16 @@ def run(arguments: Arguments) -> int:
 
         return run_script(script, arguments)
     plan = read_plan(arguments)
+    as_json = arguments.switch("--json")
     with Host(read_setup(arguments)) as host:
-        steps, code = perform(host, plan)
-        if arguments.switch("--json"):
-            from ta_loader.cli.output import print_json, step_json
-
-            print_json({"ta": plan.ta, "exit": code, "steps": [step_json(step) for step in steps]})
+        try:
+            steps, code = perform(host, plan)
+        except ImageRefused as problem:
+            if as_json:
+                _print_json(plan, [], exits.REFUSED, explain(problem))
+            raise
+        if as_json:
+            _print_json(plan, steps, code, "")
         elif "-" not in plan.files and not arguments.switch("--quiet"):
             report(steps)
         for step in steps:
@@ -86,6 +90,12 @@ def run(arguments: Arguments) -> int:
 
             save_outputs(steps, plan.files)
     return code
+
+
+def _print_json(plan: Plan, steps: Sequence[Step], code: int, problem: str) -> None:
+    from ta_loader.cli.output import print_json, step_json
+
+    print_json({"ta": plan.ta, "exit": code, "problem": problem, "steps": [step_json(step) for step in steps]})
 
 
 def perform(host: Host, plan: Plan) -> tuple[list[Step], int]:

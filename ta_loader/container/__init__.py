@@ -1,11 +1,11 @@
 """Signed TA containers (`.ta` files): open them with every check that OP-TEE makes, or describe what they claim.
 
-`sign` makes them; it stands apart because it needs pyca `cryptography`, which opening must not wait for.
+`sign` makes them and `describe` shows them to people; they stand apart because opening must not wait for their
+imports (pyca `cryptography`, above all).
 """
 
 from __future__ import annotations
 
-from ta_loader.container.describe import ContainerInfo, describe
 from ta_loader.container.layout import ImageType
 from ta_loader.container.namespace import ta_encryption_key
 from ta_loader.container.verify import Container, SubkeyLevel, check_versions, open_container
@@ -13,13 +13,11 @@ from ta_loader.container.versions import ProcessVersions, VersionDatabase
 
 __all__ = [
     "Container",
-    "ContainerInfo",
     "ImageType",
     "ProcessVersions",
     "SubkeyLevel",
     "VersionDatabase",
     "check_versions",
-    "describe",
     "open_container",
     "ta_encryption_key",
 ]

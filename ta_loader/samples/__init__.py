@@ -6,12 +6,16 @@ commands and parameters in README.md, and `build.py` rebuilds the images bit for
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from south.platform import Arch
 
-HERE = Path(__file__).parent
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOLDER = os.path.dirname(__file__)
 
 HELLO = {
     Arch.AARCH64: UUID("7371bc6b-0888-4252-9d3b-42ddcbca70fd"),
@@ -20,16 +24,30 @@ HELLO = {
 """UUID of the hello TA of each architecture."""
 
 
+def _path(*parts: str) -> Path:
+    from pathlib import Path  # not while a TA is run: it takes longer than the TA
+
+    return Path(FOLDER, *parts)
+
+
+def hello_file(arch: Arch = Arch.AARCH64) -> str:
+    """The signed hello TA, `<uuid>.ta`, as a plain name."""
+    return os.path.join(FOLDER, f"{HELLO[arch]}.ta")
+
+
+def public_key_file() -> str:
+    """PEM of the public key that verifies the samples. Development only: its private half is public too."""
+    return os.path.join(FOLDER, "keys", "samples.pub.pem")
+
+
 def hello(arch: Arch = Arch.AARCH64) -> Path:
-    """The signed hello TA, `<uuid>.ta`."""
-    return HERE / f"{HELLO[arch]}.ta"
+    return _path(hello_file(arch))
 
 
 def public_key() -> Path:
-    """PEM of the public key that verifies the samples. Development only: its private half is public too."""
-    return HERE / "keys" / "samples.pub.pem"
+    return _path(public_key_file())
 
 
 def private_key() -> Path:
     """PEM of the key that signs the samples. Never trust it outside tests and demonstrations."""
-    return HERE / "keys" / "samples.pem"
+    return _path("keys", "samples.pem")

@@ -20,7 +20,8 @@ from ta_loader import samples
 from ta_loader.container.layout import RSASSA_PKCS1_V1_5_SHA256
 from ta_loader.container.sign import sign
 
-SOURCES = samples.HERE / "src"
+HERE = Path(samples.FOLDER)
+SOURCES = HERE / "src"
 RUNTIME = (SOURCES / "runtime.c",)
 
 COMPILER = {Arch.AARCH64: "aarch64-linux-gnu-gcc", Arch.ARM: "arm-linux-gnueabihf-gcc"}
@@ -62,7 +63,7 @@ class Recipe(NamedTuple):
 def hello_recipe(arch: Arch) -> Recipe:
     """hello: T32 on arm, as the distribution's compiler makes it and as most 32-bit TAs are."""
     extra = ("-mthumb",) if arch is Arch.ARM else ()
-    return Recipe(samples.HELLO[arch], arch, samples.HERE, (SOURCES / "hello.c", SOURCES / "sha256.c"), extra)
+    return Recipe(samples.HELLO[arch], arch, HERE, (SOURCES / "hello.c", SOURCES / "sha256.c"), extra)
 
 
 def available(arch: Arch) -> bool:

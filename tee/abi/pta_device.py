@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import enum
-from uuid import UUID
 
-PTA_DEVICE_UUID = UUID("7011a688-ddde-4053-a5a9-7b3c4ddf13b8")
+from tee.abi.pta_uuids import PTA_DEVICE_UUID as PTA_DEVICE_UUID
 
 
 class DeviceCommand(enum.IntEnum):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import enum
-from uuid import UUID
 
-PTA_SYSTEM_UUID = UUID("3a2f8978-5dc0-11e8-9c2d-fa7ae01bbebc")
+from tee.abi.pta_uuids import PTA_SYSTEM_UUID as PTA_SYSTEM_UUID
 
 
 class SystemCommand(enum.IntEnum):

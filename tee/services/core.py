@@ -68,7 +68,7 @@ def open_ta_session(
     origin = Origin.TEE
     try:
         uuid = uuid_from_tee(task.memory.copy_in(dest, UUID_SIZE))
-        params = _for_callee(task.world.ptas.find(uuid) is not None, _params(task, params_va))
+        params = _for_callee(task.world.find_pta(uuid) is not None, _params(task, params_va))
         session, outcome = task.world.open_from_ta(task, uuid, params, _timeout(timeout))
         origin = outcome.origin
         if not outcome.result:

@@ -20,10 +20,10 @@ from ta_loader.container import (
     ImageType,
     ProcessVersions,
     check_versions,
-    describe,
     open_container,
     ta_encryption_key,
 )
+from ta_loader.container.describe import describe
 from ta_loader.container.layout import ALGORITHMS
 from ta_loader.container.sign import sign, sign_subkey, subkey_uuid
 from ta_loader.errors import ImageRefused, UsageError
@@ -247,9 +247,11 @@ def test_uuid_outside_namespace() -> None:
 
 def test_subkey_outside_namespace() -> None:
     data, _, _ = chain([3])
-    foreign = sign_subkey(public_pem("level1"), private_pem("level0"), UUID_B, name_size=16, algo=PKCS1)
-    ta = sign(ELF, private_pem("level1"), UUID_A)
-    refused(data + b"sub1".ljust(16, b"\0") + foreign + bytes(16) + ta, "uuid")
+    foreign = sign_subkey(public_pem("level1"), private_pem("level0"), UUID_B, name_size=0, algo=PKCS1)
+    ta = sign(ELF, private_pem("level1"), UUID_B)  # in order below the foreign subkey
+    spliced = data + b"sub1".ljust(16, b"\0") + foreign + ta
+    assert "namespace" in refused(spliced, "uuid").reason
+    assert describe(spliced).problem
 
 
 def test_depth_must_fall() -> None:

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from ta_loader.container import ImageType, describe, open_container
+from ta_loader.container import ImageType, open_container
+from ta_loader.container.describe import describe
 from ta_loader.container.sign import sign, sign_subkey, subkey_uuid
 from ta_loader.errors import ImageRefused
 from ta_loader.trust import TrustStore

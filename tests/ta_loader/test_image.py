@@ -164,7 +164,8 @@ def test_guest_finds_what_was_linked(arch: Arch) -> None:
     library = build(
         arch,
         "int shared = 100; __thread int theirs, more; int *where(void) { return &more; }"
-        "static int add(int a) { return a + shared; } int (*callback)(int) = add; int twice(int a) { return callback(a) * 2; }",
+        "static int add(int a) { return a + shared; } int (*callback)(int) = add;"
+        "int twice(int a) { return callback(a) * 2; }",
         uuid=LIB_A,
     )
     head = HEAD.replace("void entry(void) {}", "")
@@ -172,7 +173,8 @@ def test_guest_finds_what_was_linked(arch: Arch) -> None:
         SVC[arch]
         + head
         + (
-            "extern int shared, twice(int), *where(void), maybe(void) __attribute__((weak)); extern __thread int theirs, more;"
+            "extern int shared, twice(int), *where(void), maybe(void) __attribute__((weak));"
+            "extern __thread int theirs, more;"
             "__thread int mine; int *pointer = &shared; char block[512] __attribute__((aligned(16)));"
             "void entry(void) { thread(block); mine = 1; theirs = 20; more = 300; shared = 4000;"
             "  int ok = mine == 1 && theirs == 20 && *where() == 300 && *pointer == 4000 && &mine != &theirs;"
@@ -186,7 +188,7 @@ def test_guest_finds_what_was_linked(arch: Arch) -> None:
     program = Loader(Boxes({MAIN: main, LIB_A: library})).find(MAIN).link(space)
     stack = space.map(8192, Prot.RW, name="stack")
     try:
-        assert cpu.enter(program.entry, stack.end, ()) is TrapKind.CALL, cpu.fault()
+        assert cpu.enter(program.entry, stack.end, (0, 0, 0, 0)) is TrapKind.CALL, cpu.fault()
         call = cpu.call()
         assert (call.number, call.args[0]) == (7, (1 + 4000) * 2 + 20)
     finally:

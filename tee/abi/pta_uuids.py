@@ -1,0 +1,11 @@
+"""UUIDs of pseudo TAs. Source: optee_os lib/libutee/include/pta_*.h."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+PTA_SYSTEM_UUID = UUID("3a2f8978-5dc0-11e8-9c2d-fa7ae01bbebc")
+PTA_DEVICE_UUID = UUID("7011a688-ddde-4053-a5a9-7b3c4ddf13b8")
+
+STANDARD = frozenset((PTA_SYSTEM_UUID, PTA_DEVICE_UUID))
+"""Those that every secure world has (tee.pta.standard)."""
