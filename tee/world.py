@@ -403,10 +403,7 @@ class SecureWorld:
     def implementation(self) -> Implementation:
         """What this world says of itself in gpd.tee.* properties."""
         if self._implementation is None:
-            from tee.pta.base import PseudoTa
-    from tee.pta.registry import Registry
-    from tee.services.properties import Implementation
-    from tee.services.time import TaTimes
+            from tee.services.properties import Implementation
 
             self._implementation = Implementation()
         return self._implementation
