@@ -94,7 +94,8 @@ def _header_lines(header: Header, subkey: Subkey | None) -> Iterable[str]:
     if subkey is not None:
         name = subkey.name.partition(b"\0")[0].decode("utf-8", "backslashreplace")
         what = f"name of what follows {name!r}" if subkey.name_size else "identity subkey"
-        yield f"  subkey: {subkey.uuid} version {subkey.version}, {len(subkey.modulus) * 8} bits, {_depth(subkey)}, {what}"
+        key = f"{len(subkey.modulus) * 8} bits, {_depth(subkey)}"
+        yield f"  subkey: {subkey.uuid} version {subkey.version}, {key}, {what}"
 
 
 def _depth(subkey: Subkey) -> str:
