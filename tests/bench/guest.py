@@ -1,0 +1,155 @@
+"""Figures of the engine and the secure world, through the Python API and the sample TA."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from south.linux_host import linux_host
+from south.linux_host.host import NullConsole
+from south.platform import PAGE, Arch
+from ta_loader import samples
+from ta_loader.source import Loader
+from ta_loader.store import TaStore
+from ta_loader.trust import TrustStore
+from tee.params import Kind, Memref, Value
+from tee.world import SecureWorld
+from tests.bench.measure import Figure, once, per_call
+from tests.real import debian
+from tests.tas import cryptdrv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 1 << 20
+US = 1e6
+OWN_HASH, EMPTY, SYSTEM_TIME, REE_TIME, TOUCH, BARE_LOOP = 3, 7, 8, 9, 13, 15  # hello's commands
+LOOPS = 20_000
+
+
+class Bench:
+    """A world with the sample TA, and a session to it."""
+
+    def __init__(self, state: str) -> None:
+        root = debian.root()
+        dirs = [samples.FOLDER, str(cryptdrv.path(Arch.AARCH64).parent)]
+        trust = [samples.public_key_file()]
+        if root is not None:
+            dirs.append(str(debian.ta_dir()))
+            trust.append(str(debian.kit()))
+        self.platform = linux_host(state, console=NullConsole())
+        self.world = SecureWorld(self.platform, Loader(TaStore(dirs, TrustStore(trust))))
+        self.uuid = samples.HELLO[Arch.AARCH64]
+        self.session = self.open()
+
+    def open(self) -> int:
+        opened = self.world.open_session(self.uuid)
+        assert not opened.result, opened
+        return opened.session
+
+    def call(self, command: int, *params: Value | Memref, session: int | None = None) -> None:
+        outcome = self.world.invoke(self.session if session is None else session, command, params)
+        assert not outcome.result, outcome
+
+    def memory(self, size: int, kind: Kind = Kind.MEMREF_INOUT) -> Memref:
+        return Memref(kind, self.platform.pages.shared(size), size)
+
+
+def invoke(bench: Bench) -> Iterator[Figure]:
+    instance = bench.world._sessions[bench.session].instance
+    assert instance is not None
+    cpu, entry, sp = instance.cpu, instance.program.entry, instance._params_va
+    raw = per_call(lambda: cpu.enter(entry, sp, (2, 1, sp, EMPTY)), 2000) * US
+    value = Value(Kind.VALUE_INPUT, 1, 2)
+    whole = per_call(lambda: bench.world.invoke(bench.session, EMPTY, (value,)), 2000) * US
+    yield Figure("value-only invoke, Python API (floor: the engine's entry alone)", "us", whole, "<= 12 us", raw)
+    big = bench.memory(MIB)
+    mapped = per_call(lambda: bench.world.invoke(bench.session, TOUCH, (big,)), 500) * US
+    yield Figure("1 MiB inout memref invoke; the TA touches one byte", "us", mapped, "<= 15 us", whole)
+
+
+def calls(bench: Bench) -> Iterator[Figure]:
+    count = Value(Kind.VALUE_INPUT, LOOPS)
+    bare = once(lambda: bench.call(BARE_LOOP, count)) / LOOPS * 1e9
+    native = once(lambda: bench.call(SYSTEM_TIME, count)) / LOOPS * 1e9
+    python = once(lambda: bench.call(REE_TIME, count)) / LOOPS * 1e9
+    yield Figure("system call served in C, above the bare loop", "ns", native - bare, "<= 60 ns")
+    yield Figure("system call served in Python, above the bare loop", "ns", python - bare, "<= 1200 ns")
+
+
+def compute(bench: Bench) -> Iterator[Figure]:
+    data, out = bench.memory(MIB, Kind.MEMREF_INPUT), bench.memory(PAGE, Kind.MEMREF_OUTPUT)
+    out.size = 32
+    guest = once(lambda: bench.call(OWN_HASH, data, out)) * US
+    with tempfile.TemporaryDirectory() as folder:
+        library = os.path.join(folder, "native.so")
+        source = os.path.join(samples.FOLDER, "src", "sha256.c")
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
+        native = _native_hash(library)
+    yield Figure("the sample's own SHA-256 in C over 1 MiB, guest against native", "us", guest, "<= 6.5 x", native)
+
+
+def _native_hash(library: str) -> float:
+    loaded = ctypes.CDLL(library)
+    data, out = ctypes.create_string_buffer(MIB), ctypes.create_string_buffer(32)
+    return once(lambda: loaded.sample_sha256(data, ctypes.c_size_t(MIB), out)) * US
+
+
+def threads(bench: Bench) -> Iterator[Figure]:
+    sessions = [bench.open(), bench.open()]
+    count = Value(Kind.VALUE_INPUT, 20_000_000)
+
+    def run(number: int) -> float:
+        start = time.perf_counter()
+        work = [
+            threading.Thread(target=bench.call, args=(BARE_LOOP, count), kwargs={"session": s}) for s in sessions[:number]
+        ]
+        for thread in work:
+            thread.start()
+        for thread in work:
+            thread.join()
+        return time.perf_counter() - start
+
+    ratios = [2 * run(1) / run(2) for _ in range(5)]
+    yield Figure("two instances in two threads, times the work of one", "x", statistics.median(ratios), ">= 1.7")
+
+
+def opening(bench: Bench) -> Iterator[Figure]:
+    if debian.root() is None:
+        return
+    from uuid import UUID
+
+    crypt = UUID("cb3e5ba0-adf1-11e0-998b-0002a5d5c51b")
+
+    def cycle() -> None:
+        start = time.perf_counter()
+        opened = bench.world.open_session(crypt)
+        spent.append((time.perf_counter() - start) * 1e3)
+        assert not opened.result
+        bench.world.close_session(opened.session)
+
+    spent: list[float] = []
+    for _ in range(21):
+        cycle()
+    yield Figure("open session with load and link of Debian's crypt TA, warm", "ms", statistics.median(spent), "<= 5 ms")
+
+
+def memory(bench: Bench) -> Iterator[Figure]:
+    def resident() -> float:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * PAGE / 1e6
+
+    before = resident()
+    for _ in range(10):
+        bench.open()
+    yield Figure("memory of each further instance", "MB", (resident() - before) / 10, "<= 5 MB")
+    yield Figure(
+        "peak of this process, all benchmarks", "MB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, "-"
+    )
