@@ -162,8 +162,11 @@ class Cpu(Mmu, Protocol):
     def unreadable(self) -> bool:
         """The trapped call's stack arguments lie in memory the guest may not read."""
 
-    def bind(self, number: int, handler: int, owner: int) -> None:
-        """Serve system call `number` by the C function at address `handler` (`lb_handler`)."""
+    def bind(self, number: int, handler: int, owner: int, args: int = 8) -> None:
+        """Serve system call `number` by the C function at address `handler` (`lb_handler`).
+
+        args: how many argument words it looks at; fewer are quicker.
+        """
 
     def enter(self, pc: int, sp: int, args: Sequence[int]) -> TrapKind:
         """Start at `pc` with clean registers and up to four arguments; returns at the first trap."""
@@ -179,6 +182,9 @@ class Cpu(Mmu, Protocol):
         """The last interruption may have split an instruction: `proceed` could repeat its access."""
 
     def call(self) -> Call: ...
+
+    def words(self) -> tuple[int, ...]:
+        """The eight argument words of the trapped call; cheaper than `call()`."""
 
     def trace_calls(self, on: bool) -> None:
         """Stop at every call, also those with a C handler; `serve` then asks that handler."""

@@ -8,7 +8,8 @@ Source of semantics: optee_os 4.5 core/kernel/user_ta.c, tee_ta_manager.c, core/
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from north.errors import OutOfMemory, SpaceError
 from north.memory import AddressSpace
@@ -16,7 +17,7 @@ from south.platform import Interrupt, Prot, TrapKind
 from tee.abi import results
 from tee.crash import Death, crash_report
 from tee.errors import TeeError
-from tee.mapping import UTEE_PARAMS, MappedParams
+from tee.mapping import PARAMS, UTEE_PARAMS, MappedParams
 from tee.native import Task
 from tee.params import Memref
 from tee.usermemory import TaMemory
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tee.services.properties import Implementation
     from tee.services.time import TaTimes
     from tee.session import Client, Session
+    from tee.syscalls.declare import Syscall
     from tee.world import SecureWorld
 
 SCN_RETURN = 0  # lib/libutee/include/tee_syscall_numbers.h
@@ -43,9 +45,15 @@ ENTRY_CLOSE = 1
 ENTRY_INVOKE = 2
 
 STACK_ALIGNMENT = 16
-_NATIVE = Task.handlers()
+_served: dict[int, tuple[Callable[..., Sequence[Any]], Callable[..., int | None]]] = {}
+"""Decoder and handler by number, of the calls that came so far."""
 _CALL = TrapKind.CALL  # enum members are slow to look up
 _INTERRUPTED = TrapKind.INTERRUPTED
+
+
+def _unserved(row: Syscall, task: TaInstance, *_: object) -> int:
+    task.world.log_unserved(row)
+    return row.unserved
 
 
 class TaInstance:
@@ -69,7 +77,7 @@ class TaInstance:
         self._wake = threading.Event()
         self._kept: dict[int, Pages] = {}
         self._cpu_closed = False
-        self._near = 0
+        self._near = [0] * PARAMS
         self._cancel_at: float | None = None
         self._dead_at: float | None = None
         self._arena = platform.pages.arena(limits.memory)
@@ -87,8 +95,7 @@ class TaInstance:
             raise
         self._params_va = stack.end - (UTEE_PARAMS.size + STACK_ALIGNMENT - 1 & -STACK_ALIGNMENT)
         self._params_view = self.space.view(self._params_va, UTEE_PARAMS.size)
-        for scn, address in _NATIVE.items():
-            self.cpu.bind(scn, address, self.native.owner)
+        self.native.bind(self.cpu)
         self._tracing = world.observer is not None and world.observer.tracing
         if self._tracing:
             self.cpu.trace_calls(True)
@@ -136,7 +143,6 @@ class TaInstance:
             except SpaceError as error:
                 raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
             for region in mapped.regions:
-                self._near = region.va
                 sharing.enter(region.pages.identity, cpu)
                 shared.append(region.pages.identity)
             UTEE_PARAMS.pack_into(self._params_view, 0, *mapped.words)
@@ -165,6 +171,7 @@ class TaInstance:
 
     def _run(self, trap: TrapKind) -> int:
         cpu = self.cpu
+        answer = self._traced if self._tracing else self._answer
         while True:
             if trap is _CALL:
                 number = cpu.number
@@ -173,7 +180,7 @@ class TaInstance:
                 if number == SCN_PANIC:
                     code = cpu.first & 0xFFFFFFFF
                     return self._die(Death("panic", code, f"TEE_Panic({results.Result(code)})"))
-                result = self._serve(number)
+                result = answer(number)
                 if self.dead:
                     return results.TARGET_DEAD
                 trap = cpu.resume(result)
@@ -192,40 +199,31 @@ class TaInstance:
             else:
                 return self._die(Death.of_trap(trap, cpu))
 
-    def _serve(self, number: int) -> int:
-        """Answer one trapped system call. Never raises for what a TA did."""
-        if not self._tracing:
-            return self._answer(number)
+    def _traced(self, number: int) -> int:
+        """Answer one trapped system call, by C or Python, and report it."""
         from tee import services
         from tee.syscalls.table import TABLE
 
         row = TABLE.get(number)
-        cpu = self.cpu
         clock = self.platform.clock
-        words = cpu.call().args
+        words = self.cpu.call().args
         texts = row.show(self.memory, words) if row else tuple(f"{w:#x}" for w in words)
         start = clock.monotonic()
-        native = cpu.serve()
+        native = self.cpu.serve()
         result = self._answer(number) if native is None else native
         services.trace(self, row, number, words, texts, result, start, native is not None)
         return result
 
     def _answer(self, number: int) -> int:
-        # Imported when a TA first makes a call that C does not answer: a short run may end without one.
-        from tee import services
-        from tee.syscalls.table import TABLE
-
-        row = TABLE.get(number)
-        if row is None:
+        """Answer one trapped system call. Never raises for what a TA did."""
+        served = _served.get(number) or self._resolve(number)
+        if served is None:
             return results.NOT_SUPPORTED  # syscall_not_supported, core/kernel/scall.c
+        decode, handler = served
         if self.cpu.unreadable:
             return results.ACCESS_DENIED
-        if not row.handler:
-            self.world.log_unserved(row)
-            return row.unserved
         try:
-            handler: Callable[..., int | None] = services.find(row.handler)
-            return handler(self, *row.decode(self.memory, self.cpu.call().args)) or 0
+            return handler(self, *decode(self.memory, self.cpu.words())) or 0
         except TeeError as error:
             return error.result
         except OutOfMemory:
@@ -234,6 +232,21 @@ class TaInstance:
             return results.BAD_PARAMETERS
         except MemoryError:
             return results.OUT_OF_MEMORY
+
+    def _resolve(self, number: int) -> tuple[Callable[..., Sequence[Any]], Callable[..., int | None]] | None:
+        """Decoder and handler of a call; None if there is no such call.
+
+        Imported when a TA first makes a call that C does not answer: a short run may end without one.
+        """
+        from tee import services
+        from tee.syscalls.table import TABLE
+
+        row = TABLE.get(number)
+        if row is None:
+            return None
+        handler = services.find(row.handler) if row.handler else partial(_unserved, row)
+        _served[number] = row.decoder(), handler
+        return _served[number]
 
     # --- dying
 

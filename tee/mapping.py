@@ -40,7 +40,7 @@ class MappedParams:
 
     __slots__ = ("params", "regions", "words")
 
-    def __init__(self, space: AddressSpace, params: Sequence[Param], near: int = 0) -> None:
+    def __init__(self, space: AddressSpace, params: Sequence[Param], near: list[int]) -> None:
         self.params = params
         self.regions: list[Region] = []
         types = 0
@@ -59,8 +59,9 @@ class MappedParams:
             vals += (0, param.size)
         if memrefs:
             try:
-                if len(memrefs) == 1:
-                    self._map_one(space, *memrefs[0], vals, near)
+                if len(memrefs) == 1 or len({pages.identity for _, _, pages in memrefs}) == len(memrefs):
+                    for i, ref, pages in memrefs:
+                        self._map_one(space, i, ref, pages, vals, near)
                 else:
                     self._map(space, memrefs, vals)
             except BaseException:
@@ -68,10 +69,12 @@ class MappedParams:
                 raise
         self.words = (types, *vals, *_EMPTY * (PARAMS - len(params)))
 
-    def _map_one(self, space: AddressSpace, i: int, ref: Memref, pages: Pages, vals: list[int], near: int) -> None:
+    def _map_one(self, space: AddressSpace, i: int, ref: Memref, pages: Pages, vals: list[int], near: list[int]) -> None:
+        """near: where each parameter was mapped last time, 0: nowhere yet; kept up to date."""
         start = ref.offset & -PAGE
         size = (ref.offset - start + (ref.size or 1) + PAGE - 1) & -PAGE
-        region = space.attach(pages, start, size, _RW, _SECURE if ref.secure else _NONSECURE, near)
+        region = space.attach(pages, start, size, _RW, _SECURE if ref.secure else _NONSECURE, near[i])
+        near[i] = region.va
         self.regions.append(region)
         vals[2 * i] = region.va + ref.offset - start
 

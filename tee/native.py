@@ -19,6 +19,7 @@ from tee.errors import TeeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from south.platform import Cpu
     from tee._native_lib import Lib
 
 Data = bytes | bytearray | memoryview
@@ -78,6 +79,16 @@ def _out(data: bytearray | memoryview) -> Any:
     return _ffi.from_buffer("uint8_t[]", data, require_writable=True)
 
 
+def _handlers() -> list[tuple[int, int, int]]:
+    """(system-call number, address of its handler, argument words it looks at)."""
+    numbers, addresses, args = _ffi.new("uint32_t[32]"), _ffi.new("uintptr_t[32]"), _ffi.new("uint32_t[32]")
+    count = _lib.tee_native_handlers(numbers, addresses, args, 32)
+    return [(numbers[i], addresses[i], args[i]) for i in range(count)]
+
+
+_HANDLERS = _handlers()
+
+
 class Task:
     """The C side of one TA instance. One thread at a time, except for `cancel` and `take_log`.
 
@@ -106,10 +117,12 @@ class Task:
     @staticmethod
     def handlers() -> dict[int, int]:
         """System-call number -> address of its `lb_handler` (dispatch.h)."""
-        numbers = _ffi.new("uint32_t[32]")
-        addresses = _ffi.new("uintptr_t[32]")
-        count = _lib.tee_native_handlers(numbers, addresses, 32)
-        return {numbers[i]: addresses[i] for i in range(count)}
+        return {number: address for number, address, _ in _HANDLERS}
+
+    def bind(self, cpu: Cpu) -> None:
+        """Let these handlers answer the system calls of `cpu`."""
+        for number, address, args in _HANDLERS:
+            cpu.bind(number, address, self.owner, args)
 
     def close(self) -> None:
         """Free every state and take no more. May be called twice; `cancel` and `take_log` still work."""

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from south.platform import Cpu
 
 _ZEROED = "zeroed"
+_RW = Prot.RW  # enum members are slow to look up
 
 
 class TaMemory:
     """`tee.syscalls.declare.UserMemory` over a CPU."""
 
-    __slots__ = ("_cpu", "word")
+    __slots__ = ("_cpu", "_write", "word")
 
     def __init__(self, cpu: Cpu) -> None:
         self._cpu = cpu
+        self._write = cpu.write
         self.word = cpu.arch.word
 
     def copy_in(self, va: int, size: int) -> bytes:
@@ -34,7 +36,7 @@ class TaMemory:
         return data
 
     def copy_out(self, va: int, data: bytes) -> None:
-        if not self._cpu.write(va, data, Prot.RW):
+        if not self._write(va, data, _RW):
             raise TeeError(results.ACCESS_DENIED)
 
     def check(self, va: int, size: int, write: bool) -> None:

@@ -33,7 +33,7 @@ void lb_cpu_free(struct lb_cpu *cpu);
 int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3);
 int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result);
 int lb_cpu_proceed(struct lb_cpu *cpu);
-int lb_cpu_bind(struct lb_cpu *cpu, uint64_t number, uintptr_t handler, uintptr_t owner);
+int lb_cpu_bind(struct lb_cpu *cpu, uint64_t number, uintptr_t handler, uintptr_t owner, unsigned args);
 bool lb_cpu_serve(struct lb_cpu *cpu);
 void lb_cpu_registers(struct lb_cpu *cpu, uint64_t *out);
 int lb_cpu_set_register(struct lb_cpu *cpu, int index, uint64_t value);
@@ -47,7 +47,7 @@ int lb_map(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot, uint32
 int lb_unmap(struct lb_cpu *cpu, uint64_t va, uint64_t size);
 int lb_protect(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot);
 int lb_read(struct lb_cpu *cpu, uint64_t va, void *out, uint64_t size, uint32_t need);
-int lb_write(struct lb_cpu *cpu, uint64_t va, const void *data, uint64_t size, uint32_t need);
+int lb_write(struct lb_cpu *cpu, uint64_t va, const char *data, uint64_t size, uint32_t need);
 int lb_check(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t need);
 int lb_back(struct lb_cpu *cpu, uint8_t *host, uint64_t size, bool keep);
 int lb_unback(struct lb_cpu *cpu, uint8_t *host, uint64_t size);

@@ -22,6 +22,9 @@ ffi: Any = _unicorn.ffi
 
 _CAST = ffi.cast
 _MAP = lib.lb_map
+_WRITE = lib.lb_write
+_RESUME = lib.lb_cpu_resume
+_UNPACK = ffi.unpack
 _ACCESS = {16: Access.READ, 17: Access.WRITE, 18: Access.FETCH}  # uc_mem_type
 _LIBRARY = os.path.join("unicorn", "lib", "libunicorn.so.2")
 _KINDS = (TrapKind.ERROR, *TrapKind)  # by value; 0 never happens
@@ -149,7 +152,9 @@ class UnicornCpu:
 
     def write(self, va: int, data: bytes | bytearray | memoryview, need: Prot) -> bool:
         size = len(data)
-        return not size or not lib.lb_write(self._raw, va, ffi.from_buffer(data), size, int(need))
+        if not size:
+            return True
+        return not _WRITE(self._raw, va, data if type(data) is bytes else ffi.from_buffer(data), size, need)
 
     def check(self, va: int, size: int, need: Prot) -> bool:
         """True if the guest itself may access all of [va, va + size) like that."""
@@ -160,15 +165,15 @@ class UnicornCpu:
 
     # --- running
 
-    def bind(self, number: int, handler: int, owner: int) -> None:
-        _check(lib.lb_cpu_bind(self._raw, number, handler, owner), f"cannot bind system call {number}")
+    def bind(self, number: int, handler: int, owner: int, args: int = 8) -> None:
+        _check(lib.lb_cpu_bind(self._raw, number, handler, owner, args), f"cannot bind system call {number}")
 
     def enter(self, pc: int, sp: int, args: Sequence[int]) -> TrapKind:
         kind: TrapKind = _KINDS[lib.lb_cpu_enter(self._raw, pc, sp, *args)]
         return kind
 
     def resume(self, result: int) -> TrapKind:
-        kind: TrapKind = _KINDS[lib.lb_cpu_resume(self._raw, result)]
+        kind: TrapKind = _KINDS[_RESUME(self._raw, result)]
         return kind
 
     def proceed(self) -> TrapKind:
@@ -178,12 +183,18 @@ class UnicornCpu:
     @property
     def number(self) -> int:
         """System-call number of the trapped call; cheaper than `call()`."""
-        return int(self._call.number)
+        number: int = self._call.number
+        return number
 
     @property
     def first(self) -> int:
         """First argument of the trapped call."""
-        return int(self._args[0])
+        word: int = self._args[0]
+        return word
+
+    def words(self) -> tuple[int, ...]:
+        """The eight argument words of the trapped call; cheaper than `call()`."""
+        return tuple(_UNPACK(self._args, 8))
 
     def trace_calls(self, on: bool) -> None:
         """Stop at every system call, also those with a C handler; `serve` then asks that handler."""

@@ -236,28 +236,30 @@ static enum lb_verdict call_ae_update(const struct lb_guest *g, struct lb_call *
 static const struct {
     uint32_t number;
     lb_handler handler;
+    uint32_t args; /* argument words it looks at */
 } handlers[] = {
-    {TEE_SCN_LOG, call_log},
-    {TEE_SCN_CHECK_ACCESS_RIGHTS, call_check_access},
-    {TEE_SCN_GET_CANCELLATION_FLAG, call_get_cancel},
-    {TEE_SCN_UNMASK_CANCELLATION, call_unmask},
-    {TEE_SCN_MASK_CANCELLATION, call_mask},
-    {TEE_SCN_GET_TIME, call_get_time},
-    {TEE_SCN_HASH_UPDATE, call_hash_update},
-    {TEE_SCN_CIPHER_UPDATE, call_cipher_update},
-    {TEE_SCN_CRYP_RANDOM_NUMBER_GENERATE, call_random},
-    {TEE_SCN_AUTHENC_UPDATE_AAD, call_ae_aad},
-    {TEE_SCN_AUTHENC_UPDATE_PAYLOAD, call_ae_update},
+    {TEE_SCN_LOG, call_log, 2},
+    {TEE_SCN_CHECK_ACCESS_RIGHTS, call_check_access, 3},
+    {TEE_SCN_GET_CANCELLATION_FLAG, call_get_cancel, 1},
+    {TEE_SCN_UNMASK_CANCELLATION, call_unmask, 1},
+    {TEE_SCN_MASK_CANCELLATION, call_mask, 1},
+    {TEE_SCN_GET_TIME, call_get_time, 2},
+    {TEE_SCN_HASH_UPDATE, call_hash_update, 3},
+    {TEE_SCN_CIPHER_UPDATE, call_cipher_update, 5},
+    {TEE_SCN_CRYP_RANDOM_NUMBER_GENERATE, call_random, 2},
+    {TEE_SCN_AUTHENC_UPDATE_AAD, call_ae_aad, 3},
+    {TEE_SCN_AUTHENC_UPDATE_PAYLOAD, call_ae_update, 5},
 };
 #define HANDLERS (sizeof(handlers) / sizeof(handlers[0]))
 
-uint32_t tee_native_handlers(uint32_t *numbers, uintptr_t *addresses, uint32_t room)
+uint32_t tee_native_handlers(uint32_t *numbers, uintptr_t *addresses, uint32_t *args, uint32_t room)
 {
     uint32_t n = 0;
 
     for (; n < HANDLERS && n < room; n++) {
         numbers[n] = handlers[n].number;
         addresses[n] = (uintptr_t)handlers[n].handler;
+        args[n] = handlers[n].args;
     }
     return n;
 }

@@ -16,7 +16,7 @@ struct tee_digest;
 
 uint32_t tee_native_ready(void);
 /* Fills (number, lb_handler address) pairs; returns how many. */
-uint32_t tee_native_handlers(uint32_t *numbers, uintptr_t *addresses, uint32_t room);
+uint32_t tee_native_handlers(uint32_t *numbers, uintptr_t *addresses, uint32_t *args, uint32_t room);
 
 struct tee_task *tee_task_new(uint32_t max_states, uint32_t log_room, uint32_t log_rate, uint32_t log_burst);
 void tee_task_free(struct tee_task *t);

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from south.platform import Clock
     from tee.syscalls.declare import UserMemory
 
+_SYSTEM, _TA_PERSISTENT, _REE = map(int, TimeCategory)  # enum members are slow to compare
 _LONGEST_WAIT = 1 << 42
 """Milliseconds (139 years); hosts cannot wait for the 64 bits a TA may ask for."""
 
@@ -98,11 +99,11 @@ class TimeTask(Protocol):
 def get_time(task: TimeTask, category: int, time: int) -> results.Result | None:
     """time: where the TEE_Time goes. OVERFLOW comes with the wrapped time."""
     overflow = False
-    if category == TimeCategory.SYSTEM:
+    if category == _SYSTEM:
         now = task.times.system()
-    elif category == TimeCategory.TA_PERSISTENT:
+    elif category == _TA_PERSISTENT:
         now, overflow = task.times.persistent(task.uuid)
-    elif category == TimeCategory.REE:
+    elif category == _REE:
         now = task.times.ree()
     else:
         raise TeeError(results.BAD_PARAMETERS, f"there is no time category {category}")

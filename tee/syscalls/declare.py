@@ -20,10 +20,13 @@ What a handler receives for each kind of argument (registers in brackets):
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tee.abi import results
 from tee.errors import TeeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 _SHOWN = 32  # bytes of a buffer that a trace prints
 
@@ -89,10 +92,11 @@ class OutCell:
 
 
 class Argument:
-    """One argument. registers: how many argument registers it takes."""
+    """One argument. registers: how many argument registers it takes; plain: the handler gets the register."""
 
     __slots__ = ("name",)
     registers = 1
+    plain = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -110,6 +114,7 @@ class Argument:
 
 class Value(Argument):
     __slots__ = ()
+    plain = True
 
     def decode(self, memory: UserMemory, words: tuple[int, ...]) -> int:
         return words[0]
@@ -226,9 +231,20 @@ class Syscall(NamedTuple):
         out: list[Any] = []
         at = 0
         for arg in self.args:
-            out.append(arg.decode(memory, words[at : at + arg.registers]))
-            at += arg.registers
+            if arg.plain:
+                out.append(words[at])
+                at += 1
+            else:
+                out.append(arg.decode(memory, words[at : at + arg.registers]))
+                at += arg.registers
         return out
+
+    def decoder(self) -> Callable[[UserMemory, tuple[int, ...]], Sequence[Any]]:
+        """`decode`, or something quicker that does the same."""
+        count = len(self.args)
+        if all(arg.plain for arg in self.args):
+            return lambda _, words: words[:count]
+        return self.decode
 
     def show(self, memory: UserMemory, words: tuple[int, ...]) -> tuple[str, ...]:
         """The arguments as a trace prints them; never fails, changes nothing."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
 from typing import TYPE_CHECKING
-
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from south.platform import Arch
 from tee.abi.algorithms import Algorithm, Mode
@@ -33,7 +31,9 @@ def gcm(bench: Bench) -> Iterator[Figure]:
     bench.call(OBJ_POPULATE, Value(Kind.VALUE_INPUT, made.a), _bytes(bench, cryptdrv.attributes((Attr.SECRET_VALUE, bytes(16)))), session=session)  # fmt: skip  # noqa: E501
     bench.call(STATE_ALLOC, Value(Kind.VALUE_INPUT, Algorithm.AES_GCM, Mode.ENCRYPT), Value(Kind.VALUE_INPUT, made.a, 0), state, session=session)  # fmt: skip  # noqa: E501
     bench.call(AE_INIT, Value(Kind.VALUE_INPUT, state.a, 16), _bytes(bench, bytes(12)), Value(Kind.VALUE_INPUT, 0, 0), session=session)  # fmt: skip  # noqa: E501
-    source, target = bench.memory(MIB, Kind.MEMREF_INPUT), bench.memory(MIB, Kind.MEMREF_OUTPUT)
+    # In place, as `openssl speed` does it.
+    source = bench.memory(MIB, Kind.MEMREF_INPUT)
+    target = Memref(Kind.MEMREF_OUTPUT, source.pages, MIB)
     handle = Value(Kind.VALUE_INPUT, state.a)
 
     def update() -> None:
@@ -41,10 +41,15 @@ def gcm(bench: Bench) -> Iterator[Figure]:
         bench.world.invoke(session, AE_UPDATE, (handle, source, target))
 
     through_ta = per_call(update, 50)
-    encryptor = Cipher(algorithms.AES(bytes(16)), modes.GCM(bytes(12))).encryptor()
-    data, room = os.urandom(MIB), bytearray(MIB + 16)
-    own = per_call(lambda: encryptor.update_into(data, room), 50)
-    yield Figure("AES-128-GCM 1 MiB through a TA against OpenSSL", "MiB/s", 1 / through_ta, ">= 0.9 x", 1 / own)
+    own = _openssl_speed()
+    yield Figure("AES-128-GCM 1 MiB in place, through a TA against `openssl speed`", "MiB/s", 1 / through_ta, ">= 0.9 x", own)
+
+
+def _openssl_speed() -> float:
+    """MiB/s of the system's OpenSSL, which is the library we use: pyca's wheels bring one of their own."""
+    command = ["openssl", "speed", "-evp", "aes-128-gcm", "-bytes", str(MIB), "-seconds", "1"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1].rstrip("k")) * 1000 / MIB
 
 
 def _bytes(bench: Bench, data: bytes) -> Memref:

@@ -118,7 +118,9 @@ def test_call_through_a_bad_pointer(arch: Arch, flags: tuple[str, ...]) -> None:
 def test_stripped_module_with_its_debug_file() -> None:
     """The tables are in the debug file alone; a file of another build is refused."""
     full = build(A64, PROGRAM, "-fno-asynchronous-unwind-tables", "-fomit-frame-pointer", "-g", "-Wl,--build-id")
-    other = build(A64, PROGRAM, "-fno-asynchronous-unwind-tables", "-fomit-frame-pointer", "-gdwarf-4", "-Wl,--build-id")
+    other = build(
+        A64, PROGRAM, "-fno-asynchronous-unwind-tables", "-fomit-frame-pointer", "-gdwarf-4", "-Wl,--build-id"
+    )
     stripped, debug = objcopy(A64, full, "--strip-all"), objcopy(A64, full, "--only-keep-debug")
     machine = Runner(A64, {MAIN: full})
     leaf = machine.address(MAIN, "leaf")

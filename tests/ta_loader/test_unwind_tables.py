@@ -105,10 +105,15 @@ def test_ehabi_instructions_equal_readelf() -> None:
             assert entry.cannot_unwind
             seen.add("cantunwind")
             continue
-        expected = bytes(int(b, 16) for op in re.findall(r"^  (0x.*?)  ", block, re.M) for b in op.split())
-        assert expected and instructions(elf(data), entry) == expected
-        seen.add(block.split("\n")[1].split(":")[0].strip() + block.split("\n")[1].split(":")[1][:2])
-    assert "cantunwind" in seen and len(seen) >= 4, seen
+        if "Personality routine" in block:  # Whose data readelf does not know; see test_unwind.
+            seen.add("generic")
+            continue
+        kind = re.search(r"Compact model index: (.)", block)
+        operations = re.findall(r"^  ((?:0x[0-9a-f]{2} )+)", block, re.M)
+        expected = bytes(int(byte, 16) for operation in operations for byte in operation.split())
+        assert kind and expected and instructions(elf(data), entry)[: len(expected)] == expected
+        seen.add(kind[1])
+    assert seen == {"cantunwind", "generic", "0", "1"}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +149,9 @@ def test_every_encoding(code: str, moved: int, popped: dict[int, int]) -> None:
     assert registers.values[15] == registers.values[15 if 15 in popped else 14]
 
 
-@pytest.mark.parametrize("code", ["80 00", "9d", "9f", "b1 00", "b1 10", "b6", "c7 00", "c7 10", "ca", "d8", "ff", "b2"])
+@pytest.mark.parametrize(
+    "code", ["80 00", "9d", "9f", "b1 00", "b1 10", "b6", "c7 00", "c7 10", "ca", "d8", "ff", "b2"]
+)
 def test_refused_encodings(code: str) -> None:
     with pytest.raises(CannotUnwind):
         VirtualRegisters({13: 0x8000, 14: 0x1234}, lambda address: address).run(bytes.fromhex(code))
@@ -226,7 +233,9 @@ def test_cfi_bombs_are_bounded() -> None:
     assert found is not None
     cie = bytes.fromhex("1000000000000000017a520004781e011b0c1f00")
     body = bytes([0x0A]) * (1 << 20)
-    fde = (len(cie) + 4).to_bytes(4, "little") + (0).to_bytes(4, "little") + (0x1000).to_bytes(4, "little") + b"\0" + body
+    fde = (
+        (len(cie) + 4).to_bytes(4, "little") + (0).to_bytes(4, "little") + (0x1000).to_bytes(4, "little") + b"\0" + body
+    )
     for payload in (cie + len(fde).to_bytes(4, "little") + fde, bytes(1 << 20)):
         data = bytearray(base + payload)
         rows = int.from_bytes(base[40:48], "little") + 64 * elf(base).sections.index(found)

@@ -121,8 +121,24 @@ def build(arch: Arch, source: str, *flags: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder, "program.c"), Path(folder, "program.elf")
         path.write_text(source)
-        command = [tool(arch, "gcc"), "-shared", "-fPIC", "-nostdlib", "-O2", "-ffreestanding", "-Wl,-z,noseparate-code"]
-        command += ["-Wl,-Bsymbolic", "-Wl,-z,max-page-size=4096", "-Wl,--hash-style=gnu", *flags, "-o", str(out), str(path)]
+        command = [
+            tool(arch, "gcc"),
+            "-shared",
+            "-fPIC",
+            "-nostdlib",
+            "-O2",
+            "-ffreestanding",
+            "-Wl,-z,noseparate-code",
+        ]
+        command += [
+            "-Wl,-Bsymbolic",
+            "-Wl,-z,max-page-size=4096",
+            "-Wl,--hash-style=gnu",
+            *flags,
+            "-o",
+            str(out),
+            str(path),
+        ]
         subprocess.run([*command, "-lgcc"], check=True, capture_output=True)
         return out.read_bytes()
 
@@ -132,7 +148,9 @@ def run_tool(arch: Arch, name: str, data: bytes, *options: str) -> str:
     with tempfile.NamedTemporaryFile(suffix=".elf") as file:
         file.write(data)
         file.flush()
-        return subprocess.run([tool(arch, name), *options, file.name], check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            [tool(arch, name), *options, file.name], check=True, capture_output=True, text=True
+        ).stdout
 
 
 def objcopy(arch: Arch, data: bytes, *options: str) -> bytes:
@@ -175,7 +193,10 @@ class Runner:
             else unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_ARM)
         )
         self._names: dict[str, int] = (
-            {**{f"x{i}": getattr(arm64_const, f"UC_ARM64_REG_X{i}") for i in range(31)}, "sp": arm64_const.UC_ARM64_REG_SP}
+            {
+                **{f"x{i}": getattr(arm64_const, f"UC_ARM64_REG_X{i}") for i in range(31)},
+                "sp": arm64_const.UC_ARM64_REG_SP,
+            }
             if wide
             else {f"r{i}": getattr(arm_const, f"UC_ARM_REG_R{i}") for i in range(15)}
         )

@@ -65,6 +65,11 @@ def test_every_handler_that_is_named_exists() -> None:
             assert callable(services.find(row.handler))
 
 
+def test_c_looks_at_the_arguments_the_table_declares() -> None:
+    words = {number: sum(arg.registers for arg in TABLE[number].args) for number in native.Task.handlers()}
+    assert {number: args for number, _, args in native._HANDLERS} == words
+
+
 def test_c_answers_what_the_table_says() -> None:
     assert {number for number, row in TABLE.items() if row.native} == set(native.Task.handlers())
 

@@ -32,14 +32,19 @@ static uc_err open_cpu(struct lb_cpu *cpu)
     return e ? e : lb_uc.reg_write(cpu->uc, UC_ARM64_REG_CP_REG, &cpacr);
 }
 
-static bool decode(struct lb_cpu *cpu)
+static uint64_t number(struct lb_cpu *cpu)
 {
-    static int ids[10] = {UC_ARM64_REG_X8, UC_ARM64_REG_X0, UC_ARM64_REG_X1, UC_ARM64_REG_X2, UC_ARM64_REG_X3,
-                          UC_ARM64_REG_X4, UC_ARM64_REG_X5, UC_ARM64_REG_X6, UC_ARM64_REG_X7, UC_ARM64_REG_PC};
-    struct lb_call *c = &cpu->call;
-    void *values[10] = {&c->number, &c->arg[0], &c->arg[1], &c->arg[2], &c->arg[3],
-                        &c->arg[4], &c->arg[5], &c->arg[6], &c->arg[7], &c->pc};
-    lb_uc.reg_read_batch(cpu->uc, ids, values, 10);
+    return lb_reg(cpu, UC_ARM64_REG_X8);
+}
+
+static bool arguments(struct lb_cpu *cpu, unsigned from, unsigned to)
+{
+    static int ids[LB_CALL_ARGS] = {UC_ARM64_REG_X0, UC_ARM64_REG_X1, UC_ARM64_REG_X2, UC_ARM64_REG_X3,
+                                    UC_ARM64_REG_X4, UC_ARM64_REG_X5, UC_ARM64_REG_X6, UC_ARM64_REG_X7};
+    uint64_t *a = cpu->call.arg;
+    void *values[LB_CALL_ARGS] = {&a[0], &a[1], &a[2], &a[3], &a[4], &a[5], &a[6], &a[7]};
+    if (from < to)
+        lb_uc.reg_read_batch(cpu->uc, ids + from, values + from, (int)(to - from));
     return true;
 }
 
@@ -56,5 +61,6 @@ const struct lb_arch lb_arch_aarch64 = {
     .args = {UC_ARM64_REG_X0, UC_ARM64_REG_X1, UC_ARM64_REG_X2, UC_ARM64_REG_X3, UC_ARM64_REG_X4, UC_ARM64_REG_X5,
              UC_ARM64_REG_X6, UC_ARM64_REG_X7},
     .open = open_cpu,
-    .decode = decode,
+    .number = number,
+    .arguments = arguments,
 };

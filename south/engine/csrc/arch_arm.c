@@ -32,23 +32,26 @@ static uc_err open_cpu(struct lb_cpu *cpu)
     return e ? e : lb_uc.reg_write(cpu->uc, UC_ARM_REG_CP_REG, &cpacr);
 }
 
-static bool decode(struct lb_cpu *cpu)
+#define IN_REGISTERS 4u
+
+static uint64_t number(struct lb_cpu *cpu)
+{
+    return lb_reg(cpu, UC_ARM_REG_R7);
+}
+
+static bool arguments(struct lb_cpu *cpu, unsigned from, unsigned to)
 {
     struct lb_call *c = &cpu->call;
-    c->number = lb_reg(cpu, UC_ARM_REG_R7);
-    c->pc = lb_reg(cpu, UC_ARM_REG_PC);
-    for (int i = 0; i < 4; i++)
-        c->arg[i] = lb_reg(cpu, UC_ARM_REG_R0 + i);
-    for (int i = 4; i < LB_CALL_ARGS; i++)
-        c->arg[i] = 0;
-    uint64_t more = lb_reg(cpu, UC_ARM_REG_R6);
+    for (unsigned i = from; i < to; i++)
+        c->arg[i] = i < IN_REGISTERS ? lb_reg(cpu, UC_ARM_REG_R0 + (int)i) : 0;
+    uint64_t more = to > IN_REGISTERS ? lb_reg(cpu, UC_ARM_REG_R6) : 0;
     if (!more)
         return true;
-    uint32_t words[LB_CALL_ARGS - 4];
-    if (more > LB_CALL_ARGS - 4 || lb_read(cpu, lb_reg(cpu, UC_ARM_REG_R5), words, more * 4, LB_READ))
+    uint32_t words[LB_CALL_ARGS - IN_REGISTERS];
+    if (more > LB_CALL_ARGS - IN_REGISTERS || lb_read(cpu, lb_reg(cpu, UC_ARM_REG_R5), words, more * 4, LB_READ))
         return false;
     for (uint64_t i = 0; i < more; i++)
-        c->arg[4 + i] = words[i];
+        c->arg[IN_REGISTERS + i] = words[i];
     return true;
 }
 
@@ -64,5 +67,6 @@ const struct lb_arch lb_arch_arm = {
     .ret = UC_ARM_REG_R0,
     .args = {UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2, UC_ARM_REG_R3, -1, -1, -1, -1},
     .open = open_cpu,
-    .decode = decode,
+    .number = number,
+    .arguments = arguments,
 };

@@ -40,11 +40,19 @@ static void on_interrupt(uc_engine *uc, uint32_t number, void *data)
         stop(cpu, LB_TRAP_EXCEPTION);
         return;
     }
-    cpu->call_unreadable = !cpu->arch->decode(cpu);
-    if (!cpu->ask_always && lb_cpu_serve(cpu)) {
-        set_reg(cpu, cpu->arch->ret, cpu->call.result);
-        return;
+    struct lb_call *call = &cpu->call;
+    call->number = cpu->arch->number(cpu);
+    unsigned known = 0;
+    if (!cpu->ask_always && call->number < LB_CALL_MAX && cpu->table[call->number].handler) {
+        known = cpu->table[call->number].args;
+        cpu->call_unreadable = !cpu->arch->arguments(cpu, 0, known);
+        if (lb_cpu_serve(cpu)) {
+            set_reg(cpu, cpu->arch->ret, call->result);
+            return;
+        }
     }
+    cpu->call_unreadable = !cpu->arch->arguments(cpu, known, LB_CALL_ARGS);
+    call->pc = lb_reg(cpu, cpu->arch->pc);
     stop(cpu, LB_TRAP_CALL);
 }
 
@@ -131,13 +139,13 @@ int lb_cpu_proceed(struct lb_cpu *cpu)
     return run(cpu, current_pc(cpu));
 }
 
-int lb_cpu_bind(struct lb_cpu *cpu, uint64_t number, uintptr_t handler, uintptr_t owner)
+int lb_cpu_bind(struct lb_cpu *cpu, uint64_t number, uintptr_t handler, uintptr_t owner, unsigned args)
 {
-    if (number >= LB_CALL_MAX)
+    if (number >= LB_CALL_MAX || args > LB_CALL_ARGS)
         return UC_ERR_ARG;
     lb_handler function;
     memcpy(&function, &handler, sizeof function);
-    cpu->table[number] = (struct lb_binding){.handler = function, .owner = (void *)owner};
+    cpu->table[number] = (struct lb_binding){.handler = function, .owner = (void *)owner, .args = args};
     return 0;
 }
 

@@ -49,6 +49,7 @@ struct lb_backing {
 struct lb_binding {
     lb_handler handler;
     void *owner;
+    unsigned args; /* argument words the handler looks at: reading a register takes 5-8 ns */
 };
 
 struct lb_fault {
@@ -71,8 +72,9 @@ struct lb_arch {
     int pc, sp, ret;
     int args[8]; /* argument registers; -1: none */
     uc_err (*open)(struct lb_cpu *cpu);
-    /* Fill cpu->call; false: its stack arguments cannot be read. */
-    bool (*decode)(struct lb_cpu *cpu);
+    uint64_t (*number)(struct lb_cpu *cpu);
+    /* Fill call.arg[from..to); false: stack arguments that cannot be read. */
+    bool (*arguments)(struct lb_cpu *cpu, unsigned from, unsigned to);
 };
 
 extern const struct lb_arch lb_arch_aarch64, lb_arch_arm;
@@ -123,7 +125,7 @@ void lb_cpu_free(struct lb_cpu *cpu);
 int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3);
 int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result);
 int lb_cpu_proceed(struct lb_cpu *cpu);
-int lb_cpu_bind(struct lb_cpu *cpu, uint64_t number, uintptr_t handler, uintptr_t owner);
+int lb_cpu_bind(struct lb_cpu *cpu, uint64_t number, uintptr_t handler, uintptr_t owner, unsigned args);
 bool lb_cpu_serve(struct lb_cpu *cpu);
 void lb_cpu_registers(struct lb_cpu *cpu, uint64_t *out);
 int lb_cpu_set_register(struct lb_cpu *cpu, int index, uint64_t value);

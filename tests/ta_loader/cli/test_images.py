@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from south.platform import Arch
 from ta_loader import samples
-from ta_loader.container import describe
+from ta_loader.container.describe import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -136,14 +136,14 @@ def test_any_file_name_and_ta_dir(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "some.bin").write_bytes(samples.hello().read_bytes())
     trust = ("--trust", str(samples.public_key()), "--invoke", "0", "value:1")
     assert cli("run", str(tmp_path / "some.bin"), *trust).code == 0
-    assert cli("run", HELLO, "--ta-dir", str(samples.HERE), *trust).code == 0
-    assert cli("run", HELLO.replace("-", "").upper(), "--ta-dir", str(samples.HERE), *trust).code == 0
+    assert cli("run", HELLO, "--ta-dir", str(samples.FOLDER), *trust).code == 0
+    assert cli("run", HELLO.replace("-", "").upper(), "--ta-dir", str(samples.FOLDER), *trust).code == 0
 
 
 def test_the_samples_key_opens_nothing_else(cli: Cli, tmp_path: Path) -> None:
     """Its private half is public: trust in it must not reach beyond the bundled files."""
     script = tmp_path / "s.toml"
-    script.write_text(f'ta_dirs = ["{samples.HERE}"]\n[[step]]\nopen = "hello"\n'
+    script.write_text(f'ta_dirs = ["{samples.FOLDER}"]\n[[step]]\nopen = "hello"\n'
                       f'[[step]]\nopen = "{samples.HELLO[Arch.ARM]}"\nsession = "arm"\n')  # fmt: skip
     done = cli("run", "--script", str(script))
     assert done.code == 4

@@ -262,7 +262,8 @@ static void calls(uint32_t rounds)
     struct lb_guest g = {&ops, NULL, 64};
     uint32_t numbers[32];
     uintptr_t addresses[32];
-    uint32_t n = tee_native_handlers(numbers, addresses, 32);
+    uint32_t args[32];
+    uint32_t n = tee_native_handlers(numbers, addresses, args, 32);
     uint64_t dropped;
     uint8_t text[300], key[16] = {0};
     uint32_t h;
