@@ -203,7 +203,7 @@ class AddressSpace:
         saves the search for a place; the address stays as random as the first one was.
         """
         if near and self._is_free(near - GUARD, size + 2 * GUARD):
-            if prot & Prot.W and prot & Prot.X or offset < 0 or offset + size > page_up(pages.size):
+            if (prot & Prot.W and prot & Prot.X) or offset < 0 or offset + size > page_up(pages.size):
                 raise BadRange("the memory ends before that")
             region = Region(near, size, prot, "param", flags, None, pages, offset)
             self.cpu.map(near, size, prot, flags, pages, offset)

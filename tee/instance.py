@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from south.platform import Pages, Platform
     from tee.activity import Activity
-    from tee.params import Param
     from tee.objects import ObjectTable
+    from tee.params import Param
     from tee.ports import Image
     from tee.services.properties import Implementation
     from tee.services.time import TaTimes

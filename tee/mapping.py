@@ -69,7 +69,9 @@ class MappedParams:
                 raise
         self.words = (types, *vals, *_EMPTY * (PARAMS - len(params)))
 
-    def _map_one(self, space: AddressSpace, i: int, ref: Memref, pages: Pages, vals: list[int], near: list[int]) -> None:
+    def _map_one(
+        self, space: AddressSpace, i: int, ref: Memref, pages: Pages, vals: list[int], near: list[int]
+    ) -> None:
         """near: where each parameter was mapped last time, 0: nowhere yet; kept up to date."""
         start = ref.offset & -PAGE
         size = (ref.offset - start + (ref.size or 1) + PAGE - 1) & -PAGE

@@ -50,9 +50,7 @@ class Memref:
 
     __slots__ = ("kind", "offset", "pages", "secure", "size")
 
-    def __init__(
-        self, kind: Kind, pages: Pages | None, size: int, offset: int = 0, *, secure: bool = False
-    ) -> None:
+    def __init__(self, kind: Kind, pages: Pages | None, size: int, offset: int = 0, *, secure: bool = False) -> None:
         self.kind = kind
         self.pages = pages
         self.size = size

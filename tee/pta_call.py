@@ -38,9 +38,7 @@ class TaParam:
     def secure(self) -> bool:
         """False as soon as one byte of it is the normal world's."""
         end = self.va + max(self.size, 1)
-        return not any(
-            r.flags & RegionFlag.NONSECURE and r.va < end and self.va < r.end for r in self.caller.space
-        )
+        return not any(r.flags & RegionFlag.NONSECURE and r.va < end and self.va < r.end for r in self.caller.space)
 
     def memref(self) -> Memref:
         """As memory another TA can be given: never the caller's private memory."""
@@ -49,9 +47,7 @@ class TaParam:
         region = self.caller.space.find(self.va)
         if not self.va or region is None or region.flags & RegionFlag.PRIVATE or self.va + self.size > region.end:
             raise TeeError(results.BAD_PARAMETERS, "a TA cannot expose its private memory")
-        return Memref(
-            self.kind, region.pages, self.size, region.offset + self.va - region.va, secure=self.secure()
-        )
+        return Memref(self.kind, region.pages, self.size, region.offset + self.va - region.va, secure=self.secure())
 
 
 def from_ta(caller: TaInstance, words: tuple[int, ...]) -> list[Param | TaParam]:

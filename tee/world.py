@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tee import pta_call
 from tee.abi import results
+from tee.abi.pta_uuids import STANDARD
 from tee.abi.results import Origin, Result
 from tee.abi.ta_head import (
     TA_FLAG_INSTANCE_KEEP_ALIVE,
@@ -26,7 +27,6 @@ from tee.crash import format_crash
 from tee.errors import TeeError
 from tee.instance import ENTRY_CLOSE, ENTRY_INVOKE, ENTRY_OPEN, TaInstance
 from tee.limits import Limits
-from tee.abi.pta_uuids import STANDARD
 from tee.session import LOGIN_TRUSTED_APP, PUBLIC, Client, Session
 from tee.sharing import Sharing
 

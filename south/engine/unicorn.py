@@ -254,9 +254,7 @@ class UnicornCpu:
             raise EngineError("cannot save the CPU's context: out of memory")
         view = self._arena.view(0, self._arena.size)
         zero = bytes(PAGE)
-        memory = [
-            (at, page) for at in range(0, len(view), PAGE) if (page := bytes(view[at : at + PAGE])) != zero
-        ]
+        memory = [(at, page) for at in range(0, len(view), PAGE) if (page := bytes(view[at : at + PAGE])) != zero]
         return Snapshot(ffi.gc(context, lib.lb_context_free), memory)
 
     def restore(self, snapshot: object) -> None:

@@ -53,7 +53,6 @@ class PtaMemref:
         self._write(data)
 
 
-
 class Caller(Protocol):
     """Who calls a PTA: a TA's instance, as far as PTAs may use it; absent for the normal world."""
 

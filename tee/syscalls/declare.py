@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 32  # bytes of a buffer that a trace prints
 
+
 class UserMemory(Protocol):
     """Checked access to a TA's own memory: what the TA may not touch, a call of its may not either."""
 

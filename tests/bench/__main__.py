@@ -43,13 +43,17 @@ def start_up(bench: guest.Bench) -> Iterator[Figure]:
     floor, whole = processes([bare, run])
     os.environ.clear()
     os.environ.update(environment)
-    yield Figure("litebox-ta run hello, whole process (floor: python -c pass)", "ms", whole * 1e3, "<= 5.5 x", floor * 1e3)
+    yield Figure(
+        "litebox-ta run hello, whole process (floor: python -c pass)", "ms", whole * 1e3, "<= 5.5 x", floor * 1e3
+    )
 
 
 def first_instance(bench: guest.Bench) -> Iterator[Figure]:
     import subprocess
 
-    done = subprocess.run([sys.executable, "-c", _FIRST, tempfile.gettempdir()], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _FIRST, tempfile.gettempdir()], check=True, capture_output=True, text=True
+    )
     yield Figure("memory of a process with its first TA", "MB", int(done.stdout) / 1e6, "<= 60 MB")
 
 
@@ -72,7 +76,9 @@ def compare(first: str, second: str) -> dict[str, object]:
     for name in (first, second):
         with open(os.path.join(FOLDER, f"{name}.json")) as file:
             runs.append({f["name"]: f["value"] for f in json.load(file)["figures"]})
-    return {name: [a, runs[1][name], round(runs[1][name] / a, 3)] for name, a in runs[0].items() if name in runs[1] and a}
+    return {
+        name: [a, runs[1][name], round(runs[1][name] / a, 3)] for name, a in runs[0].items() if name in runs[1] and a
+    }
 
 
 def main() -> int:
@@ -91,7 +97,12 @@ def main() -> int:
             print(f"measuring {name}...", file=sys.stderr)
             figures += [figure.as_json() for figure in GROUPS[name](bench)]
         bench.world.close()
-    report = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(), "figures": figures}
+    report = {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "figures": figures,
+    }
     text = json.dumps(report, indent=1)
     print(text)
     if options.save:

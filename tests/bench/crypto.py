@@ -42,7 +42,9 @@ def gcm(bench: Bench) -> Iterator[Figure]:
 
     through_ta = per_call(update, 50)
     own = _openssl_speed()
-    yield Figure("AES-128-GCM 1 MiB in place, through a TA against `openssl speed`", "MiB/s", 1 / through_ta, ">= 0.9 x", own)
+    yield Figure(
+        "AES-128-GCM 1 MiB in place, through a TA against `openssl speed`", "MiB/s", 1 / through_ta, ">= 0.9 x", own
+    )
 
 
 def _openssl_speed() -> float:

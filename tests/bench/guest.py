@@ -109,7 +109,8 @@ def threads(bench: Bench) -> Iterator[Figure]:
     def run(number: int) -> float:
         start = time.perf_counter()
         work = [
-            threading.Thread(target=bench.call, args=(BARE_LOOP, count), kwargs={"session": s}) for s in sessions[:number]
+            threading.Thread(target=bench.call, args=(BARE_LOOP, count), kwargs={"session": s})
+            for s in sessions[:number]
         ]
         for thread in work:
             thread.start()
@@ -138,7 +139,9 @@ def opening(bench: Bench) -> Iterator[Figure]:
     spent: list[float] = []
     for _ in range(21):
         cycle()
-    yield Figure("open session with load and link of Debian's crypt TA, warm", "ms", statistics.median(spent), "<= 5 ms")
+    yield Figure(
+        "open session with load and link of Debian's crypt TA, warm", "ms", statistics.median(spent), "<= 5 ms"
+    )
 
 
 def memory(bench: Bench) -> Iterator[Figure]:

@@ -10,7 +10,8 @@ import pytest
 
 from south.platform import PAGE, Arch
 from ta_loader import samples
-from tee.abi.pta_system import PTA_SYSTEM_UUID
+from tee.abi.pta_device import PTA_DEVICE_UUID
+from tee.abi.pta_system import PTA_SYSTEM_UUID, SystemCommand
 from tee.abi.results import NOT_SUPPORTED, Result
 from tee.limits import Limits
 from tee.syscalls import declare
@@ -18,6 +19,9 @@ from tee.syscalls.table import TABLE
 from tests.hostile.kit import (
     DIED,
     FINE,
+    NO_TIMEOUT,
+    ORIGIN_AT,
+    PARAMS_AT,
     SCRATCH,
     UNANSWERED,
     Bystander,
@@ -38,7 +42,23 @@ SECONDS = 5.0
 """More than any batch takes: a call that hangs is stopped by it, and then the test says so."""
 LENGTH_AT, HUGE_AT, BUFFER_AT = 0x10, 0x18, 0x400
 ALG_SHA256, ALG_AES_CTR, ALG_GCM, TYPE_AES = 0x50000004, 0x10000210, 0x40000810, 0xA0000010
-RANDOM_CALLS = 4000
+RANDOM_CALLS = 10_000
+"""Of each seed and architecture."""
+
+SHAPES = (
+    ((1, None, 0), (3, None, 0), (1, 0, 0)),  # MAP_ZI: size and flags; address; padding
+    ((1, None, None), (3, None, None), (1, None, None)),
+    ((1, 4096, 0), (3, None, None), (1, 0, None)),
+    ((1, None, 0), (1, None, None)),  # UNMAP
+    ((1, None, None), (1, None, 0)),
+    ((5, None, 16), (1, None, None)),  # DLOPEN
+    ((5, None, 16), (5, None, None), (2, 0, 0)),  # DLSYM
+    ((5, None, None), (6, None, None)),  # DERIVE_TA_UNIQUE_KEY
+    ((5, None, 32), (6, None, 32)),
+    ((5, None, None),),  # ADD_RNG_ENTROPY
+    ((7, None, None), (4, None, None), (15, None, None), (6, 0, None)),
+)
+"""Parameter kinds and values of System PTA commands (optee_os lib/libutee/include/pta_system.h); None: wild."""
 
 arches = pytest.mark.parametrize("arch", list(Arch), ids=lambda a: a.value)
 
@@ -203,8 +223,25 @@ def test_random_words(driver: Driver, arch: Arch, seed: int) -> None:
 
 
 @arches
-def test_stack_arguments_that_cannot_be_read(driver: Driver, arch: Arch) -> None:
-    """A call's words five to eight lie in memory on arm; the driver's stack is readable, so only counts are wild."""
-    handles = furnish(driver)
-    base = plausible(driver, 3, handles, 0)
-    assert put_through(driver, [RawCall(3, (*base.words[:4], *[w] * 4), base.scratch) for w in wild_words(arch)])
+def test_commands_of_pseudo_tas(driver: Driver, arch: Arch) -> None:
+    """The System and Device PTA map memory, load libraries and derive keys for a TA: any command, any parameters."""
+    rng = random.Random(arch.word)
+    furnish(driver)
+    sessions: list[int] = []
+    for _ in range(3000):
+        if not sessions:
+            sessions = [open_from_ta(driver, uuid)[1] for uuid in (PTA_SYSTEM_UUID, PTA_DEVICE_UUID)]
+        wild = (*wild_words(arch), *own_addresses(driver.instance), *range(0, 5 * PAGE, PAGE), 32, 1 << 20)
+        types = 0
+        vals: list[int] = []
+        for kind, a, b in rng.choice(SHAPES):
+            types |= kind << 2 * len(vals)
+            vals += [rng.choice(wild) if word is None else word for word in (a, b)]
+        command = rng.choice((*SystemCommand, *SystemCommand, 1, 14, 0xFFFFFFFF))
+        driver.put(PARAMS_AT, struct.pack("<9Q", types, *vals, *[0] * (8 - len(vals))))
+        call = RawCall(7, (rng.choice(sessions), NO_TIMEOUT, command, PARAMS_AT, ORIGIN_AT), frozenset((3, 4)))
+        deaths = driver.deaths
+        put_through(driver, [call])
+        if driver.deaths != deaths:
+            sessions = []
+    assert driver.deaths < 100

@@ -6,8 +6,6 @@ import os
 import struct
 import threading
 import time
-from typing import TYPE_CHECKING
-
 import pytest
 
 from south.engine.unicorn import EngineError, UnicornEngine
@@ -15,15 +13,13 @@ from south.linux_host.memory import HostPages, ScatteredPages
 from south.platform import PAGE, Access, Arch, Interrupt, Prot, RegionFlag, TrapKind
 from tests.south.guest import A32_ATOMIC, A64_ATOMIC, CODE, DATA, SP, Guest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 HIGH = {Arch.AARCH64: 0x12_3456_7000, Arch.ARM: 0xBEEF_0000}
 
 
 @pytest.fixture(params=list(Arch), ids=lambda a: a.value)
-def arch(request: pytest.FixtureRequest) -> Iterator[Arch]:
-    yield request.param
+def arch(request: pytest.FixtureRequest) -> Arch:
+    given: Arch = request.param
+    return given
 
 
 def test_a_call_traps_with_its_arguments_and_resumes_with_a_result(arch: Arch) -> None:
@@ -97,7 +93,7 @@ def test_a_deadline_interrupts_a_loop_and_proceed_goes_on_exactly_there(arch: Ar
     guest.cpu.acknowledge(Interrupt.DEADLINE)
     threading.Timer(0.02, guest.cpu.interrupt, [Interrupt.KILL]).start()
     assert guest.cpu.proceed() is TrapKind.INTERRUPTED
-    assert guest.cpu.reason == Interrupt.KILL
+    assert guest.cpu.reason & Interrupt.KILL
 
 
 def test_an_interruption_before_entry_is_not_lost(arch: Arch) -> None:

@@ -56,7 +56,7 @@ def test_panic_of_a_ta(arch: Arch) -> None:
     assert [line[: len(old.rstrip())] for line, old in zip(out, log, strict=True)] == [old.rstrip() for old in log]
     assert out[1] == "E/TC:? 0 TA panicked with code 0xffff000f (TEE_ERROR_SECURITY)\n"
     assert out[4:6] == log[4:6] and out[7] == log[7] and out[-1] == log[-1]
-    assert " .text" in out[6] and " .dynsym" in out[6] and " .got" in out[8] and " .text" not in out[8]
+    assert " .text" in out[6] and " .dynsym" in out[6] and " .bss" in out[8] and " .text" not in out[8]
     stack = out[14:19]
     assert " leaf+0x0 at " in stack[0] and " saver+0x14 at " in stack[1] and "program.c:" in stack[1]
     assert f" outer+{last - outer:#x} at " in stack[2]
@@ -104,18 +104,19 @@ def test_a_dump_that_is_cut_short_holds_nothing_back() -> None:
 
 def test_real_tas(debian_tas: Path) -> None:
     """Exported functions of a TA that Debian ships."""
-    path = max(debian_tas.glob("*.ta"), key=lambda p: p.stat().st_size)
-    data = path.read_bytes()
-    data = data[data.index(b"\x7fELF") :]
-    uuid = UUID(path.stem)
-    functions = {n: v for n, (v, size, kind) in nm(A64, data, "-D").items() if kind == "T" and size > 8}
-    assert functions
-    for name, value in list(functions.items())[:5]:
-        log = [line.replace(str(MAIN), path.stem) for line in dump(A64, [LOAD[MAIN] + value + 4])]
-        log[6] = log[6].replace("size 0x002000", f"size 0x{value + 0x1000:06x}")
-        out = list(symbolise_log(log, {uuid: data}.get))
-        same = {n for n, v in functions.items() if v == value}
-        assert out[14].split()[2].removesuffix("+0x4") in same, name
+    checked = 0
+    for path in sorted(debian_tas.glob("*.ta")):
+        data = path.read_bytes()
+        data = data[data.index(b"\x7fELF") :]
+        functions = {n: v for n, (v, size, kind) in nm(A64, data, "-D").items() if kind == "T" and size > 8}
+        for name, value in list(functions.items())[:3]:
+            log = [line.replace(str(MAIN), path.stem) for line in dump(A64, [LOAD[MAIN] + value + 4])]
+            log[6] = log[6].replace("size 0x002000", f"size 0x{value + 0x1000:06x}")
+            out = list(symbolise_log(log, {UUID(path.stem): data}.get))
+            same = {n for n, v in functions.items() if v == value}
+            assert out[14].split()[2].removesuffix("+0x4") in same, name
+            checked += 1
+    assert checked
 
 
 PIECES = st.sampled_from(

@@ -1,0 +1,64 @@
+"""Feeding an operation in random pieces, with a copy of its state at a random point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from random import Random
+
+    from tests.vectors.driver import Operation
+
+PIECES = 5
+"""At most, of each phase."""
+ONE_COPY_IN = 8
+"""How often nothing is copied."""
+IN_PLACE = 0.3
+
+
+class Phase(NamedTuple):
+    """feed: takes the operation, a piece and whether to work in place. granule, hold: see `driver.Ta`."""
+
+    feed: Callable[[Operation, bytes, bool], bytes]
+    data: bytes
+    granule: int = 1
+    hold: int = 0
+
+
+def cut(rng: Random, data: bytes, granule: int, hold: int) -> list[bytes]:
+    """At random multiples of granule; the last piece has at least `hold` bytes. Joined, they are `data`."""
+    last = max(0, len(data) - hold) // granule
+    points = sorted(rng.randint(0, last) * granule for _ in range(rng.randrange(PIECES)))
+    edges = [0, *points, len(data)]
+    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def _plan(rng: Random, phases: Sequence[Phase]) -> tuple[list[tuple[int, bytes]], bytes]:
+    """(phase, piece) for the updates, and what the final call gets: the end of the last phase."""
+    plan: list[tuple[int, bytes]] = []
+    for number, phase in enumerate(phases):
+        plan += [(number, piece) for piece in cut(rng, phase.data, phase.granule, phase.hold)]
+    return plan[:-1], plan[-1][1]
+
+
+def _rest(phases: Sequence[Phase], done: Sequence[tuple[int, bytes]]) -> list[Phase]:
+    """What is left of every phase after `done`. A phase that is over stays, without data."""
+    fed = [sum(len(piece) for number, piece in done if number == at) for at in range(len(phases))]
+    return [phase._replace(data=phase.data[n:]) for phase, n in zip(phases, fed, strict=True)]
+
+
+def _run[T](
+    rng: Random,
+    operation: Operation,
+    phases: Sequence[Phase],
+    plan: Sequence[tuple[int, bytes]],
+    last: bytes,
+    finish: Callable[[Operation, bytes, bool], T],
+    out: bytes,
+) -> Iterator[tuple[bytes, T] | None]:
+    """Yields None after each step, then what came out of the updates and of the final call."""
+    for number, piece in plan:
+        out += phases[number].feed(operation, piece, rng.random() < IN_PLACE)
+        yield None
+    yield out, finish(operation, last, rng.random() < IN_PLACE)
