@@ -1,5 +1,9 @@
 """What every program in the secure world sees, TA or Linux program alike.
 
-`memory`: address spaces of regions with quotas, guard pages and W^X. `log`: the program's text
-output with a rate limit. Clock and entropy are the platform's protocols, used as they are.
+`memory`: address spaces of regions with random layout, guard pages, W^X and a quota; regions know
+whether they are secure and may be built of foreign pages. `errors`: what an address space refuses,
+as values of no particular ABI; each personality turns them into its own results.
+
+Clock, entropy and console are the platform's protocols, used as they are: a wrapper would add nothing.
+It imports `south.platform` alone, and knows neither TEE nor Linux.
 """

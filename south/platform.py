@@ -18,6 +18,10 @@ PAGE = 4096
 """Granule of every mapping, bytes."""
 
 
+class EngineError(RuntimeError):
+    """The engine itself failed: no library, no memory, or a call it refused."""
+
+
 class Arch(enum.Enum):
     """Guest architectures; the value is the name users type and read."""
 
@@ -120,6 +124,13 @@ class Pages(Protocol):
 
     def view(self, offset: int, size: int) -> memoryview:
         """Writable view of [offset, offset + size); ValueError unless contiguous."""
+
+
+class PrivatePages(Pages, Protocol):
+    """Memory of one instance alone."""
+
+    def discard(self) -> None:
+        """Give the memory back to the host; what is read from then on is zero."""
 
 
 class Mmu(Protocol):
@@ -246,7 +257,7 @@ class Engine(Protocol):
 class PageSource(Protocol):
     """Host memory for arenas and shared objects."""
 
-    def arena(self, size: int) -> Pages:
+    def arena(self, size: int) -> PrivatePages:
         """Zeroed private memory, committed lazily; never leaves this process."""
 
     def shared(self, size: int) -> Pages:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from north.errors import OutOfMemory, SpaceError
 from north.memory import AddressSpace
-from south.platform import Interrupt, Prot, TrapKind
+from south.platform import EngineError, Interrupt, Prot, TrapKind
 from tee.abi import results
 from tee.crash import Death, crash_report
 from tee.errors import TeeError
@@ -76,12 +76,15 @@ class TaInstance:
         self.activity: Activity | None = None
         self._wake = threading.Event()
         self._kept: dict[int, Pages] = {}
-        self._cpu_closed = False
+        self.releasing = False
         self._near = [0] * PARAMS
         self._cancel_at: float | None = None
         self._dead_at: float | None = None
         self._arena = platform.pages.arena(limits.memory)
-        self.cpu = platform.engine.create(image.arch, self._arena)
+        try:
+            self.cpu = platform.engine.create(image.arch, self._arena)
+        except EngineError as error:
+            raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
         try:
             self.space = AddressSpace(self.cpu, self._arena, platform.entropy, limits.memory)
             self.memory = TaMemory(self.cpu)
@@ -90,6 +93,9 @@ class TaInstance:
             self.native.set_system_clock(0.0)
             self.program = image.link(self.space)
             stack = self.space.map(max(image.stack_size, 1), Prot.RW, name="stack")
+        except SpaceError as error:
+            self.cpu.close()
+            raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
         except BaseException:
             self.cpu.close()
             raise
@@ -162,7 +168,7 @@ class TaInstance:
         finally:
             for identity in shared:
                 sharing.leave(identity, cpu)
-            if mapped is not None and not self._cpu_closed:
+            if mapped is not None:
                 mapped.unmap(self.space)
             activity.depth -= 1
             self.session = None
@@ -230,8 +236,12 @@ class TaInstance:
             return results.OUT_OF_MEMORY
         except SpaceError:
             return results.BAD_PARAMETERS
-        except MemoryError:
+        except (MemoryError, EngineError):
             return results.OUT_OF_MEMORY
+        except Exception as bug:
+            # A handler of ours failed. Whatever the TA passed, the host and the other TAs go on.
+            self.world.report_bug(number, bug)
+            return results.GENERIC
 
     def _resolve(self, number: int) -> tuple[Callable[..., Sequence[Any]], Callable[..., int | None]] | None:
         """Decoder and handler of a call; None if there is no such call.
@@ -262,12 +272,13 @@ class TaInstance:
         """Free CPU, memory and objects; the world's lock is not held. Nobody is inside."""
         for session in list(self.sessions.values()):
             self.world.close_from_ta(self, session)
-        self._cpu_closed = True
         self._params_view.release()
         if self._objects is not None:
             self._objects.close()
         self.cpu.close()
         self.native.close()
+        self._kept.clear()
+        self._arena.discard()
 
     # --- for services
 

@@ -93,6 +93,8 @@ class SecureWorld:
         self._references = itertools.count(1)
         self._instances = itertools.count(1)
         self._unserved: set[int] = set()
+        self.bugs = 0
+        """System calls that ended in an error of our own (`report_bug`)."""
         self._implementation: Implementation | None = None
         self._times: TaTimes | None = None
 
@@ -148,7 +150,7 @@ class SecureWorld:
             self._close(session, Activity())
         while self._contexts:
             _, instance = self._contexts.popitem()
-            instance.release()
+            self._free_state(instance)
 
     def __enter__(self) -> SecureWorld:
         return self
@@ -345,6 +347,16 @@ class SecureWorld:
             if instance.dead and self._contexts.get(instance.uuid) is instance and not self._keeps_crashed(instance):
                 del self._contexts[instance.uuid]
             self._free.notify_all()
+        if instance.dead:
+            self._free_state(instance)
+
+    def _free_state(self, instance: TaInstance) -> None:
+        """Free an instance's CPU, memory and objects, once; nobody is inside, or will be."""
+        with self._lock:
+            if instance.releasing:
+                return
+            instance.releasing = True
+        instance.release()
 
     @staticmethod
     def _keeps_crashed(instance: TaInstance) -> bool:
@@ -364,7 +376,7 @@ class SecureWorld:
             if self._contexts.get(instance.uuid) is instance:
                 del self._contexts[instance.uuid]
         instance.activity = activity
-        instance.release()
+        self._free_state(instance)
 
     # --- telling others
 
@@ -380,6 +392,14 @@ class SecureWorld:
         self.platform.console.write(text)
         if self.observer is not None:
             self.observer.on_log(uuid, text)
+
+    def report_bug(self, number: int, bug: Exception) -> None:
+        """A handler failed in a way it never should; the TA saw TEE_ERROR_GENERIC."""
+        import traceback
+
+        self.bugs += 1
+        text = "".join(traceback.format_exception(bug))
+        self.platform.console.write(f"litebox: internal error in system call {number}, please report it:\n{text}")
 
     def find_pta(self, uuid: UUID) -> PseudoTa | None:
         """The pseudo TA, or None: then `uuid` may be a user TA's."""

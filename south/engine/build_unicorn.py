@@ -19,7 +19,7 @@ struct lb_call { uint64_t number; uint64_t arg[8]; uint64_t result; uint64_t pc;
 struct lb_fault { uint64_t address, pc; uint32_t access, exception; int32_t error; };
 struct lb_arch { int saved_count; const char *const *names; ...; };
 struct lb_cpu { struct lb_call call; struct lb_fault fault; int trap;
-    bool mid_instruction, ask_always, call_unreadable; size_t extent_count; size_t backing_count; void *hook_owner; uint64_t budget; ...; };
+    bool mid_instruction, ask_always, call_unreadable; void *hook_owner; uint64_t budget; ...; };
 struct lb_turn { ...; };
 
 extern const struct lb_arch lb_arch_aarch64, lb_arch_arm;

@@ -11,7 +11,19 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from south.platform import PAGE, Access, Arch, Call, Fault, Interrupt, Pages, Prot, RegionFlag, TrapKind
+from south.platform import (
+    PAGE,
+    Access,
+    Arch,
+    Call,
+    EngineError,
+    Fault,
+    Interrupt,
+    Pages,
+    Prot,
+    RegionFlag,
+    TrapKind,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,10 +40,6 @@ _UNPACK = ffi.unpack
 _ACCESS = {16: Access.READ, 17: Access.WRITE, 18: Access.FETCH}  # uc_mem_type
 _LIBRARY = os.path.join("unicorn", "lib", "libunicorn.so.2")
 _KINDS = (TrapKind.ERROR, *TrapKind)  # by value; 0 never happens
-
-
-class EngineError(RuntimeError):
-    """The engine itself failed: no library, no memory, or a call it refused."""
 
 
 def _check(error: int, what: str) -> None:

@@ -42,6 +42,9 @@ class MappedPages:
             raise ValueError(f"[{offset}, {offset + size}) is not inside {self.size} bytes")
         return self._view[offset : offset + size]
 
+    def discard(self) -> None:
+        self._map.madvise(mmap.MADV_DONTNEED)
+
     def __del__(self) -> None:
         if self.fd is not None:
             os.close(self.fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from north.errors import SpaceError
@@ -22,7 +23,8 @@ class DebugFiles:
     """Unstripped ELF files, by the module they describe."""
 
     def __init__(self, paths: Sequence[str]) -> None:
-        self._files: list[bytes] = []
+        self._files: list[tuple[str, bytes]] = []
+        self._unused = set(paths)
         for path in paths:
             try:
                 with open(path, "rb") as file:
@@ -31,18 +33,25 @@ class DebugFiles:
                 raise UsageError(f"--elf {path}: {problem.strerror}") from None
             if parse(data) is None:
                 raise UsageError(f"--elf {path}: not an ELF file for aarch64 or arm; name the unstripped .elf")
-            self._files.append(data)
+            self._files.append((path, data))
 
     def match(self, image: bytes | None) -> bytes | None:
         """The file of the same build as the module's own image; None if none is."""
         module = parse(image) if image is not None else None
         if module is None:
             return None
-        for data in self._files:
+        for path, data in self._files:
             debug = parse(data)
             if debug is not None and same_build(module, debug):
+                self._unused.discard(path)
                 return data
         return None
+
+    def complain(self) -> None:
+        """Name the files that belong to nothing seen so far, each once."""
+        for path in sorted(self._unused):
+            print(f"litebox-ta: --elf {path} is not of the same build as any part of the TA", file=sys.stderr)
+        self._unused.clear()
 
 
 class DebugProgram:
@@ -70,6 +79,9 @@ class DebugProgram:
         def debug_of(uuid: UUID) -> bytes | None:
             return self._files.match(program.elf(uuid))
 
+        for module in program.modules:
+            debug_of(module.uuid)
+        self._files.complain()
         return backtrace(self._space.arch, program.modules, registers, self._peek, program.elf, debug_of)
 
     def _peek(self, va: int, size: int) -> bytes | None:

@@ -26,6 +26,8 @@ NT_GNU_BUILD_ID = 3
 
 MAX_HEADERS = 4096
 """Sections or segments that are looked at; tools make tens."""
+MAX_SEGMENTS = 64
+"""PT_LOADs that are kept: they are asked one by one."""
 MAX_INFLATED = 64 << 20
 """Bytes that one compressed debug section may grow to."""
 MAX_NAME = 512
@@ -97,7 +99,7 @@ class ElfFile:
                 kind, flags, start, address, _, filesz, memsz, _ = r
             else:
                 kind, start, address, _, filesz, memsz, flags, _ = r
-            if kind == abi.PT_LOAD:
+            if kind == abi.PT_LOAD and len(self.segments) < MAX_SEGMENTS:
                 self.segments.append(Segment(address, start, filesz, memsz, flags))
             elif kind == abi.PT_ARM_EXIDX and self.arch is Arch.ARM:
                 self.exidx = (address, memsz)

@@ -80,7 +80,7 @@ class SymbolTable:
             if kind in (abi.STT_FUNC, STT_GNU_IFUNC):
                 rank = 4 if size else 2
                 value &= even & mask
-            elif kind == abi.STT_NOTYPE and self._is_label(name) and elf.executable(value):
+            elif kind == abi.STT_NOTYPE and self._is_label(name):
                 rank = 0
             else:
                 continue
@@ -94,9 +94,15 @@ class SymbolTable:
     def find(self, address: int) -> Function | None:
         """The innermost function over `address`. One without a size ends at the next symbol or its section's end."""
         last = bisect.bisect_right(self._starts, address) - 1
+        if last < 0 or not self._elf.executable(address):
+            return None
+        nearest = self._starts[last]
+        end_of_nearest = self._end_of(nearest)
         for i in range(last, max(last - MAX_NESTING, -1), -1):
             start, _, size, name = self._rows[i]
-            end = start + size if size else self._end_of(start)
+            if not size and start != nearest:
+                continue
+            end = start + size if size else end_of_nearest
             if address < end:
                 return Function(cut_string(self._names, name), start, end)
         return None

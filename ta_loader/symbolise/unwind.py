@@ -223,7 +223,8 @@ class Unwinder:
         """The caller by the link register.
 
         It holds the return address until the function makes a call, and then an address in the function
-        itself (but see `calls` for arm). bounds: of that function; None: not in any, as after a call through a bad pointer.
+        itself (but see `calls` for arm). bounds: of that function; None: not in
+        any, as after a call through a bad pointer.
         """
         link = state.registers.get(self._machine.link)
         back = self._modules.returns_to(link) if link else None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import gc
 import os
+import struct
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from north.errors import OutOfMemory
 from south.engine.unicorn import UnicornCpu
 from south.platform import PAGE, Arch, Prot
 from ta_loader import samples
 from tee.abi.pta_system import PTA_SYSTEM_UUID, SystemCommand
-from tee.abi.results import BAD_PARAMETERS, BUSY, CANCEL, OUT_OF_MEMORY, SUCCESS, Origin, Result
+from tee.abi.results import CANCEL, OUT_OF_MEMORY, SUCCESS, Origin
 from tee.activity import Cancellation
 from tee.limits import Limits
 from tee.params import Kind, Memref, Value
@@ -26,6 +26,8 @@ from tests.hostile.kit import (
     NO_TIMEOUT,
     ORIGIN_AT,
     PARAMS_AT,
+    SCRATCH,
+    UNANSWERED,
     UUID_AT,
     Bystander,
     Crashes,
@@ -33,7 +35,6 @@ from tests.hostile.kit import (
     Hello,
     RawCall,
     increments,
-    instance_of,
     invoke_from_ta,
     make_world,
     open_from_ta,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tee.params import Param
-    from tee.world import SecureWorld
 
 MISDEEDS: dict[str, tuple[int, Callable[[], list[Param]], str]] = {
     "spins": (Hello.SPIN, list, "limit"),
@@ -228,32 +228,157 @@ def test_sessions_of_a_ta_are_limited(tmp_path: Path, arch: Arch, open_cpus: set
 
 @arches
 def test_nested_calls_are_limited(tmp_path: Path, arch: Arch) -> None:
-    """Each instance opens the next from within a call of the one before."""
+    """Each instance opens the next from within a call of the one before; the fifth is refused a sixth."""
+    levels = 8
     with make_world(tmp_path, limits=Limits(depth=5)) as world, Bystander(world, arch):
-        outcomes = nest(world, arch, 8)
-        assert outcomes[:5] == [SUCCESS] * 5
-        assert set(outcomes[5:]) <= {OUT_OF_MEMORY}
+        driver = Driver(world, arch)
+        result, first = open_from_ta(driver, cryptdrv.UUIDS[arch])  # numbers are handed out in order
+        assert not result
+        assert not driver.one(6, first)
+        driver.put(PARAMS_AT, bytes(72))
+        for level in range(levels):
+            block, params, below = (0x400 * (level + 1), 0x400 * (level + 1) + 0x300, 0x400 * (level + 2))
+            types = struct.pack("<9Q", 0x77, 0, 4 * cryptdrv.RAW_SIZE, 0, SCRATCH, 0, 0, 0, 0)
+            calls = (
+                RawCall(5, (UUID_AT, NO_TIMEOUT, PARAMS_AT, CELL_AT, ORIGIN_AT), frozenset((0, 2, 3, 4))),
+                RawCall(cryptdrv.RAW_POKE, (params + 8, below), frozenset((0, 1))),
+                RawCall(cryptdrv.RAW_POKE, (params + 24, 0), frozenset((0, 1))),
+                RawCall(7, (first + level + 1, NO_TIMEOUT, cryptdrv.CMD_RAW, params, ORIGIN_AT), frozenset((3, 4))),
+            )
+            if level:
+                driver.put(block, b"".join(call.record() for call in calls))
+            else:
+                top = calls
+            driver.put(params, types)
+        outcome, results = driver.batch(top)
+        assert outcome == FINE
+        opened = [results[0]]
+        for level in range(1, levels):
+            records = bytes(driver.scratch.view(0x400 * (level + 1), 4 * cryptdrv.RAW_SIZE))
+            opened.append(cryptdrv.raw_result(records))
+        assert opened == [SUCCESS] * 4 + [OUT_OF_MEMORY] + [UNANSWERED] * 3
 
 
-def nest(world: SecureWorld, arch: Arch, depth: int) -> list[Result]:
-    """Results of the opens, outermost first: a driver whose handler opens a driver, whose handler..."""
-    driver = Driver(world, arch)
-    results: list[Result] = []
-    uuid = cryptdrv.UUIDS[arch]
-    # The command block of level n lies in scratch page n: one call that invokes level n + 1.
-    opened = [open_from_ta(driver, uuid)]
-    assert not opened[0][0]
-    driver.close()
-    from tee.activity import Activity
-    from tee.errors import TeeError
+@arches
+def test_calls_into_one_instance_take_turns(tmp_path: Path, arch: Arch) -> None:
+    """The normal world cannot enter an instance twice: the second call waits, and gets its turn."""
+    with make_world(tmp_path) as world:
+        session = open_ta(world, samples.HELLO[arch])
+        values = [Value(Kind.VALUE_INOUT, n) for n in range(8)]
+        threads = [threading.Thread(target=world.invoke, args=(session, Hello.INCREMENT, [v])) for v in values]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert [v.a for v in values] == list(range(1, 9))
 
-    sessions = [open_ta(world, uuid) for _ in range(depth)]
-    activity = Activity()
-    for session in sessions:
-        instance = instance_of(world, session)
-        try:
-            activity.depth = len(results)
-            results.append(Result(instance.enter(0, world._sessions[session], 0, (), activity)))
-        except TeeError as error:
-            results.append(error.result)
-    return results
+
+@arches
+def test_a_wait_is_cancelled_from_another_thread(tmp_path: Path, arch: Arch) -> None:
+    with make_world(tmp_path) as world, Bystander(world, arch):
+        driver = Driver(world, arch)
+        cancellation = Cancellation()
+        records = [RawCall(10, (0,), frozenset((0,))), RawCall(12, (60_000,))]
+        pages = world.platform.pages.shared(PAGE)
+        data = b"".join(r.record() for r in records)
+        pages.view(0, len(data))[:] = data
+        params = [Memref(Kind.MEMREF_INOUT, pages, len(data)), Memref(Kind.MEMREF_INOUT, driver.scratch, PAGE)]
+        timer = threading.Timer(0.1, cancellation.request)
+        timer.start()
+        start = time.monotonic()
+        outcome = world.invoke(driver.session, cryptdrv.CMD_RAW, params, cancellation=cancellation)
+        assert 0.05 < time.monotonic() - start < 2
+        assert outcome == FINE
+        assert cryptdrv.raw_result(bytes(pages.view(0, len(data))), 1) == CANCEL
+        assert not driver.one(12, 1)
+
+
+@arches
+def test_a_wait_ends_with_the_call_it_is_in(tmp_path: Path, arch: Arch) -> None:
+    crashes = Crashes()
+    with make_world(tmp_path, limits=Limits(call_seconds=0.2), observer=crashes) as world, Bystander(world, arch):
+        driver = Driver(world, arch)
+        start = time.monotonic()
+        assert driver.batch([RawCall(12, (NO_TIMEOUT,))])[0] == DIED
+        assert time.monotonic() - start < 1
+        assert crashes.last().kind == "limit"
+
+
+@arches
+def test_a_deadline_does_not_outlive_its_call(tmp_path: Path, arch: Arch) -> None:
+    """Calls that end about when their time does never cost the next one its life."""
+    with make_world(tmp_path, limits=Limits(call_seconds=0.02)) as world:
+        session = open_ta(world, samples.HELLO[arch])
+        loops = 100_000
+        for _ in range(30):
+            start = time.monotonic()
+            if world.invoke(session, Hello.BARE_LOOP, [Value(Kind.VALUE_INPUT, loops)]) == DIED:
+                world.close_session(session)
+                session = open_ta(world, samples.HELLO[arch])
+                loops = loops * 9 // 10
+            else:
+                loops = min(int(loops * 0.02 / (time.monotonic() - start)), loops * 2)
+            assert world.invoke(session, Hello.EMPTY) == FINE
+
+
+@arches
+def test_a_flood_of_log_text_is_thinned(tmp_path: Path, arch: Arch) -> None:
+    class Count:
+        size = 0
+        told = False
+
+        def write(self, text: str) -> None:
+            self.size += len(text)
+            self.told |= "dropped" in text
+
+    console = Count()
+    with make_world(tmp_path, limits=Limits(log_rate=10_000), console=console) as world, Bystander(world, arch):
+        driver = Driver(world, arch)
+        driver.put(0, b"x" * 999 + b"\n")
+        start = time.monotonic()
+        flood = [RawCall(1, (0, 1000), frozenset((0,)))] * 250
+        for _ in range(20):
+            assert driver.batch(flood)[0] == FINE
+        took = time.monotonic() - start
+        assert console.told
+        assert 1000 <= console.size < 10_000 * (took + 5) + 20 * 100
+
+
+@arches
+def test_wild_jumps(tmp_path: Path, arch: Arch) -> None:
+    """The TA overwrites its own stack, return addresses among it, with wild words."""
+    crashes = Crashes()
+    with make_world(tmp_path, limits=Limits(call_seconds=0.3), observer=crashes) as world, Bystander(world, arch):
+        driver = Driver(world, arch)
+        for step in range(40):
+            stack = next(r for r in driver.instance.space if r.name == "stack")
+            code = next(r for r in driver.instance.space if r.prot & Prot.X)
+            targets = (0, 4, code.va + 1 + 4 * step, stack.va, code.end - 4, 0xFFFFFFFC, (1 << 64) - 4)
+            target = targets[step % len(targets)]
+            pokes = [
+                RawCall(cryptdrv.RAW_POKE, (stack.end - at, target << 32 | target & 0xFFFFFFFF if arch is Arch.ARM else target))
+                for at in range(8 * (1 + step % 3), 0x400, 8)
+            ]
+            outcome, _ = driver.batch(pokes)
+            assert outcome == DIED or outcome.origin == Origin.TRUSTED_APP
+            driver.reopen()
+        assert len(crashes.seen) > 20
+
+
+@arches
+def test_code_cannot_be_written(tmp_path: Path, arch: Arch) -> None:
+    with make_world(tmp_path) as world:
+        for _ in range(2):
+            driver = Driver(world, arch)
+            code = next(r for r in driver.instance.space if r.prot & Prot.X)
+            before = driver.instance.space.read(code.va, code.size)
+            assert driver.one(33, code.va, 64)  # random bytes into it
+            assert driver.instance.space.read(code.va, code.size) == before
+            assert driver.batch([RawCall(cryptdrv.RAW_POKE, (code.va, 0))])[0] == DIED
+            driver.close()
+
+
+def test_a_world_too_small_for_a_ta(tmp_path: Path) -> None:    with make_world(tmp_path, limits=Limits(memory=PAGE)) as world:
+        for arch in Arch:
+            opened = world.open_session(samples.HELLO[arch])
+            assert (opened.session, opened.result, opened.origin) == (0, OUT_OF_MEMORY, Origin.TEE)

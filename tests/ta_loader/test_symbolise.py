@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 A64, A32 = Arch.AARCH64, Arch.ARM
-HEAD = '__attribute__((section(".ta_head"), used)) static const unsigned char head[32] = {0x33, 0x22, 0x11, 0, 0x55, 0x44, '
-HEAD += "0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff};\n"
+HEAD = '__attribute__((section(".ta_head"), used)) static const unsigned char head[32] = {'
+HEAD += "0x33, 0x22, 0x11, 0, 0x55, 0x44, 0x77, 0x66, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff};\n"
 
 BUILDS = [(A64, "-gdwarf-5"), (A64, "-gdwarf-4"), (A64, "-gdwarf-3"), (A32, "-gdwarf-5"), (A32, "-gdwarf-2")]
 
@@ -106,7 +106,8 @@ def test_names_of_real_tas(debian_tas: Path) -> None:
         for name, (value, size, kind) in nm(A64, data, "-D").items():
             if kind == "T" and size:
                 found = symbols_of(elf(data)).function(value + size - 1)
-                assert found is not None and (found.start, found.end) == (value, value + size)
+                assert found is not None
+                assert (found.start, found.end) == (value, value + size)
                 assert found.name == name or nm(A64, data, "-D")[found.name][:2] == (value, size)
         assert str(elf(data).uuid) == path.stem or not elf(data).uuid
 

@@ -55,10 +55,17 @@ def test_panic_of_a_ta(arch: Arch) -> None:
     out = list(symbolise_log(log, files.get))
     assert [line[: len(old.rstrip())] for line, old in zip(out, log, strict=True)] == [old.rstrip() for old in log]
     assert out[1] == "E/TC:? 0 TA panicked with code 0xffff000f (TEE_ERROR_SECURITY)\n"
-    assert out[4:6] == log[4:6] and out[7] == log[7] and out[-1] == log[-1]
-    assert " .text" in out[6] and " .dynsym" in out[6] and " .bss" in out[8] and " .text" not in out[8]
+    assert out[4:6] == log[4:6]
+    assert out[7] == log[7]
+    assert out[-1] == log[-1]
+    assert " .text" in out[6]
+    assert " .dynsym" in out[6]
+    assert " .bss" in out[8]
+    assert " .text" not in out[8]
     stack = out[14:19]
-    assert " leaf+0x0 at " in stack[0] and " saver+0x14 at " in stack[1] and "program.c:" in stack[1]
+    assert " leaf+0x0 at " in stack[0]
+    assert " saver+0x14 at " in stack[1]
+    assert "program.c:" in stack[1]
     assert f" outer+{last - outer:#x} at " in stack[2]
     assert stack[3:] == log[17:19]
 
@@ -96,10 +103,9 @@ def test_core_stack() -> None:
 
 def test_a_dump_that_is_cut_short_holds_nothing_back() -> None:
     head = dump(A64, [])[:9]
-    seen: list[str] = []
-    log = symbolise_log((seen.append(line) or line for line in [*head, *["later\n"] * 1000]), lambda _: None)
-    first = next(line for line in log if line == "later\n")
-    assert first and len(seen) < 100
+    source = iter([*head, *["later\n"] * 1000])
+    assert "later\n" in symbolise_log(source, lambda _: None)
+    assert len(list(source)) > 900
 
 
 def test_real_tas(debian_tas: Path) -> None:
@@ -122,7 +128,8 @@ def test_real_tas(debian_tas: Path) -> None:
 PIECES = st.sampled_from(
     [
         "E/LD:  ", "E/TC:? 0 ", "region  1: va 0x", "40018000", " pa 0x1 size 0x", "ffffffff", " flags r-xs [0]",
-        "[0] ", str(MAIN), " @ 0x", "Call stack:", " 0x", "Status of TA ", "TEE load address @ ", "\n", "\r", "\x00", "é",
+        "[0] ", str(MAIN), " @ 0x", "Call stack:", " 0x", "Status of TA ",
+        "TEE load address @ ", "\n", "\r", "\x00", "é",
     ]
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from south.platform import Arch
 from ta_loader.symbolise.unwind import MAX_FRAMES, backtrace
 from tee.ports import Module
 
-from .unwind_kit import GUARDED, LIBRARY, MAIN, OTHER, PROGRAM, Runner, build, nm, objcopy, run_tool
+from .unwind_kit import GUARDED, LIBRARY, MAIN, OTHER, PROGRAM, Runner, build, objcopy, run_tool
 
 if TYPE_CHECKING:
     from .unwind_kit import Stop
@@ -86,7 +86,8 @@ STUBS = {
 }
 STUB_PROGRAM = """
 __attribute__((visibility("hidden"))) int stub(int);
-__asm__(".text\\n.balign 4\\n.hidden stub\\n.globl stub\\n.type stub, %%function\\nstub:\\n%s\\n.size stub, . - stub\\n");
+__asm__(".text\\n.balign 4\\n.hidden stub\\n.globl stub\\n.type stub, %%function\\n"
+        "stub:\\n%s\\n.size stub, . - stub\\n");
 __attribute__((noinline, noclone, visibility("hidden"))) int caller(int n) { return stub(n) + n; }
 __attribute__((used)) int entry(int n) { return caller(n) * 2; }
 """

@@ -45,7 +45,8 @@ def compare_frames(data: bytes, limit: int) -> int:
             if expected["pc"] >= fde.header.initial_location + fde.header.address_range:
                 continue
             row = table.find(expected["pc"])
-            assert row is not None and row.cfa == (expected["cfa"].reg, expected["cfa"].offset)
+            assert row is not None
+            assert row.cfa == (expected["cfa"].reg, expected["cfa"].offset)
             saved = {n: r.arg for n, r in expected.items() if isinstance(n, int) and r.type == "OFFSET"}
             assert {n: r.value for n, r in row.rules.items() if isinstance(r, Offset)} == saved
             rows += 1
@@ -100,7 +101,8 @@ def test_ehabi_instructions_equal_readelf() -> None:
     for block in re.split(r"\n(?=0x)", run_tool(A32, "readelf", data, "-uW"))[1:]:
         start = int(block.split()[0], 16)
         entry = find_entry(elf(data), start)
-        assert entry is not None and entry.start == start
+        assert entry is not None
+        assert entry.start == start
         if "cantunwind" in block:
             assert entry.cannot_unwind
             seen.add("cantunwind")
@@ -111,7 +113,9 @@ def test_ehabi_instructions_equal_readelf() -> None:
         kind = re.search(r"Compact model index: (.)", block)
         operations = re.findall(r"^  ((?:0x[0-9a-f]{2} )+)", block, re.M)
         expected = bytes(int(byte, 16) for operation in operations for byte in operation.split())
-        assert kind and expected and instructions(elf(data), entry)[: len(expected)] == expected
+        assert kind
+        assert expected
+        assert instructions(elf(data), entry)[: len(expected)] == expected
         seen.add(kind[1])
     assert seen == {"cantunwind", "generic", "0", "1"}
 
@@ -212,7 +216,8 @@ def test_hostile_headers(at: int, patch: bytes, wide: bool) -> None:
         data = base[:offset] + patch + base[offset + len(patch) :]
         registers = {"pc": 0x40000210, "sp": 0x7F0000, "lr": 0x40000280}
         module = [Module(MAIN, 0x40000000, 0x3000)]
-        assert backtrace(arch, module, registers, lambda _, size: bytes(size), lambda _: data, lambda _: data)
+        files = {MAIN: data}
+        assert backtrace(arch, module, registers, lambda _, size: bytes(size), files.get, files.get)
 
 
 @settings(max_examples=200, deadline=1000)
@@ -223,7 +228,8 @@ def test_hostile_unwind_instructions(code: bytes) -> None:
         registers.run(code)
     except CannotUnwind:
         return
-    assert 0 <= registers.values[13] <= 0xFFFFFFFF and 0 <= registers.values[15] <= 0xFFFFFFFF
+    assert 0 <= registers.values[13] <= 0xFFFFFFFF
+    assert 0 <= registers.values[15] <= 0xFFFFFFFF
 
 
 def test_cfi_bombs_are_bounded() -> None:

@@ -7,15 +7,15 @@ the caller's stack pointer pops): it knows nothing of frames, tables or stack co
 from __future__ import annotations
 
 import functools
+import importlib
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import pytest
-import unicorn
 from unicorn import arm64_const, arm_const
 
 from south.platform import Arch
@@ -23,6 +23,9 @@ from tee.ports import Module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+unicorn: Any = importlib.import_module("unicorn")
+"""Its type hints are partial."""
 
 PREFIX = {Arch.AARCH64: "aarch64-linux-gnu-", Arch.ARM: "arm-linux-gnueabihf-"}
 MAIN = UUID("00112233-4455-6677-8899-aabbccddeeff")
@@ -115,7 +118,7 @@ def tool(arch: Arch, name: str) -> str:
     return found
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def build(arch: Arch, source: str, *flags: str) -> bytes:
     """A shared object without libraries, laid out as a TA: page-aligned segments from address 0."""
     with tempfile.TemporaryDirectory() as folder:
@@ -187,7 +190,7 @@ class Runner:
         self.arch = arch
         self.files = files
         wide = arch is Arch.AARCH64
-        self._uc = (
+        self._uc: Any = (
             unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
             if wide
             else unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_ARM)
@@ -295,7 +298,7 @@ class Runner:
         return low & 0xF800 == 0xF000 and high & 0xC000 == 0xC000, 4 if low >> 11 >= 0x1D else 2
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _thumb_functions(data: bytes) -> str:
     """`objdump -t` marks nothing; readelf shows odd values, which nm hides."""
     out = []
