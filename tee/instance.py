@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from north.errors import OutOfMemory, SpaceError
 from north.memory import AddressSpace
-from south.platform import EngineError, Interrupt, Prot, TrapKind
+from south.platform import Arch, EngineError, Interrupt, Prot, TrapKind
 from tee.abi import results
 from tee.crash import Death, crash_report
 from tee.errors import TeeError
@@ -102,6 +102,8 @@ class TaInstance:
         self._params_va = stack.end - (UTEE_PARAMS.size + STACK_ALIGNMENT - 1 & -STACK_ALIGNMENT)
         self._params_view = self.space.view(self._params_va, UTEE_PARAMS.size)
         self.native.bind(self.cpu)
+        self._words = self.cpu.words
+        self._stack_arguments = image.arch is Arch.ARM
         self._tracing = world.observer is not None and world.observer.tracing
         if self._tracing:
             self.cpu.trace_calls(True)
@@ -226,10 +228,10 @@ class TaInstance:
         if served is None:
             return results.NOT_SUPPORTED  # syscall_not_supported, core/kernel/scall.c
         decode, handler = served
-        if self.cpu.unreadable:
+        if self._stack_arguments and self.cpu.unreadable:
             return results.ACCESS_DENIED
         try:
-            return handler(self, *decode(self.memory, self.cpu.words())) or 0
+            return handler(self, *decode(self.memory, self._words())) or 0
         except TeeError as error:
             return error.result
         except OutOfMemory:

@@ -65,7 +65,7 @@ class TaTimes:
         return max(0, int((self._clock.monotonic() - self.origin) * MILLIS_BASE)) % TIME_RANGE
 
     def ree(self) -> int:
-        return max(0, int(self._clock.wall() * MILLIS_BASE)) % TIME_RANGE
+        return int(self._clock.wall() * MILLIS_BASE) % TIME_RANGE
 
     def persistent(self, uuid: UUID) -> tuple[int, bool]:
         """The TA's time, and whether it went out of range and wrapped. TeeError(TIME_NOT_SET)."""

@@ -356,7 +356,10 @@ def test_wild_jumps(tmp_path: Path, arch: Arch) -> None:
             targets = (0, 4, code.va + 1 + 4 * step, stack.va, code.end - 4, 0xFFFFFFFC, (1 << 64) - 4)
             target = targets[step % len(targets)]
             pokes = [
-                RawCall(cryptdrv.RAW_POKE, (stack.end - at, target << 32 | target & 0xFFFFFFFF if arch is Arch.ARM else target))
+                RawCall(
+                    cryptdrv.RAW_POKE,
+                    (stack.end - at, target << 32 | target & 0xFFFFFFFF if arch is Arch.ARM else target),
+                )
                 for at in range(8 * (1 + step % 3), 0x400, 8)
             ]
             outcome, _ = driver.batch(pokes)
@@ -378,7 +381,8 @@ def test_code_cannot_be_written(tmp_path: Path, arch: Arch) -> None:
             driver.close()
 
 
-def test_a_world_too_small_for_a_ta(tmp_path: Path) -> None:    with make_world(tmp_path, limits=Limits(memory=PAGE)) as world:
+def test_a_world_too_small_for_a_ta(tmp_path: Path) -> None:
+    with make_world(tmp_path, limits=Limits(memory=PAGE)) as world:
         for arch in Arch:
             opened = world.open_session(samples.HELLO[arch])
             assert (opened.session, opened.result, opened.origin) == (0, OUT_OF_MEMORY, Origin.TEE)

@@ -72,9 +72,7 @@ def parse(text: str) -> Iterator[Record]:
 _OUTCOMES = {"count", "ciphertext", "ct", "md", "output", "tag", "result"}
 
 
-def octets(record: Record, name: str, bits: str = "") -> bytes:
-    """A value in hexadecimal. bits: key of its length, since files write "00" for an empty one."""
+def octets(record: Record, name: str, size: int | None = None) -> bytes:
+    """A value in hexadecimal. size: bytes to keep, since files write "00" for an empty one."""
     data = bytes.fromhex(record.get(name, ""))
-    if bits and bits in record:
-        data = data[: int(record[bits]) // 8]
-    return data
+    return data if size is None else data[:size]

@@ -10,7 +10,7 @@ import struct
 from uuid import UUID
 
 from tee.abi.algorithms import OperationClass, operation_class
-from tee.abi.results import MAC_INVALID
+from tee.abi.results import MAC_INVALID, TARGET_DEAD
 from tee.params import Kind, Value
 from tests.vectors import driver
 from tests.vectors.driver import SLACK, Operation, Refused, Setup, Ta, value_in, value_out
@@ -48,7 +48,12 @@ class GpCrypt(Ta):
 
     def start(self, setup: Setup) -> GpOperation:
         operation = GpOperation(self, setup)
-        operation.init()
+        try:
+            operation.init()
+        except Refused as refusal:
+            if refusal.result != TARGET_DEAD:
+                operation.free()
+            raise
         return operation
 
     def key(self, algorithm: int, key: bytes) -> int:
