@@ -88,7 +88,7 @@ class TaInstance:
         try:
             self.space = AddressSpace(self.cpu, self._arena, platform.entropy, limits.memory)
             self.memory = TaMemory(self.cpu)
-            self.native = Task(max_states=limits.handles, log_rate=limits.log_rate)
+            self.native = Task(max_states=limits.handles, log_rate=limits.log_rate, log_burst=2 * limits.log_rate)
             self._objects: ObjectTable | None = None
             self.native.set_system_clock(0.0)
             self.program = image.link(self.space)

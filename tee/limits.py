@@ -8,11 +8,11 @@ from typing import NamedTuple
 class Limits(NamedTuple):
     """Per instance. memory: bytes of private memory; call_seconds: guest time of one call, None: unlimited;
     handles: objects, operations and enumerators open at once; sessions: of one instance;
-    log_rate: bytes of log text a second, with a burst of four times that; depth: nested TA-to-TA calls."""
+    log_rate: log messages a second, with a burst of twice that; depth: nested TA-to-TA calls."""
 
     memory: int = 64 << 20
     call_seconds: float | None = None
     handles: int = 1024
     sessions: int = 256
-    log_rate: int = 1 << 20
+    log_rate: int = 2000
     depth: int = 16

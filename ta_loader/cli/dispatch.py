@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as problem:
         return _fail(str(problem), exits.USAGE)
     except Exception as problem:
-        from south.engine.unicorn import EngineError
+        from south.platform import EngineError
 
         if isinstance(problem, EngineError):
             return _fail(str(problem), exits.USAGE)

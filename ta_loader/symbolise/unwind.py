@@ -212,7 +212,7 @@ class Unwinder:
 
     def _unaided(self, state: State, lookup: int, innermost: bool) -> State | None:
         """No table covers it: hand-written assembly, a linkage stub, or code built without tables."""
-        by_records = self._by_records(state)
+        by_records = self._by_unchained_record(state) or self._by_records(state)
         bounds = self._modules.function(lookup) if innermost else None
         leaf = self._leaf(state, bounds) if bounds else None
         if leaf is not None and (by_records is None or by_records.pc != leaf.pc):
@@ -322,6 +322,24 @@ class Unwinder:
             if pc is not None:
                 return State(pc, {used: next_frame}, frame + self._machine.word)
         return None
+
+    def _by_unchained_record(self, state: State) -> State | None:
+        """A frame record that was pushed last, and the frame pointer not yet pointed at it.
+
+        libutee's _utee_panic calls on like that; without this the function that panicked would be missing.
+        """
+        if self._arch is not Arch.AARCH64:
+            return None
+        machine = self._machine
+        frame, stack = state.registers.get(machine.frame), state.registers.get(machine.stack)
+        if not frame or stack is None or stack % machine.stack_align or stack < state.floor:
+            return None
+        back = self.load(stack + machine.word)
+        pc = self._modules.returns_to(back) if back and self.load(stack) == frame else None
+        if pc is None:
+            return None
+        top = stack + 2 * machine.word
+        return State(pc, {**self._surviving(state.registers), machine.stack: top}, top)
 
     def _records(self, state: State) -> list[tuple[int, int, int, int]]:
         """(address, offset of the next record's address, offset of the return address, frame register)."""

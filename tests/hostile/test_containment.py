@@ -332,7 +332,7 @@ def test_a_flood_of_log_text_is_thinned(tmp_path: Path, arch: Arch) -> None:
             self.told |= "dropped" in text
 
     console = Count()
-    with make_world(tmp_path, limits=Limits(log_rate=10_000), console=console) as world, Bystander(world, arch):
+    with make_world(tmp_path, limits=Limits(log_rate=100), console=console) as world, Bystander(world, arch):
         driver = Driver(world, arch)
         driver.put(0, b"x" * 999 + b"\n")
         start = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +31,7 @@ def test_regions_are_zeroed_placed_at_random_and_apart(arch: Arch) -> None:
     regions = [made.map(3 * PAGE, Prot.RW, name=str(i)) for i in range(20)]
     assert all(made.read(r.va, r.size) == bytes(r.size) for r in regions)
     ordered = sorted(regions)
-    assert all(b.va - a.end >= GUARD for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(b.va - a.end >= GUARD for a, b in pairwise(ordered))
     assert all(made.low <= r.va and r.end <= made.high for r in regions)
     again = [space(arch).map(PAGE, Prot.RW, name="x").va for _ in range(8)]
     assert len(set(again)) > 1

@@ -6,11 +6,12 @@ import os
 import struct
 import threading
 import time
+
 import pytest
 
-from south.engine.unicorn import EngineError, UnicornEngine
+from south.engine.unicorn import UnicornEngine
 from south.linux_host.memory import HostPages, ScatteredPages
-from south.platform import PAGE, Access, Arch, Interrupt, Prot, RegionFlag, TrapKind
+from south.platform import PAGE, Access, Arch, EngineError, Interrupt, Prot, RegionFlag, TrapKind
 from tests.south.guest import A32_ATOMIC, A64_ATOMIC, CODE, DATA, SP, Guest
 
 HIGH = {Arch.AARCH64: 0x12_3456_7000, Arch.ARM: 0xBEEF_0000}
