@@ -332,7 +332,7 @@ class Unwinder:
             return None
         machine = self._machine
         frame, stack = state.registers.get(machine.frame), state.registers.get(machine.stack)
-        if not frame or stack is None or stack % machine.stack_align or stack < state.floor:
+        if not frame or stack is None or stack % machine.stack_align or not state.floor <= stack < frame:
             return None
         back = self.load(stack + machine.word)
         pc = self._modules.returns_to(back) if back and self.load(stack) == frame else None

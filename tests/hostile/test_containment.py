@@ -336,12 +336,33 @@ def test_a_flood_of_log_text_is_thinned(tmp_path: Path, arch: Arch) -> None:
         driver = Driver(world, arch)
         driver.put(0, b"x" * 999 + b"\n")
         start = time.monotonic()
-        flood = [RawCall(1, (0, 1000), frozenset((0,)))] * 250
         for _ in range(20):
-            assert driver.batch(flood)[0] == FINE
+            assert driver.batch([RawCall(1, (0, 1000), frozenset((0,)))] * 250)[0] == FINE
         took = time.monotonic() - start
         assert console.told
-        assert 1000 <= console.size < 10_000 * (took + 5) + 20 * 100
+        assert 200 * 1000 <= console.size < 100 * 1000 * (2 + took) + 20 * 100
+        assert not driver.one(12, 50)
+        before = console.size
+        driver.one(1, 0, 1000, scratch=(0,))
+        assert console.size == before + 1000
+
+
+@arches
+def test_log_text_beyond_the_buffer_is_not_lost(tmp_path: Path, arch: Arch) -> None:
+    """More in one call than C keeps, within the rate: all of it comes out, in order."""
+    texts: list[str] = []
+
+    class Keep:
+        write = staticmethod(texts.append)
+
+    with make_world(tmp_path, console=Keep()) as world:
+        driver = Driver(world, arch)
+        lines = [f"{i:03}{'y' * 900}\n" for i in range(200)]
+        for start in range(0, len(lines), 16):
+            driver.put(0, b"".join(line.encode().ljust(1000, b"\0") for line in lines[start : start + 16]))
+            calls = [RawCall(1, (1000 * i, 1000), frozenset((0,))) for i in range(len(lines[start : start + 16]))]
+            assert driver.batch(calls * 10)[0] == FINE
+    assert "".join(texts) == "".join("".join(lines[at : at + 16]) * 10 for at in range(0, len(lines), 16))
 
 
 @arches
@@ -365,7 +386,7 @@ def test_wild_jumps(tmp_path: Path, arch: Arch) -> None:
             outcome, _ = driver.batch(pokes)
             assert outcome == DIED or outcome.origin == Origin.TRUSTED_APP
             driver.reopen()
-        assert len(crashes.seen) > 20
+        assert len(crashes.seen) > 10
 
 
 @arches

@@ -52,9 +52,9 @@ def test_real_tas(cli: Cli, debian_tas: Path, debian_kit: Path) -> None:
     assert panic.code == 3
     assert "panicked with code 0x0000beef" in panic.err
     assert re.search(r"#0 .* ffd2bded-ab7d-4988-95ee-e4962fff7154!__utee_panic\+0x", panic.err)  # in a library
-    assert re.search(rf"#3 .* {OS_TEST}", panic.err)
+    assert re.search(rf"#\d+ +0x\w+ {OS_TEST}", panic.err)
     done = cli("verify", "--trust", str(debian_kit), *(str(path) for path in sorted(debian_tas.glob("*.ta"))))
     assert done.code == 0, done.out
     assert "subkey f04fa996-148a-453c-b037-1dcfbad120a6" in done.out
     info = cli("info", "--json", str(debian_tas / f"{OS_TEST}.ta")).json["elf"]
-    assert {"ffd2bded-ab7d-4988-95ee-e4962fff7154", "b3091a65-9751-4784-abf7-0298a7cc35ba"} == set(info["dependencies"])
+    assert info["dependencies"] == ["ffd2bded-ab7d-4988-95ee-e4962fff7154"]  # as readelf -d says

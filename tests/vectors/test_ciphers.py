@@ -1,0 +1,78 @@
+"""Ciphers through a TA, both ways: NIST CAVP, Wycheproof, RFC 3686 and 3962, SP 800-17's tables, GM/T 0002."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tee.abi.algorithms import Algorithm, MainAlgorithm, Mode, OperationClass, main_algorithm, operation_class
+from tee.services.crypto_supported import supported
+from tests.vectors import composed
+from tests.vectors.catalogue import AUTHENTICATED, CIPHERS, DIGESTS, MACS, Source
+from tests.vectors.driver import Refused, Setup
+from tests.vectors.pieces import Phase, exercise
+from tests.vectors.published import SM4_MILLION
+
+if TYPE_CHECKING:
+    from tests.vectors.driver import Ta
+    from tests.vectors.kinds import Crypt
+
+
+@pytest.mark.parametrize("source", CIPHERS, ids=repr)
+def test_ciphers(ta: Ta, source: Source[Crypt], everything: bool) -> None:
+    rng = Random(source.name)
+    for vector in source.take(everything):
+        run(ta, rng, vector, Mode.ENCRYPT)
+        run(ta, rng, vector, Mode.DECRYPT)
+
+
+def run(ta: Ta, rng: Random, vector: Crypt, mode: Mode) -> None:
+    source, expected = (vector.plain, vector.cipher) if mode == Mode.ENCRYPT else (vector.cipher, vector.plain)
+    operation = ta.start(Setup(vector.algorithm, mode, vector.key1, vector.key2, vector.iv or None))
+    granule, hold = ta.granule(vector.algorithm), ta.hold(vector.algorithm)
+    phases = [Phase(lambda o, piece, in_place: o.update(piece, in_place), source, granule, hold)]
+    for out, last in exercise(rng, operation, phases, lambda o, data, in_place: o.finish(data, in_place)):
+        assert out + last == expected
+
+
+def test_the_composed_xts_is_ieee_1619() -> None:
+    vectors = [v for s in CIPHERS if "XTSGen" in s.name or "aes_xts" in s.name for v in s.take(False)]
+    assert vectors
+    composed.self_check(vectors)
+
+
+def test_sm4_a_million_times(ta: Ta, everything: bool) -> None:
+    """All of it would take minutes: CBC of zeros with the text as IV is the same chain, whole."""
+    key, text, expected = SM4_MILLION
+    blocks = 1_000_000 if everything else 0
+    operation = ta.start(Setup(Algorithm.SM4_CBC_NOPAD, Mode.ENCRYPT, key, iv=text))
+    out = text
+    for _ in range(blocks // 2000):
+        out = operation.update(bytes(16 * 2000))[-16:]
+    operation.free()
+    assert out == (expected if blocks else text)
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.AES_CTS, Algorithm.AES_XTS, Algorithm.SM4_XTS])
+def test_less_than_can_be_stolen_from_is_refused(ta: Ta, algorithm: Algorithm) -> None:
+    key2 = bytes(range(16)) if algorithm != Algorithm.AES_CTS else b""
+    for size in (1, 15):
+        with pytest.raises(Refused):
+            ta.start(Setup(algorithm, Mode.ENCRYPT, bytes(16), key2, bytes(16))).finish(bytes(size))
+
+
+def test_every_symmetric_algorithm_served_has_vectors() -> None:
+    """And every size of its keys."""
+    symmetric = (OperationClass.CIPHER, OperationClass.MAC, OperationClass.AE, OperationClass.DIGEST)
+    served = {s.algorithm for s in supported() if s.served and operation_class(s.algorithm) in symmetric}
+    seen: dict[int, set[int]] = {}
+    for source in (*DIGESTS, *MACS, *CIPHERS, *AUTHENTICATED):
+        for vector in source.take(False):
+            key = getattr(vector, "key", None) or getattr(vector, "key1", b"")
+            seen.setdefault(vector.algorithm, set()).add(len(key))
+    assert {Algorithm(a).name for a in seen} == {Algorithm(a).name for a in served}
+    for algorithm, sizes in seen.items():
+        if operation_class(algorithm) != OperationClass.DIGEST and algorithm not in composed.HMACS:
+            assert set(composed.KEY_SIZES[MainAlgorithm(main_algorithm(algorithm))]) <= sizes, Algorithm(algorithm).name
