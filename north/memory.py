@@ -176,7 +176,7 @@ class AddressSpace:
         if prot & Prot.W and prot & Prot.X:
             raise BadRange("no page is writable and executable")
         va = self.reserve(length) if at is None else at
-        if va < 0 or va + length > (1 << 8 * self.arch.word) or not self._is_free(va, length):
+        if va < 0 or va + length > self.high or not self._is_free(va, length):
             raise BadRange(f"{va:#x}..{va + length:#x} is not free")
         private = pages is None
         if pages is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from north.errors import BadRange
 from south.platform import PAGE, Prot, RegionFlag
 from tee.params import Kind, Memref, Value
 
@@ -54,8 +55,11 @@ class MappedParams:
             if isinstance(param, Value):
                 vals += _EMPTY if param.kind is _VALUE_OUTPUT else (param.a, param.b)
                 continue
-            if param.pages is not None:
-                memrefs.append((i, param, param.pages))
+            pages = param.pages
+            if pages is not None:
+                if not 0 <= param.offset <= param.offset + param.size <= pages.size:
+                    raise BadRange("the memref is larger than its memory")
+                memrefs.append((i, param, pages))
             vals += (0, param.size)
         if memrefs:
             try:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from south.platform import RegionFlag
 from tee.abi import results
+from tee.abi.results import Origin
 from tee.errors import TeeError
 from tee.mapping import PARAMS, kinds
 from tee.params import Kind, Memref, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tee.abi.results import Result
     from tee.instance import TaInstance
@@ -111,6 +112,8 @@ def _client(p: Memref) -> PtaMemref:
     if pages is None:
         return PtaMemref(p.kind, 0, lambda: b"", lambda _: None, secure=False, null=True)
     offset, size = p.offset, p.size
+    if not 0 <= offset <= offset + size <= pages.size:
+        raise TeeError(results.BAD_PARAMETERS, "the memref is larger than its memory")
 
     def read() -> bytes:
         return bytes(pages.view(offset, size))
@@ -128,21 +131,39 @@ def _settle(params: Sequence[Param | TaParam], used: Sequence[Value | PtaMemref 
             p.size = u.size
 
 
-def open_session(pta: PseudoTa, caller: TaInstance | None, params: Sequence[Param | TaParam]) -> object:
-    used = _for_pta(params)
-    context = pta.open(caller, used)
-    _settle(params, used)
-    return context
+def open_session(
+    pta: PseudoTa, caller: TaInstance | None, params: Sequence[Param | TaParam]
+) -> tuple[tuple[Result, Origin], object]:
+    """((result, origin), the session's context)."""
+    context: object = None
+
+    def call(used: list[Value | PtaMemref | None]) -> None:
+        nonlocal context
+        context = pta.open(caller, used)
+
+    return _call(params, call), context
 
 
 def invoke(
     pta: PseudoTa, context: object, command: int, params: Sequence[Param | TaParam], caller: TaInstance | None
-) -> Result:
-    used = _for_pta(params)
+) -> tuple[Result, Origin]:
+    return _call(params, lambda used: pta.invoke(context, command, used, caller))
+
+
+def _call(
+    params: Sequence[Param | TaParam], call: Callable[[list[Value | PtaMemref | None]], None]
+) -> tuple[Result, Origin]:
+    """What a pseudo TA answers comes from a TA, as far as its client can tell (core/kernel/pseudo_ta.c); libutee
+    counts on it: TEE_InvokeTACommand panics on most errors of origin TEE.
+    """
     try:
-        pta.invoke(context, command, used, caller)
+        used = _for_pta(params)
     except TeeError as error:
-        return error.result
+        return error.result, Origin.TEE
+    try:
+        call(used)
+    except TeeError as error:
+        return error.result, Origin.TRUSTED_APP
     finally:
         _settle(params, used)
-    return results.SUCCESS
+    return results.SUCCESS, Origin.TRUSTED_APP

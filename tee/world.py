@@ -207,8 +207,8 @@ class SecureWorld:
             pta = self.find_pta(uuid)
             if pta is not None:
                 session.pta = pta
-                session.context = pta_call.open_session(pta, session.owner, params)
-                return Outcome(results.SUCCESS, Origin.TEE)
+                outcome, session.context = pta_call.open_session(pta, session.owner, params)
+                return Outcome(*outcome)
             instance = self._instance_for(uuid)
         except TeeError as error:
             return Outcome(error.result, error.origin)
@@ -241,9 +241,7 @@ class SecureWorld:
         if instance is None:
             assert session.pta is not None
             with session.lock:
-                return Outcome(
-                    pta_call.invoke(session.pta, session.context, command, params, session.owner), Origin.TEE
-                )
+                return Outcome(*pta_call.invoke(session.pta, session.context, command, params, session.owner))
         if not self._acquire(instance, activity):
             return Outcome(results.BUSY, Origin.TEE)
         try:

@@ -22,7 +22,7 @@ from tee.world import Outcome, SecureWorld
 from tests.tas import cryptdrv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from uuid import UUID
 
@@ -65,12 +65,15 @@ def make_world(
     allow_unsigned: bool = False,
     observer: Observer | None = None,
     console: Console | None = None,
+    enc_key: Callable[[int], bytes] | None = None,
 ) -> SecureWorld:
     """A world with the samples and the driver TA; `folders` come first."""
     platform = linux_host(str(state), console=console or NullConsole())
     trust = TrustStore([str(samples.public_key())], allow_unsigned=allow_unsigned)
     dirs = [*map(str, folders), str(samples.hello().parent), str(cryptdrv.HERE)]
-    return SecureWorld(platform, Loader(TaStore(dirs, trust)), limits=limits, observer=observer or Crashes())
+    return SecureWorld(
+        platform, Loader(TaStore(dirs, trust, enc_key=enc_key)), limits=limits, observer=observer or Crashes()
+    )
 
 
 def open_ta(world: SecureWorld, uuid: UUID) -> int:

@@ -145,7 +145,8 @@ class GpOperation(Operation):
         return b""
 
     def ae_update(self, data: bytes, in_place: bool = False) -> bytes:
-        return self._through(AE_UPDATE, data, in_place)
+        """Never in place: libutee's TEE_AEUpdate refuses an output that overlaps one of the TA's input parameters."""
+        return self._through(AE_UPDATE, data, False)
 
     def seal(self, data: bytes, tag_size: int) -> tuple[bytes, bytes]:
         ta = self.ta

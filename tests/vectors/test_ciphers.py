@@ -43,16 +43,15 @@ def test_the_composed_xts_is_ieee_1619() -> None:
     composed.self_check(vectors)
 
 
-def test_sm4_a_million_times(ta: Ta, everything: bool) -> None:
-    """All of it would take minutes: CBC of zeros with the text as IV is the same chain, whole."""
+def test_sm4_a_million_times(ta: Ta) -> None:
+    """CBC of zeros with the text as IV encrypts it over and over."""
     key, text, expected = SM4_MILLION
-    blocks = 1_000_000 if everything else 0
     operation = ta.start(Setup(Algorithm.SM4_CBC_NOPAD, Mode.ENCRYPT, key, iv=text))
-    out = text
-    for _ in range(blocks // 2000):
-        out = operation.update(bytes(16 * 2000))[-16:]
+    piece = bytes(16 * 2000)
+    for _ in range(1_000_000 // 2000):
+        out = operation.update(piece)
     operation.free()
-    assert out == (expected if blocks else text)
+    assert out[-16:] == expected
 
 
 @pytest.mark.parametrize("algorithm", [Algorithm.AES_CTS, Algorithm.AES_XTS, Algorithm.SM4_XTS])

@@ -102,6 +102,15 @@ static struct lb_backing *backing_of(struct lb_cpu *cpu, const uint8_t *host, ui
     return NULL;
 }
 
+/* The backing that an extent is built of. Several may hold the same host memory, so only `pa` tells which. */
+static struct lb_backing *backing_at(struct lb_cpu *cpu, uint64_t pa)
+{
+    struct lb_backing *b = cpu->backings;
+    while (pa - b->pa >= b->size)
+        b++;
+    return b;
+}
+
 int lb_back(struct lb_cpu *cpu, uint8_t *host, uint64_t size, bool keep)
 {
     struct lb_backing *known = backing_of(cpu, host, size);
@@ -143,8 +152,10 @@ static void drop_backing(struct lb_cpu *cpu, struct lb_backing *b)
 
 int lb_unback(struct lb_cpu *cpu, uint8_t *host, uint64_t size)
 {
-    struct lb_backing *b = backing_of(cpu, host, size);
-    if (!b || b->host != host || b->size != size)
+    struct lb_backing *b = cpu->backings, *end = b + cpu->backing_count;
+    while (b < end && (b->host != host || b->size != size || !b->keep))
+        b++;
+    if (b == end)
         return UC_ERR_ARG;
     b->keep = false;
     if (!b->users)
@@ -154,8 +165,8 @@ int lb_unback(struct lb_cpu *cpu, uint8_t *host, uint64_t size)
 
 static void release(struct lb_cpu *cpu, const struct lb_extent *e)
 {
-    struct lb_backing *b = backing_of(cpu, e->host, e->size);
-    if (b && !--b->users && !b->keep)
+    struct lb_backing *b = backing_at(cpu, e->pa);
+    if (!--b->users && !b->keep)
         drop_backing(cpu, b);
 }
 
@@ -213,7 +224,7 @@ static int split(struct lb_cpu *cpu, uint64_t va)
     e[1].size -= head;
     e[1].host += head;
     e[1].pa += head;
-    backing_of(cpu, e->host, head)->users++;
+    backing_at(cpu, e->pa)->users++;
     return 0;
 }
 
@@ -240,8 +251,9 @@ int lb_unmap(struct lb_cpu *cpu, uint64_t va, uint64_t size)
     size_t from = lower(cpu, va), to = from;
     while (to < cpu->extent_count && cpu->extents[to].va < va + size)
         to++;
-    if (from != to)
-        uc_ctl_flush_tlb(cpu->uc);
+    if (from == to)
+        return 0;
+    uc_ctl_flush_tlb(cpu->uc);
     for (size_t i = from; i < to; i++)
         release(cpu, &cpu->extents[i]);
     memmove(&cpu->extents[from], &cpu->extents[to], (cpu->extent_count - to) * sizeof *cpu->extents);

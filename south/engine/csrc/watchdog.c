@@ -178,6 +178,7 @@ void lb_interrupt(struct lb_cpu *cpu, unsigned why)
 void lb_set_deadline(struct lb_cpu *cpu, int64_t ns_from_now)
 {
     atomic_store(&cpu->deadline_ns, ns_from_now < 0 ? 0 : (long long)lb_now_ns() + ns_from_now + 1);
+    atomic_fetch_and(&cpu->why, ~LB_WHY_DEADLINE); /* the last one's, told when the guest had just left */
 }
 
 void lb_watch_signals(int fd)

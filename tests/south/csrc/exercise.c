@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Drives south/engine/csrc under AddressSanitizer, ThreadSanitizer or valgrind: random mapping,
+ * splitting, protection and access from the host beside a model of it, guests that call, fault, spin
+ * and are interrupted, and CPUs that take turns on one page.
+ *
+ * exercise LIBUNICORN SEED ROUNDS
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cpu.h"
+
+#define CHECK(what)                                                        \
+    do {                                                                   \
+        if (!(what)) {                                                     \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what);     \
+            abort();                                                       \
+        }                                                                  \
+    } while (0)
+
+#define ARENA (64u * LB_PAGE)
+#define BASE 0x100000u
+#define PAGES 48u /* of addresses that the model covers */
+#define CODE 0x400000u
+#define DATA 0x800000u
+
+static uint64_t seed = 1;
+
+static uint32_t dice(uint32_t n)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(seed >> 33) % n;
+}
+
+static uint8_t *pages(size_t size)
+{
+    uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(p != MAP_FAILED);
+    return p;
+}
+
+/* Programs: what each does stands in tests/south/guest.py. */
+static const uint32_t a64[] = {0xD28000E8, 0xD4000001, 0x91000400, 0xD4000001, 0xD4000001};
+static const uint32_t a32[] = {0xE3A07007, 0xE3A06000, 0xEF000000, 0xE2800001, 0xEF000000, 0xEF000000};
+static const uint32_t a64_spin = 0x14000000, a32_spin = 0xEAFFFFFE;
+static const uint32_t a64_load = 0xF9400020, a32_load = 0xE5910000; /* from register 1 */
+static const uint32_t a64_store = 0xF9000020, a32_store = 0xE5810000;
+static const uint32_t a64_undefined = 0, a32_undefined = 0xE7F000F0;
+static const uint32_t a64_atomic[] = {0xD28000E8, 0x885FFC23, 0x11000463, 0x8804FC23, 0x35FFFFA4, 0xF1000442,
+                                      0x54FFFF61, 0xD4000001};
+static const uint32_t a32_atomic[] = {0xE3A07007, 0xE3A06000, 0xE1913F9F, 0xE2833001, 0xE1814F93, 0xE3540000,
+                                      0x1AFFFFFA, 0xE2522001, 0x1AFFFFF8, 0xEF000000};
+
+struct guest {
+    struct lb_cpu *cpu;
+    uint8_t *arena;
+    bool wide;
+};
+
+static struct guest make(bool wide)
+{
+    struct guest g = {.arena = pages(ARENA), .wide = wide};
+    int error = 0;
+    g.cpu = lb_cpu_new(wide ? &lb_arch_aarch64 : &lb_arch_arm, g.arena, ARENA, &error);
+    CHECK(g.cpu && !error);
+    return g;
+}
+
+static void unmake(struct guest *g)
+{
+    lb_cpu_free(g->cpu);
+    munmap(g->arena, ARENA);
+}
+
+static void load(struct guest *g, const uint32_t *code, size_t size)
+{
+    memcpy(g->arena, code, size);
+    CHECK(!lb_map(g->cpu, CODE, LB_PAGE, LB_READ | LB_EXEC, LB_REGION_PRIVATE, g->arena));
+    CHECK(!lb_map(g->cpu, DATA, 2 * LB_PAGE, LB_READ | LB_WRITE, LB_REGION_PRIVATE, g->arena + 4 * LB_PAGE));
+}
+
+static int enter(struct guest *g, uint64_t a0, uint64_t a1, uint64_t a2)
+{
+    return lb_cpu_enter(g->cpu, CODE, DATA + LB_PAGE, a0, a1, a2, 0);
+}
+
+/* --- the region table beside a model: one byte of permission and one host page for each guest page ---- */
+
+struct model {
+    uint8_t *host[PAGES];
+    uint32_t prot[PAGES];
+};
+
+static bool allowed(const struct model *m, uint64_t va, uint64_t size, uint32_t need)
+{
+    for (uint64_t at = va; at < va + size; at++) {
+        uint64_t page = (at - BASE) / LB_PAGE;
+        if (at < BASE || page >= PAGES || !m->host[page] || (m->prot[page] & need) != need)
+            return false;
+    }
+    return true;
+}
+
+static void touch(struct guest *g, struct model *m)
+{
+    uint8_t in[3 * LB_PAGE], out[3 * LB_PAGE];
+    uint64_t va = BASE - 8 + dice(PAGES * LB_PAGE + 16), size = dice(4) ? dice(64) : dice(sizeof in);
+    uint32_t need = dice(4);
+    bool ok = allowed(m, va, size, need);
+
+    CHECK(!lb_check(g->cpu, va, size, need) == ok);
+    CHECK(!lb_read(g->cpu, va, in, size, need) == ok);
+    for (uint64_t i = 0; ok && i < size; i++)
+        CHECK(in[i] == m->host[(va + i - BASE) / LB_PAGE][(va + i) % LB_PAGE]);
+    memset(out, (int)dice(256), sizeof out);
+    CHECK(!lb_write(g->cpu, va, (void *)out, size, need) == ok);
+    if (ok && size)
+        CHECK(m->host[(va - BASE) / LB_PAGE][va % LB_PAGE] == out[0]);
+    /* Nothing wraps: sizes and addresses up to the last. */
+    CHECK(lb_check(g->cpu, va, UINT64_MAX - dice(100), need));
+    CHECK(lb_check(g->cpu, UINT64_MAX - dice(100), 1 + dice(200), need));
+}
+
+static void regions(bool wide, uint32_t rounds)
+{
+    static const uint32_t prots[] = {0, LB_READ, LB_READ | LB_WRITE, LB_READ | LB_EXEC, LB_WRITE | LB_EXEC};
+    struct guest g = make(wide);
+    struct model m = {0};
+    uint8_t *foreign = pages(PAGES * LB_PAGE);
+
+    CHECK(!lb_back(g.cpu, foreign, 8 * LB_PAGE, true));
+    while (rounds--) {
+        uint32_t first = dice(PAGES), count = 1 + dice(6), prot = prots[dice(5)], from = dice(PAGES - 6);
+        uint64_t va = BASE + first * LB_PAGE, size = count * LB_PAGE;
+        bool wx = prot == (LB_WRITE | LB_EXEC), fits = first + count <= PAGES, free_of_all = true;
+        uint8_t *host = (dice(2) ? g.arena : foreign) + from * LB_PAGE;
+
+        for (uint32_t i = first; i < first + count && i < PAGES; i++)
+            free_of_all = free_of_all && !m.host[i];
+        switch (dice(6)) {
+        case 0:
+        case 1:
+            if (!fits)
+                break;
+            CHECK(!lb_map(g.cpu, va, size, prot, dice(4), host) == (free_of_all && !wx));
+            for (uint32_t i = 0; free_of_all && !wx && i < count; i++) {
+                m.host[first + i] = host + i * LB_PAGE;
+                m.prot[first + i] = prot;
+            }
+            break;
+        case 2:
+            CHECK(!lb_unmap(g.cpu, va, size));
+            for (uint32_t i = first; i < first + count && i < PAGES; i++)
+                m.host[i] = NULL;
+            break;
+        case 3:
+            CHECK(!lb_protect(g.cpu, va, size, prot) == !wx);
+            for (uint32_t i = first; !wx && i < first + count && i < PAGES; i++)
+                m.prot[i] = prot;
+            break;
+        case 4:
+            lb_invalidate(g.cpu, va, size);
+            CHECK(lb_map(g.cpu, va + 1 + dice(LB_PAGE - 1), size, LB_READ, 0, host));
+            CHECK(lb_map(g.cpu, UINT64_MAX - LB_PAGE + 1, LB_PAGE, LB_READ, 0, host));
+            CHECK(lb_unmap(g.cpu, va, 0));
+            CHECK(lb_unback(g.cpu, host + 1, LB_PAGE));
+            break;
+        default:
+            touch(&g, &m);
+        }
+    }
+    CHECK(!lb_unmap(g.cpu, BASE, PAGES * LB_PAGE));
+    CHECK(!lb_unback(g.cpu, foreign, 8 * LB_PAGE));
+    CHECK(!g.cpu->extent_count);
+    unmake(&g);
+    munmap(foreign, PAGES * LB_PAGE);
+}
+
+/* --- guests --------------------------------------------------------------------------------- */
+
+static enum lb_verdict handler(const struct lb_guest *guest, struct lb_call *call, void *owner)
+{
+    uint32_t *asked = owner;
+    struct lb_span span;
+
+    (void)guest->ops->span(guest, DATA, 16, LB_READ, &span);
+    CHECK(lb_pin(guest, DATA, LB_PAGE, LB_READ | LB_WRITE));
+    CHECK(!lb_pin(guest, CODE, 4, LB_WRITE));
+    if (++*asked % 2)
+        return LB_ASK;
+    call->result = call->arg[0] + 5;
+    return LB_DONE;
+}
+
+static void calls(bool wide)
+{
+    struct guest g = make(wide);
+    uint32_t asked = 0;
+    uint64_t registers[64];
+    uc_context *saved;
+
+    load(&g, wide ? a64 : a32, wide ? sizeof a64 : sizeof a32);
+    CHECK(enter(&g, 41, 0, 0) == LB_TRAP_CALL);
+    CHECK(g.cpu->call.number == 7 && g.cpu->call.arg[0] == 41);
+    saved = lb_cpu_save(g.cpu);
+    CHECK(saved);
+    CHECK(lb_cpu_resume(g.cpu, 100) == LB_TRAP_CALL && g.cpu->call.arg[0] == 101);
+    CHECK(!lb_cpu_load(g.cpu, saved));
+    CHECK(lb_cpu_resume(g.cpu, 200) == LB_TRAP_CALL && g.cpu->call.arg[0] == 201);
+    lb_uc.context_free(saved);
+    CHECK(!lb_cpu_bind(g.cpu, 7, (uintptr_t)handler, (uintptr_t)&asked, LB_CALL_ARGS));
+    CHECK(lb_cpu_bind(g.cpu, LB_CALL_MAX, (uintptr_t)handler, 0, 0));
+    CHECK(enter(&g, 41, 0, 0) == LB_TRAP_CALL && asked == 1);        /* first: asks */
+    CHECK(lb_cpu_resume(g.cpu, 0) == LB_TRAP_CALL && asked == 3);    /* second: done, third: asks */
+    CHECK(g.cpu->call.arg[0] == 6);
+    g.cpu->ask_always = true;
+    CHECK(enter(&g, 1, 0, 0) == LB_TRAP_CALL && asked == 3);
+    CHECK(lb_cpu_serve(g.cpu) && g.cpu->call.result == 6);
+    lb_cpu_registers(g.cpu, registers);
+    CHECK(!lb_cpu_set_register(g.cpu, 0, 9));
+    CHECK(lb_cpu_set_register(g.cpu, -1, 0) && lb_cpu_set_register(g.cpu, 1000, 0));
+    unmake(&g);
+}
+
+static void faults(bool wide)
+{
+    struct guest g = make(wide);
+    const uint64_t high = wide ? UINT64_C(0xFFFF800000000000) : UINT64_C(0xF0000000);
+
+    load(&g, wide ? &a64_load : &a32_load, 4);
+    CHECK(enter(&g, 0, 0x10, 0) == LB_TRAP_FAULT && g.cpu->fault.address == 0x10);
+    CHECK(enter(&g, 0, DATA + 2 * LB_PAGE - 1, 0) == LB_TRAP_FAULT);
+    CHECK(enter(&g, 0, high, 0) == LB_TRAP_FAULT && g.cpu->fault.access == UC_MEM_READ);
+    CHECK(enter(&g, 0, UINT64_MAX, 0) == LB_TRAP_FAULT);
+    memcpy(g.arena, wide ? &a64_store : &a32_store, 4);
+    lb_invalidate(g.cpu, CODE, LB_PAGE);
+    CHECK(enter(&g, 0, CODE, 0) == LB_TRAP_FAULT && g.cpu->fault.access == UC_MEM_WRITE);
+    memcpy(g.arena, wide ? &a64_undefined : &a32_undefined, 4);
+    lb_invalidate(g.cpu, CODE, LB_PAGE);
+    CHECK(enter(&g, 0, 0, 0) == LB_TRAP_EXCEPTION);
+    CHECK(lb_cpu_enter(g.cpu, DATA, DATA, 0, 0, 0, 0) == LB_TRAP_FAULT && g.cpu->fault.access == UC_MEM_FETCH);
+    CHECK(lb_cpu_enter(g.cpu, high, DATA, 0, 0, 0, 0) == LB_TRAP_FAULT);
+    CHECK(!lb_unmap(g.cpu, CODE, LB_PAGE));
+    CHECK(enter(&g, 0, 0, 0) == LB_TRAP_FAULT && g.cpu->fault.address == CODE);
+    unmake(&g);
+}
+
+static void *interrupt(void *cpu)
+{
+    usleep(3000);
+    lb_interrupt(cpu, LB_WHY_CANCEL);
+    return NULL;
+}
+
+static void watchdog(bool wide)
+{
+    struct guest g = make(wide);
+    pthread_t thread;
+    uint8_t byte = SIGINT;
+    int pipe_ends[2];
+
+    load(&g, wide ? &a64_spin : &a32_spin, 4);
+    for (int i = 0; i < 3; i++) {
+        lb_set_deadline(g.cpu, 2000000);
+        CHECK(enter(&g, 0, 0, 0) == LB_TRAP_INTERRUPTED && atomic_load(&g.cpu->why) == LB_WHY_DEADLINE);
+        atomic_store(&g.cpu->why, 0);
+        CHECK(!pthread_create(&thread, NULL, interrupt, g.cpu));
+        CHECK(lb_cpu_proceed(g.cpu) == LB_TRAP_INTERRUPTED && atomic_load(&g.cpu->why) == LB_WHY_CANCEL);
+        pthread_join(thread, NULL);
+        atomic_store(&g.cpu->why, 0);
+    }
+    CHECK(!pipe2(pipe_ends, O_NONBLOCK));
+    lb_watch_signals(pipe_ends[0]);
+    CHECK(write(pipe_ends[1], &byte, 1) == 1);
+    CHECK(enter(&g, 0, 0, 0) == LB_TRAP_INTERRUPTED && atomic_load(&g.cpu->why) == LB_WHY_SIGNAL);
+    atomic_store(&g.cpu->why, 0);
+    lb_watch_signals(-1);
+    usleep(5000); /* the watchdog may be about to read */
+    close(pipe_ends[1]);
+    close(pipe_ends[0]);
+    CHECK(!lb_hook_budget(g.cpu, 1000));
+    CHECK(enter(&g, 0, 0, 0) == LB_TRAP_INTERRUPTED && atomic_load(&g.cpu->why) == LB_WHY_BUDGET);
+    unmake(&g);
+}
+
+static void hooks(bool wide)
+{
+    struct guest g = make(wide);
+    uint8_t cover[LB_PAGE / 4] = {0};
+
+    load(&g, wide ? a64 : a32, wide ? sizeof a64 : sizeof a32);
+    CHECK(!lb_hook_cover(g.cpu, CODE, LB_PAGE, cover));
+    CHECK(enter(&g, 0, 0, 0) == LB_TRAP_CALL && cover[0] == 1 && !cover[LB_PAGE / 4 - 1]);
+    CHECK(!lb_hook_cover(g.cpu, CODE, 4, cover)); /* less than a block */
+    CHECK(enter(&g, 0, 0, 0) == LB_TRAP_CALL);
+    CHECK(!lb_hook_cover(g.cpu, 0, 0, NULL));
+    CHECK(!lb_hook_block(g.cpu, true) && !lb_hook_access(g.cpu, DATA, DATA + 16, true));
+    CHECK(enter(&g, 0, 0, 0) == LB_TRAP_CALL);
+    CHECK(!lb_hook_block(g.cpu, false) && !lb_hook_access(g.cpu, 0, 16, false));
+    unmake(&g);
+}
+
+/* --- turns ----------------------------------------------------------------------------------- */
+
+#define TAKERS 3
+
+struct taker {
+    struct guest g;
+    uint32_t times;
+};
+
+static void *take(void *data)
+{
+    struct taker *t = data;
+    CHECK(enter(&t->g, 0, DATA + 2 * LB_PAGE, t->times) == LB_TRAP_CALL);
+    return NULL;
+}
+
+/* Guests that add to one word, each a number of times, joined before or while they run. */
+static void turns(uint32_t times, bool late)
+{
+    struct taker takers[TAKERS];
+    pthread_t threads[TAKERS];
+    struct lb_turn *turn = lb_turn_new();
+    uint8_t *shared = pages(LB_PAGE);
+    uint32_t sum;
+
+    CHECK(turn);
+    for (uint32_t i = 0; i < TAKERS; i++) {
+        bool wide = i % 2;
+        takers[i] = (struct taker){make(wide), times};
+        load(&takers[i].g, wide ? a64_atomic : a32_atomic, wide ? sizeof a64_atomic : sizeof a32_atomic);
+        CHECK(!lb_map(takers[i].g.cpu, DATA + 2 * LB_PAGE, LB_PAGE, LB_READ | LB_WRITE, LB_REGION_NONSECURE, shared));
+        if (!late)
+            lb_turn_join(takers[i].g.cpu, turn);
+    }
+    for (uint32_t i = 0; i < TAKERS; i++)
+        CHECK(!pthread_create(&threads[i], NULL, take, &takers[i]));
+    for (uint32_t i = 0; late && i < TAKERS; i++)
+        lb_turn_join(takers[i].g.cpu, turn);
+    for (uint32_t i = 0; i < TAKERS; i++)
+        pthread_join(threads[i], NULL);
+    memcpy(&sum, shared, sizeof sum);
+    CHECK(late ? sum <= TAKERS * times : sum == TAKERS * times);
+    for (uint32_t i = 0; i < TAKERS; i++)
+        unmake(&takers[i].g);
+    lb_turn_free(turn);
+    munmap(shared, LB_PAGE);
+}
+
+int main(int argc, char **argv)
+{
+    uint32_t rounds;
+
+    if (argc < 4 || lb_load_unicorn(argv[1])) {
+        fprintf(stderr, "%s\n", argc < 4 ? "exercise LIBUNICORN SEED ROUNDS" : lb_load_error());
+        return 1;
+    }
+    seed = strtoull(argv[2], NULL, 10);
+    rounds = (uint32_t)atoi(argv[3]);
+    for (int wide = 0; wide < 2; wide++) {
+        regions(wide, rounds);
+        calls(wide);
+        faults(wide);
+        watchdog(wide);
+        hooks(wide);
+    }
+    turns(rounds * 20, false);
+    turns(rounds * 20, true);
+    puts("done");
+    return 0;
+}
