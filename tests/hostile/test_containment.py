@@ -1,4 +1,4 @@
-"""What a TA can do with its own code: each way to misbehave ends it alone, frees what it held, and can be opened again."""
+"""What a TA can do with its own code: it ends alone, frees what it held, and can be opened again."""
 
 from __future__ import annotations
 

@@ -34,7 +34,9 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         program = tmp_path_factory.mktemp("engine") / "exercise"
         includes = [f"-I{ROOT / 'south/engine/csrc'}", f"-I{unicorn_headers()}"]
         command = [cc, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread", *flags, *includes]
-        done = subprocess.run([*command, *map(str, SOURCES), "-o", str(program), "-ldl"], capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, *map(str, SOURCES), "-o", str(program), "-ldl"], capture_output=True, text=True
+        )
         if "cannot find" in done.stderr:
             pytest.skip("no sanitizer to build with: " + done.stderr.splitlines()[0])
         assert not done.returncode, done.stderr

@@ -142,9 +142,7 @@ MACS: list[Source[Mac]] = [
 
 def _cipher(algorithm: int) -> Callable[[Record], Iterable[Crypt]]:
     def convert(r: Record) -> Iterable[Crypt]:
-        yield Crypt(
-            algorithm, octets(r, "key"), b"", octets(r, "iv"), octets(r, "plaintext"), octets(r, "ciphertext")
-        )
+        yield Crypt(algorithm, octets(r, "key"), b"", octets(r, "iv"), octets(r, "plaintext"), octets(r, "ciphertext"))
 
     return convert
 

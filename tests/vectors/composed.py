@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hmac
 from random import Random
-from typing import TYPE_CHECKING
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherAlgorithm, algorithms, modes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def cut(rng: Random, data: bytes, granule: int, hold: int) -> list[bytes]:
     last = max(0, len(data) - hold) // granule
     points = sorted(rng.randint(0, last) * granule for _ in range(rng.randrange(PIECES)))
     edges = [0, *points, len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 def _plan(rng: Random, phases: Sequence[Phase], resumed: bool = False) -> tuple[list[tuple[int, bytes]], bytes]:

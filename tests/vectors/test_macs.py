@@ -38,7 +38,9 @@ def fitting(algorithm: int, key: bytes) -> bytes | None:
 def taken(algorithm: int, key: bytes) -> bool:
     """Whether OP-TEE takes a key of that size as it is."""
     properties = TYPES[key_type(algorithm)]
-    return properties.min_bits <= len(key) * 8 <= properties.max_bits and len(key) <= properties.alloc
+    bits = len(key) * 8
+    in_range = properties.min_bits <= bits <= properties.max_bits and len(key) <= properties.alloc
+    return in_range and bits % properties.quanta == 0
 
 
 @pytest.mark.parametrize("source", MACS, ids=repr)

@@ -1,0 +1,306 @@
+"""The targets and their seeds. Whatever the bytes, each ends in a defined error, soon; anything else raises."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import struct
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from south.platform import Arch
+from ta_loader import samples
+from ta_loader.cli.params import parse_params
+from ta_loader.cli.script import read_script
+from ta_loader.container.describe import describe
+from ta_loader.container.sign import sign, sign_subkey
+from ta_loader.container.verify import open_container
+from ta_loader.elf.describe import describe_elf
+from ta_loader.elf.object import ElfObject
+from ta_loader.errors import UsageError
+from ta_loader.image import TaImage
+from ta_loader.symbolise import backtrace, symbolise_log
+from ta_loader.symbolise.cfi import frame_tables
+from ta_loader.symbolise.ehabi import CannotUnwind, VirtualRegisters, find_entry, instructions
+from ta_loader.symbolise.elffile import parse
+from ta_loader.trust import TrustStore
+from tee.abi.results import ITEM_NOT_FOUND, Result
+from tee.abi.ta_head import TA_HEAD
+from tee.errors import TeeError
+from tee.limits import Limits
+from tee.ports import Module
+from tests.hostile.kit import DIED, SCRATCH, UNANSWERED, Driver, RawCall, make_world
+from tests.hostile.mutate import elf_of
+from tests.ta_loader.container_kit import ENC_KEY
+from tests.ta_loader.elf_kit import make_space
+from tests.tas import cryptdrv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class Target(NamedTuple):
+    """fuzz_one: raises for a defect alone. seeds: inputs to start from."""
+
+    fuzz_one: Callable[[bytes], None]
+    seeds: Callable[[], Sequence[bytes]]
+
+
+@functools.cache
+def folder() -> Path:
+    """A temporary folder of this process."""
+    made = tempfile.TemporaryDirectory(prefix="litebox-fuzz-")
+    atexit.register(made.cleanup)
+    return Path(made.name)
+
+
+@functools.cache
+def elves() -> tuple[bytes, ...]:
+    return tuple(elf_of(path.read_bytes()) for arch in Arch for path in (samples.hello(arch), cryptdrv.path(arch)))
+
+
+# --- containers
+
+
+@functools.cache
+def _trusts() -> tuple[TrustStore, TrustStore]:
+    key = [str(samples.public_key())]
+    return TrustStore(key), TrustStore(key, allow_unsigned=True)
+
+
+def fuzz_container(data: bytes) -> None:
+    for trust in _trusts():
+        try:
+            open_container(data, trust, enc_key=lambda _: ENC_KEY)
+        except TeeError:
+            pass
+    try:
+        describe(data)
+    except TeeError:
+        pass
+
+
+def container_seeds() -> list[bytes]:
+    key, uuid = samples.private_key().read_bytes(), samples.HELLO[Arch.AARCH64]
+    elf = elves()[0][:600]
+    subkey = sign_subkey(key, key, uuid, name_size=0)
+    return [
+        sign(elf, key, uuid, plain=True),
+        sign(elf, key, uuid, version=3),
+        sign(elf, key, uuid, enc_key=ENC_KEY),
+        sign(elf, key, uuid, subkey=subkey),
+        elf,
+    ]
+
+
+# --- ELF files
+
+
+def fuzz_elf(data: bytes) -> None:
+    def find(uuid: UUID) -> ElfObject:
+        raise TeeError(ITEM_NOT_FOUND)
+
+    for step in (lambda: describe_elf(data), lambda: ElfObject(data, main=False)):
+        try:
+            step()
+        except TeeError:
+            pass
+    try:
+        obj = ElfObject(data, main=True)
+        uuid = UUID(bytes_le=TA_HEAD.unpack(obj.head)[0])
+        program = TaImage(uuid, obj, find, version=0, digest=b"").link(make_space(obj.arch, 1 << 20))
+    except TeeError:
+        return
+    program.backtrace({"pc": program.entry, "sp": program.modules[0].base})
+
+
+# --- the command line
+
+
+def fuzz_params(data: bytes) -> None:
+    """Files are left alone: what `@` reads is the user's own choice."""
+    try:
+        parse_params(data.replace(b"@", b"%").decode("utf-8", "surrogateescape").split("\n"))
+    except UsageError:
+        pass
+
+
+PARAMS = (
+    b"value:1,2\nin:hex:00ff\nout:4k\ninout:str:a,64",
+    b"none\nnull\nout:null\nvalue-out",
+    b"inout:zero:16\nvalue-in:-1",
+)
+
+
+def fuzz_script(data: bytes) -> None:
+    path = folder() / "script.toml"
+    path.write_bytes(data.replace(b"@", b"%"))
+    try:
+        read_script(str(path))
+    except UsageError:
+        pass
+
+
+SCRIPT = b"""
+trust = ["a.pem"]
+ta_dirs = ["."]
+timeout = 2.5
+memory = "16M"
+[[step]]
+open = "a.ta"
+session = "one"
+login = "public"
+params = ["value:1,2", "none", "in:hex:00"]
+[[step]]
+session = "one"
+invoke = 3
+params = ["inout:str:abc,20"]
+result = "TEE_SUCCESS"
+origin = "TRUSTED_APP"
+outputs = ["hex:00", "any"]
+repeat = 2
+save = { 1 = "out.bin" }
+[[step]]
+invoke = 0x10
+panic = 0xdead
+[[step]]
+close = true
+"""
+
+
+# --- system calls
+
+
+@functools.cache
+def _driver(arch: Arch) -> Driver:
+    world = make_world(folder(), limits=Limits(memory=8 << 20, call_seconds=0.5, log_rate=10, sessions=16))
+    return Driver(world, arch)
+
+
+_CALL = struct.Struct("<HHBB8Q")
+_WAIT = 12
+
+
+def fuzz_calls(data: bytes) -> None:
+    """First byte: the architecture; then calls (number, two masks, eight words); the rest fills the scratch memory."""
+    driver = _driver(list(Arch)[data[0] & 1 if data else 0])
+    calls: list[RawCall] = []
+    at = 1
+    while at + _CALL.size <= len(data) and len(calls) < 16:
+        number, small, scratch, _, *words = _CALL.unpack_from(data, at)
+        at += _CALL.size
+        chosen = tuple(
+            w % SCRATCH if scratch >> i & 1 else w % 64 if small >> i & 1 else w for i, w in enumerate(words)
+        )
+        if number == _WAIT:
+            chosen = (chosen[0] % 3, *chosen[1:])
+        calls.append(RawCall(number, chosen, frozenset(i for i in range(8) if scratch >> i & 1)))
+    rest = data[at : at + SCRATCH]
+    driver.put(0, rest.ljust(SCRATCH, b"\0"))
+    if not calls:
+        return
+    outcome, found = driver.batch(calls)
+    for call, result in zip(calls, found, strict=True):
+        if result != UNANSWERED and Result(result).name.startswith("0x"):
+            raise AssertionError(f"{call} answered {result:#x}")
+    if outcome == DIED or len(driver.instance.sessions) > 12:
+        driver.reopen()
+
+
+def call_seeds() -> list[bytes]:
+    seeds = []
+    for arch in range(2):
+        for number in range(71):
+            calls = [_CALL.pack(n, 0x11, 0xAA, 0, 1, 16 * n, 3, 64, 5, 128, 8, 256) for n in (15, 27, number, number)]
+            seeds.append(bytes([arch]) + b"".join(calls) + bytes(range(256)) * 4)
+    return seeds
+
+
+# --- logs and backtraces
+
+
+def fuzz_log(data: bytes) -> None:
+    lines = data.decode("utf-8", "replace").splitlines(keepends=True)
+    found = list(symbolise_log(lines, lambda uuid: elves()[uuid.int % 4], elves()[0]))
+    if len(found) != len(lines):
+        raise AssertionError(f"{len(lines)} lines became {len(found)}")
+
+
+LOG = b"""E/TC:? 0 TA panicked with code 0xffff0006
+E/LD:  Status of TA 7371bc6b-0888-4252-9d3b-42ddcbca70fd
+E/LD:   arch: aarch64
+E/LD:  region  0: va 0x40004000 pa 0x0e300000 size 0x001000 flags rw-s (ldelf)
+E/LD:  region  1: va 0x40005000 pa 0x0e301000 size 0x008000 flags r-xs [0]
+E/LD:  region  2: va 0x4000d000 pa 0x0e309000 size 0x001000 flags rw-s [0]
+E/LD:   [0] 7371bc6b-0888-4252-9d3b-42ddcbca70fd @ 0x40005000
+E/LD:  Call stack:
+E/LD:   0x40005400
+E/LD:   0x40005a10
+I/TC: something else
+E/TC:0 0 TEE load address @ 0xe100000
+E/TC:0 0 Call stack:
+E/TC:0 0  0xe100200
+"""
+
+
+def fuzz_unwind(data: bytes) -> None:
+    """Call frame information and exception index tables, and a walk of a stack made of the file itself."""
+    elf = parse(data)
+    if elf is None:
+        return
+    uuid, base = UUID(int=1), 0x10000
+    for address in (*range(0, 0x2000, 0x94), 0xFFFFFFFC, (1 << 64) - 1):
+        for table in frame_tables(elf):
+            table.find(address)
+        if elf.arch is Arch.ARM:
+            try:
+                entry = find_entry(elf, address)
+                if entry is not None and not entry.cannot_unwind:
+                    VirtualRegisters({13: base}, lambda at: at).run(instructions(elf, entry))
+            except CannotUnwind:
+                pass
+    size = max(len(data), 1)
+
+    def read(at: int, count: int) -> bytes | None:
+        at -= base
+        return data[at : at + count] if at >= 0 and at + count <= len(data) else None
+
+    words = struct.unpack_from("<16I", data.ljust(64, b"\0"), max(0, len(data) // 2 - 64))
+    for word in words:
+        pc = base + word % size
+        registers = {
+            "pc": pc,
+            "lr": pc ^ 64,
+            "sp": base + word % size & -16,
+            "r13": base,
+            "r14": pc,
+            "r15": pc,
+            "x29": base,
+        }
+        backtrace(elf.arch, [Module(uuid, base, size)], registers, read, lambda _: data)
+
+
+TARGETS: dict[str, Target] = {
+    "container": Target(fuzz_container, container_seeds),
+    "elf": Target(fuzz_elf, elves),
+    "params": Target(fuzz_params, lambda: PARAMS),
+    "script": Target(fuzz_script, lambda: [SCRIPT]),
+    "calls": Target(fuzz_calls, call_seeds),
+    "log": Target(fuzz_log, lambda: [LOG]),
+    "unwind": Target(fuzz_unwind, elves),
+}
+
+
+def save(name: str, data: bytes) -> str:
+    """Keep an input that failed; its path."""
+    import hashlib
+
+    path = os.path.join(
+        os.environ.get("LITEBOX_FUZZ_OUT", "."), f"fuzz-{name}-{hashlib.sha256(data).hexdigest()[:12]}.bin"
+    )
+    with open(path, "wb") as file:
+        file.write(data)
+    return path
