@@ -67,8 +67,10 @@ class Host:
 
     def open(self, uuid: UUID, *params: Param, client: Client | None = None) -> int:
         """Open a session that must open."""
-        opened = self.world.open_session(uuid, params) if client is None else self.world.open_session(
-            uuid, params, client=client
+        opened = (
+            self.world.open_session(uuid, params)
+            if client is None
+            else self.world.open_session(uuid, params, client=client)
         )
         assert not opened.result, f"{uuid}: {opened}\n{self.watch.log}{self.console.text}"
         return opened.session

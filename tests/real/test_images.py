@@ -90,7 +90,8 @@ def test_the_table_has_every_image(debian_tas: Path, debian_kit: Path) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name}: {row.why}")
 def test_open_and_close(host: Host, debian_kit: Path, row: Row) -> None:
     container = host.store.find(row.uuid)
-    assert container.key is not None and container.key.fingerprint == fingerprint(debian_kit / KEY)
+    assert container.key is not None
+    assert container.key.fingerprint == fingerprint(debian_kit / KEY)
     assert container.uuid == row.uuid
     assert len(container.subkeys) == row.subkeys
     assert container.kinds == ((ImageType.SUBKEY,) * row.subkeys) + BOOTSTRAP

@@ -202,13 +202,9 @@ def test_null_memrefs_for_ta2ta_are_refused_by_the_ta(host: Host, session: int) 
 
 def test_null_and_empty_memrefs_differ(host: Host, session: int) -> None:
     host.succeed(session, Os.NULL_MEMREF_PARAMS, empty(host, IN), null(IN), empty(host, OUT), null(OUT))
-    outcome = host.invoke(
-        session, Os.NULL_MEMREF_PARAMS, empty(host, IN, 1), null(IN), empty(host, OUT), null(OUT)
-    )
+    outcome = host.invoke(session, Os.NULL_MEMREF_PARAMS, empty(host, IN, 1), null(IN), empty(host, OUT), null(OUT))
     assert outcome == from_ta(results.BAD_PARAMETERS)
-    outcome = host.invoke(
-        session, Os.NULL_MEMREF_PARAMS, empty(host, IN), empty(host, IN), empty(host, OUT), null(OUT)
-    )
+    outcome = host.invoke(session, Os.NULL_MEMREF_PARAMS, empty(host, IN), empty(host, IN), empty(host, OUT), null(OUT))
     assert outcome == from_ta(results.BAD_PARAMETERS)
 
 
@@ -220,9 +216,7 @@ def parts(pages: Pages, *places: tuple[int, int]) -> list[Memref]:
 def test_memrefs_of_one_memory(host: Host, session: int) -> None:
     """Neighbours, and others with gaps between."""
     pages = host.platform.pages.shared(8 * PAGE)
-    host.succeed(
-        session, Os.PARAMS, *parts(pages, (0, PAGE), (PAGE, PAGE), (4 * PAGE, PAGE), (6 * PAGE, 2 * PAGE))
-    )
+    host.succeed(session, Os.PARAMS, *parts(pages, (0, PAGE), (PAGE, PAGE), (4 * PAGE, PAGE), (6 * PAGE, 2 * PAGE)))
 
 
 OUTSIDE = [

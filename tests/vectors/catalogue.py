@@ -111,8 +111,8 @@ def _mac(algorithm: int) -> Callable[[Record], Iterable[Mac]]:
 
 
 def _wycheproof_mac(t: dict[str, Any]) -> Iterable[Mac]:
-    fields = (bytes.fromhex(t[name]) for name in ("key", "msg", "tag"))
-    yield Mac(_A.AES_CMAC, *fields, valid=t["result"] == "valid")
+    key, message, tag = (bytes.fromhex(t[name]) for name in ("key", "msg", "tag"))
+    yield Mac(_A.AES_CMAC, key, message, tag, t["result"] == "valid")
 
 
 _HMAC_FILES = {
@@ -237,14 +237,15 @@ def _ccm(r: Record) -> Iterable[Ae]:
     )
 
 
-_BROKEN = {"ZeroLengthIv", "InvalidNonceSize", "InvalidTagSize"}
+_BROKEN = {"ZeroLengthIv", "InvalidNonceSize", "InvalidTagSize", "InsecureTagSize"}
 """Flags of Wycheproof's vectors that no operation may be started with."""
 
 
 def _wycheproof_ae(algorithm: int) -> Callable[[dict[str, Any]], Iterable[Ae]]:
     def convert(t: dict[str, Any]) -> Iterable[Ae]:
-        fields = (bytes.fromhex(t[name]) for name in ("key", "iv", "aad", "msg", "ct", "tag"))
-        yield Ae(algorithm, *fields, valid=t["result"] == "valid", parameters=not _BROKEN & set(t["flags"]))
+        key, nonce, aad, plain, cipher, tag = (bytes.fromhex(t[n]) for n in ("key", "iv", "aad", "msg", "ct", "tag"))
+        parameters = not _BROKEN & set(t["flags"])
+        yield Ae(algorithm, key, nonce, aad, plain, cipher, tag, t["result"] == "valid", parameters)
 
     return convert
 

@@ -120,8 +120,10 @@ class Ta(ABC):
     libutee: bool
     """Whether GP's API is between the test and the system calls: it buffers, and panics on errors."""
 
-    def __init__(self, world: SecureWorld, uuid: UUID) -> None:
+    def __init__(self, world: SecureWorld, uuid: UUID, share: slice) -> None:
+        """share: which vectors of a file of thousands are this TA's."""
         self.world = world
+        self.share = share
         self.uuid = uuid
         self.pages = [world.platform.pages.shared(ROOM) for _ in range(3)]
         self._open()

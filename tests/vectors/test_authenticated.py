@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tests.vectors.driver import Operation, Ta
     from tests.vectors.kinds import Ae
 
+LARGE = 2000
+"""Vectors; a file with more is shared out among the TAs."""
+FORGED_ONE_IN = 3
 GCM_TAG_MIN = 12
 """Bytes; GP's smallest for GCM, which libutee insists on, and the system call does not."""
 GCM_NONCE_MAX = 128
@@ -27,7 +30,8 @@ GCM_NONCE_MAX = 128
 def test_authenticated_encryption(ta: Ta, source: Source[Ae], everything: bool) -> None:
     rng = Random(source.name)
     ran = 0
-    for vector in source.take(everything):
+    vectors = source.take(everything)
+    for vector in vectors[ta.share] if len(vectors) > LARGE else vectors:
         if not vector.parameters:
             for mode in (Mode.ENCRYPT, Mode.DECRYPT):
                 with pytest.raises(Refused):
@@ -41,8 +45,8 @@ def test_authenticated_encryption(ta: Ta, source: Source[Ae], everything: bool) 
         if vector.valid:
             encrypt(ta, rng, vector)
             decrypt(ta, rng, vector)
-            vector = forged(rng, vector)
-        decrypt_forged(ta, rng, vector)
+        if not vector.valid or rng.randrange(FORGED_ONE_IN) == 0:
+            decrypt_forged(ta, rng, forged(rng, vector) if vector.valid else vector)
         ran += 1
     assert ran
 

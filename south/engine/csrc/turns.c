@@ -45,6 +45,7 @@ bool lb_turn_take(struct lb_cpu *cpu)
             pthread_cond_wait(&changed, &lock);
         turn->waiting--;
         if (atomic_load(&cpu->turn) != turn) { /* moved while waiting: start over */
+            pthread_cond_broadcast(&changed); /* who had the last slice looks at how many wait */
             pthread_mutex_unlock(&lock);
             return false;
         }

@@ -55,15 +55,16 @@ static unsigned signals(void)
 
 static void look(struct lb_cpu *cpu, uint64_t now, unsigned why)
 {
+    /* Also one that is not running: it may be on its way in, and nobody will tell it a second time. */
+    if (why)
+        atomic_fetch_or(&cpu->why, why);
     if (!atomic_load(&cpu->running))
         return;
     long long deadline = atomic_load(&cpu->deadline_ns);
     if (deadline && now >= (uint64_t)deadline) {
         atomic_store(&cpu->deadline_ns, 0);
-        why |= LB_WHY_DEADLINE;
+        atomic_fetch_or(&cpu->why, LB_WHY_DEADLINE);
     }
-    if (why)
-        atomic_fetch_or(&cpu->why, why);
     lb_turn_tick(cpu, now);
     if (atomic_load(&cpu->why) && !atomic_load(&cpu->exact))
         lb_uc.emu_stop(cpu->uc);
