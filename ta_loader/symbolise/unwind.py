@@ -130,13 +130,13 @@ class Modules:
         if self._arch is Arch.ARM:
             address &= -2
         for candidate in (address, address & self.address_mask):
-            if candidate and self._executable(candidate - 1):
+            if candidate and self.executable(candidate - 1):
                 return candidate
             if self._arch is Arch.ARM:
                 break
         return None
 
-    def _executable(self, pc: int) -> bool:
+    def executable(self, pc: int) -> bool:
         place = self.place(pc)
         return place is not None and (place.elf is None or place.elf.executable(place.address))
 
@@ -197,7 +197,7 @@ class Unwinder:
     def _step(self, state: State, innermost: bool) -> State | None:
         lookup = state.pc if innermost else state.pc - 1
         place = self._modules.place(lookup)
-        if place is None:
+        if place is None or (innermost and not self._modules.executable(lookup)):
             return self._leaf(state, None) if innermost else None
         if place.elf is not None and self._arch is Arch.ARM:
             entry = find_entry(place.elf, place.address)

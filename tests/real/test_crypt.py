@@ -6,6 +6,7 @@ import datetime
 import math
 import random
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from cryptography import x509
@@ -265,6 +266,12 @@ def test_ta_unique_key(host: Host, session: int) -> None:
     outcome = host.invoke(session, Crypt.DERIVE_TA_UNIQUE_KEY_SHM, host.input(bytes(32)), host.output(32))
     assert outcome == Outcome(results.SECURITY, Origin.TRUSTED_APP)
     assert not host.watch.crashes
+
+
+def test_the_system_pta_is_for_tas(host: Host) -> None:
+    """Its own refusal, so of origin TRUSTED_APP, as for any pseudo TA (core/kernel/pseudo_ta.c)."""
+    opened = host.world.open_session(UUID("3a2f8978-5dc0-11e8-9c2d-fa7ae01bbebc"))
+    assert opened == (0, results.ACCESS_DENIED, Origin.TRUSTED_APP)
 
 
 def test_seed_rng(host: Host, session: int) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+import ta_loader
 from north.memory import AddressSpace
 from south.platform import Arch, Prot, TrapKind
 from ta_loader.source import Loader
@@ -112,7 +113,7 @@ def test_text_is_never_writable() -> None:
 
 def test_import_is_cheap() -> None:
     """Nothing heavy comes along: this is on the path of every start."""
-    root = str(Path(__file__).parents[2])
+    root = str(Path(ta_loader.__file__).parents[1])  # the checkout, or where a wheel was installed
     code = f"import sys; sys.path.insert(0, {root!r}); import ta_loader.source; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
     assert not {"dataclasses", "inspect", "pathlib", "logging", "elftools", "subprocess"} & set(done.stdout.split())
