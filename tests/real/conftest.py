@@ -19,11 +19,3 @@ def host(debian_tas: Path, debian_kit: Path, tmp_path: Path) -> Iterator[Host]:
     made = Host(tmp_path / "state", [debian_tas, debian_kit / "ta"], [debian_kit])
     yield made
     made.close()
-
-
-@pytest.fixture
-def own_host(tmp_path: Path) -> Iterator[Host]:
-    """A world with our samples and test TAs alone."""
-    made = Host(tmp_path / "state")
-    yield made
-    made.close()
