@@ -21,9 +21,6 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
 NATIVE := $(filter-out %/_native.c %/_unicorn.c,$(shell find south tee -name '*.[ch]')) $(wildcard south/engine/build_*.py tee/build_*.py)
-HELLO = $(shell $(PY) -c 'from ta_loader import samples; print(samples.hello())')
-KEY = $(shell $(PY) -c 'from ta_loader import samples; print(samples.public_key())')
-RUN = $(VENV)/bin/litebox-ta run --trust $(KEY) $(HELLO)
 
 .PHONY: all demo test test-real fuzz lint format bench samples wheel clean distclean check-host
 .DELETE_ON_ERROR:
@@ -57,12 +54,7 @@ $(BUILT): $(NATIVE) | $(INSTALLED)
 	@touch $@
 
 demo: $(BUILT)
-	@echo '--- increment 41'
-	@$(RUN) --invoke 0 value:41
-	@echo '--- SHA-256 of "hello", by the TEE'
-	@$(RUN) --invoke 1 in:str:hello out:32
-	@echo '--- panic on purpose, with code 0xc0ffee'
-	@$(RUN) --invoke 2 value-in:0xc0ffee; status=$$?; test $$status -eq 3
+	@$(VENV)/bin/litebox-ta demo
 
 test: $(BUILT)
 	$(PY) -m pytest -m 'not real and not fuzz' $(PYTEST)

@@ -9,10 +9,14 @@ from tee.abi.results import Result
 from tee.observe import Crash, MappedRegion
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from south.platform import Cpu
     from tee.instance import TaInstance
+    from tee.ports import Frame
 
 _EXCEPTIONS = {1: "undefined instruction", 3: "prefetch abort", 4: "alignment fault or data abort", 7: "breakpoint"}
+_REGISTERS_A_LINE = 4
 
 
 class Death(NamedTuple):
@@ -47,20 +51,46 @@ def crash_report(instance: TaInstance, death: Death) -> Crash:
     )
 
 
-def format_crash(crash: Crash) -> str:
-    """The report as text: what happened, registers, call stack, memory map."""
-    what = f"panicked with code {Result(crash.code)} (0x{crash.code:08x})" if crash.kind == "panic" else "died"
-    lines = [f"TA {crash.uuid} {what}: {crash.kind}: {crash.detail}", "registers:"]
-    names = list(crash.registers)
-    for i in range(0, len(names), 4):
-        lines.append("  " + "  ".join(f"{n:>9} {crash.registers[n]:016x}" for n in names[i : i + 4]))
-    lines.append("call stack:")
-    for frame in crash.backtrace:
-        where = f" at {frame.file}:{frame.line}" if frame.file else ""
-        name = f"{frame.function}+{frame.offset:#x}" if frame.function else "?"
-        lines.append(f"  {frame.pc:#018x} {name} [{frame.module}]{where}")
-    if not crash.backtrace:
-        lines.append("  (unreadable)")
-    lines.append("memory map:")
-    lines += [f"  {r.va:#014x}-{r.va + r.size:#014x} {r.prot} {r.name}" for r in crash.regions]
-    return "\n".join(lines) + "\n"
+def crash_lines(crash: Crash) -> Iterable[str]:
+    """The report for a person: what happened, registers, symbolised backtrace, mapped regions."""
+    yield f"TA {crash.uuid} {_what(crash)}"
+    if crash.registers:
+        yield "  registers:"
+        yield from _registers(crash.registers)
+    if crash.backtrace:
+        yield "  backtrace:"
+        for number, frame in enumerate(crash.backtrace):
+            yield f"    #{number:<2} {frame_text(frame)}"
+    if crash.regions:
+        yield "  mapped regions:"
+        yield from (f"    {region_text(region)}" for region in crash.regions)
+
+
+def _what(crash: Crash) -> str:
+    detail = f": {crash.detail}" if crash.detail else ""
+    if crash.kind == "panic":
+        name = Result(crash.code).name
+        return f"panicked with code 0x{crash.code:08x}{'' if name.startswith('0x') else f' ({name})'}{detail}"
+    if crash.kind == "limit":
+        return f"was stopped at a limit{detail}"
+    if crash.kind == "killed":
+        return f"was killed{detail}"
+    return f"died of {'an' if crash.kind == 'exception' else 'a'} {crash.kind}{detail}"
+
+
+def _registers(registers: dict[str, int]) -> Iterable[str]:
+    width = 16 if max(registers.values()) > 0xFFFFFFFF or "x0" in registers else 8
+    named = [f"{name:>5} {value:0{width}x}" for name, value in registers.items()]
+    for at in range(0, len(named), _REGISTERS_A_LINE):
+        yield "  " + " ".join(named[at : at + _REGISTERS_A_LINE])
+
+
+def frame_text(frame: Frame) -> str:
+    """`0x40012345 module!function+0x10 at file.c:12`, as far as it is known."""
+    function = f"!{frame.function}+{frame.offset:#x}" if frame.function else ""
+    place = f" at {frame.file}:{frame.line}" if frame.file else ""
+    return f"{frame.pc:#010x} {frame.module or '?'}{function}{place}"
+
+
+def region_text(region: MappedRegion) -> str:
+    return f"{region.va:#010x}-{region.va + region.size:#010x} {region.prot} {region.size >> 10:6} KiB  {region.name}"

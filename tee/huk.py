@@ -15,7 +15,6 @@ from tee.abi.huk import (
     CHIP_ID,
     HUK_SUBKEY_MAX_LEN,
     SHDR_ENC_KEY_DEV_SPECIFIC,
-    SHDR_ENC_KEY_TYPE_MASK,
     SSK_STRING,
     TA_ENC_KEY_SIZE,
     HukSubkey,
@@ -59,13 +58,13 @@ def ta_unique_key(root: RootOfTrust, uuid: UUID, extra: bytes, size: int) -> byt
     return huk_subkey(root, HukSubkey.UNIQUE_TA, tee_uuid_bytes(uuid) + extra, size)
 
 
-def ta_encryption_key(root: RootOfTrust, flags: int, modulus: bytes, size: int = TA_ENC_KEY_SIZE) -> bytes:
+def ta_encryption_key(root: RootOfTrust, key_type: int, modulus: bytes) -> bytes:
     """Key of encrypted TAs (`tee_otp_get_ta_enc_key`).
 
-    flags: of `struct shdr_encrypted_ta`; modulus: big-endian RSA modulus of the key that signs TAs,
-    which binds the key to who may sign. TeeError(SECURITY) for a class-wide key: a platform that
-    has one brings its own, and this one has none.
+    key_type: SHDR_ENC_KEY_*; modulus: big-endian RSA modulus of the key that signs TAs, which binds
+    the key to who may sign. TeeError(SECURITY) for a class-wide key: a platform that has one brings
+    its own, and this one has none.
     """
-    if flags & SHDR_ENC_KEY_TYPE_MASK != SHDR_ENC_KEY_DEV_SPECIFIC:
-        raise TeeError(results.SECURITY, "this platform holds no class-wide TA encryption key")
-    return huk_subkey(root, HukSubkey.TA_ENC, modulus, size)
+    if key_type != SHDR_ENC_KEY_DEV_SPECIFIC:
+        raise TeeError(results.SECURITY, "this platform holds no class-wide TA encryption key; --enc-key can give it")
+    return huk_subkey(root, HukSubkey.TA_ENC, modulus, TA_ENC_KEY_SIZE)

@@ -114,12 +114,12 @@ def encryption_key(given: bytes | None, trust: TrustStore, platform: Platform) -
     """Where `open_container` asks for the key of encrypted TAs: the one given, or what a device would derive."""
 
     def derive(key_type: int) -> bytes:
-        from ta_loader.container.namespace import ta_encryption_key
+        from tee.huk import ta_encryption_key
 
         if given is not None:
             return given
         modulus = trust.keys[0].numbers.modulus if trust.keys else b""
-        return ta_encryption_key(platform.root_of_trust.hardware_unique_key(), modulus)
+        return ta_encryption_key(platform.root_of_trust, key_type, modulus)
 
     return derive
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from ta_loader.cli import exits
 from ta_loader.cli.calls import Caller
 from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
-from ta_loader.cli.crash import crash_lines
 from ta_loader.cli.options import Command
 from ta_loader.cli.output import step_lines
 from ta_loader.cli.params import parse_params
+from tee.crash import crash_lines
 from tee.session import PUBLIC
 
 if TYPE_CHECKING:

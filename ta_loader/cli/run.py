@@ -127,7 +127,7 @@ def report(steps: Sequence[Step]) -> None:
 def complain(step: Step) -> None:
     """What a failed step has to say, on standard error."""
     if step.crash:
-        from ta_loader.cli.crash import crash_lines
+        from tee.crash import crash_lines
 
         sys.stdout.flush()
         print("\n".join(crash_lines(step.crash)), file=sys.stderr)

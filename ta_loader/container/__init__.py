@@ -7,7 +7,6 @@ imports (pyca `cryptography`, above all).
 from __future__ import annotations
 
 from ta_loader.container.layout import ImageType
-from ta_loader.container.namespace import ta_encryption_key
 from ta_loader.container.verify import Container, SubkeyLevel, check_versions, open_container
 from ta_loader.container.versions import ProcessVersions, VersionDatabase
 
@@ -19,5 +18,4 @@ __all__ = [
     "VersionDatabase",
     "check_versions",
     "open_container",
-    "ta_encryption_key",
 ]

@@ -10,6 +10,11 @@ import enum
 from struct import Struct
 from typing import Final, NamedTuple
 
+from tee.abi.huk import SHDR_ENC_KEY_CLASS_WIDE as SHDR_ENC_KEY_CLASS_WIDE
+from tee.abi.huk import SHDR_ENC_KEY_DEV_SPECIFIC as SHDR_ENC_KEY_DEV_SPECIFIC
+from tee.abi.huk import SHDR_ENC_KEY_TYPE_MASK as SHDR_ENC_KEY_TYPE_MASK
+from tee.abi.huk import TA_ENC_KEY_SIZE as TA_ENC_KEY_SIZE
+
 SHDR_MAGIC: Final = 0x4F545348
 ELF_MAGIC: Final = b"\x7fELF"
 
@@ -47,12 +52,6 @@ TEE_MAIN_ALGO_RSA: Final = 0x30
 """Bits 7:0 of an algorithm number."""
 
 TEE_ALG_AES_GCM: Final = 0x40000810
-SHDR_ENC_KEY_TYPE_MASK: Final = 0x1
-SHDR_ENC_KEY_DEV_SPECIFIC: Final = 0
-SHDR_ENC_KEY_CLASS_WIDE: Final = 1
-TA_ENC_KEY_SIZE: Final = 32
-"""TEE_TA_ENC_KEY_SIZE, bytes."""
-
 ENC_IV_SIZE: Final = 12
 """Bytes; NONCE_SIZE of scripts/sign_encrypt.py."""
 ENC_TAG_SIZE: Final = 16

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import struct
 import subprocess
 import sys
@@ -21,7 +20,6 @@ from ta_loader.container import (
     ProcessVersions,
     check_versions,
     open_container,
-    ta_encryption_key,
 )
 from ta_loader.container.describe import describe
 from ta_loader.container.layout import ALGORITHMS
@@ -202,12 +200,6 @@ def test_encryption_header(offset: int, layout: str, value: int, result: int) ->
     with pytest.raises(ImageRefused) as refusal:
         open_container(patch(data, HEADER + 20 + offset, layout, value), store_of("root"), enc_key=enc_key)
     assert refusal.value.result == result
-
-
-def test_encryption_key_of_a_device() -> None:
-    huk, modulus = bytes(range(16)), bytes(range(1, 129)) * 2
-    expected = hmac.new(huk, b"\4\0\0\0" + modulus, hashlib.sha256).digest()
-    assert ta_encryption_key(huk, modulus) == expected
 
 
 # --- subkeys -------------------------------------------------------------------------------------
