@@ -3,8 +3,10 @@
 #   make demo       run the sample TA: increment, hash, panic on purpose
 #   make test       the tests that need nothing from outside
 #   make test-real  the tests on TAs and tools nobody here wrote (fetched once, cached outside the checkout)
+#   make xtest     OP-TEE's own test suite; CASES=... picks some of it
 #   make fuzz       mutated inputs, for minutes
 #   make lint       ruff and mypy
+#   make libteec    the client library for C programs, libteec.so.2
 #   make bench      measurements, as JSON
 #   make samples    rebuild the prebuilt TAs and compare bit for bit (needs the cross-compilers)
 #   make wheel      dist/*.whl
@@ -20,12 +22,15 @@ BUILT := $(VENV)/.built
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-NATIVE := $(filter-out %/_native.c %/_unicorn.c,$(shell find south tee -name '*.[ch]')) $(wildcard south/engine/build_*.py tee/build_*.py)
+NATIVE := $(filter-out %/_native.c %/_unicorn.c %/_transport.c,$(shell find south tee normal_world -name '*.[ch]')) \
+	$(wildcard south/engine/build_*.py tee/build_*.py normal_world/daemon/build_*.py)
 
-.PHONY: all demo test test-real fuzz lint format bench samples wheel clean distclean check-host
+LIBTEEC := $(VENV)/.libteec
+
+.PHONY: all libteec demo test test-real xtest fuzz lint format bench samples wheel clean distclean check-host
 .DELETE_ON_ERROR:
 
-all: $(BUILT)
+all: $(BUILT) $(LIBTEEC)
 
 # What cannot come from a Python package: a compiler, Python's headers and OpenSSL's.
 check-host:
@@ -53,6 +58,15 @@ $(BUILT): $(NATIVE) | $(INSTALLED)
 	@test -e $@ && test -z "$$(find $(NATIVE) -newer $@)" || $(PY) setup.py --quiet build_ext --inplace --force
 	@touch $@
 
+# The client library for C, also for aarch64 and arm when their compilers are there.
+libteec: $(BUILT)
+	$(PY) -m normal_world.libteec
+	@touch $(LIBTEEC)
+
+$(LIBTEEC): normal_world/libteec.py $(wildcard normal_world/libteec/*.map normal_world/libteec/*/*.[ch]) | $(BUILT)
+	$(PY) -m normal_world.libteec
+	@touch $@
+
 demo: $(BUILT)
 	@$(VENV)/bin/litebox-ta demo
 
@@ -61,6 +75,10 @@ test: $(BUILT)
 
 test-real: $(BUILT)
 	$(PY) -m pytest -m 'real and not fuzz' $(PYTEST)
+
+# OP-TEE's own test suite against the daemon: a table, and JSON in the file that XTEST_JSON names.
+xtest: $(BUILT) $(LIBTEEC)
+	$(PY) -m tests.real.xtest $(CASES)
 
 # Exit code 5 is pytest's for "no test was selected".
 fuzz: $(BUILT)
@@ -88,7 +106,8 @@ wheel: $(BUILT)
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -f tee/_native*.so south/engine/_unicorn*.so tee/_native.c south/engine/_unicorn.c $(BUILT)
+	rm -f tee/_native*.so south/engine/_unicorn*.so normal_world/_transport*.so tee/_native.c south/engine/_unicorn.c \
+		normal_world/_transport.c $(BUILT)
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean

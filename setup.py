@@ -8,5 +8,6 @@ setup(
     cffi_modules=[
         "south/engine/build_unicorn.py:ffibuilder",
         "tee/build_native.py:ffibuilder",
+        "normal_world/daemon/build_transport.py:ffibuilder",
     ],
 )

@@ -17,6 +17,7 @@ from south.platform import PAGE, Arch, Cpu, Entropy, Pages, Prot, RegionFlag
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_WX = int(Prot.W | Prot.X)  # as an int: the operators of flags are slow
 GUARD = PAGE
 """Unmapped bytes kept between regions that are placed by us."""
 
@@ -203,7 +204,7 @@ class AddressSpace:
         saves the search for a place; the address stays as random as the first one was.
         """
         if near and self._is_free(near - GUARD, size + 2 * GUARD):
-            if (prot & Prot.W and prot & Prot.X) or offset < 0 or offset + size > page_up(pages.size):
+            if int(prot) & _WX == _WX or offset < 0 or offset + size > page_up(pages.size):
                 raise BadRange("the memory ends before that")
             region = Region(near, size, prot, "param", flags, None, pages, offset)
             self.cpu.map(near, size, prot, flags, pages, offset)

@@ -194,6 +194,9 @@ class Cpu(Mmu, Protocol):
 
     def call(self) -> Call: ...
 
+    def trapped(self) -> list[int]:
+        """Number and the eight argument words of the trapped call; the cheapest way to both."""
+
     def words(self) -> tuple[int, ...]:
         """The eight argument words of the trapped call; cheaper than `call()`."""
 

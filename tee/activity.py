@@ -9,43 +9,70 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from south.platform import Interrupt
+
 if TYPE_CHECKING:
     from tee.instance import TaInstance
 
 
 class Activity:
-    """depth: nested TA entries so far; waiting_for: the instance whose lock it waits for."""
+    """depth: nested TA entries so far; waiting_for: the instance whose lock it waits for.
 
-    __slots__ = ("depth", "waiting_for")
+    cancellation: how the outermost call is cancelled, if it can be.
+    """
+
+    __slots__ = ("cancellation", "depth", "waiting_for")
 
     def __init__(self) -> None:
         self.depth = 0
         self.waiting_for: TaInstance | None = None
+        self.cancellation: Cancellation | None = None
 
 
 class Cancellation:
-    """Lets another thread cancel a call: TEEC_RequestCancellation. One for each call."""
+    """Lets another thread cancel a call: TEEC_RequestCancellation. One for each call.
 
-    __slots__ = ("_instance", "_lock", "requested")
+    killed: the call is to end now; no TA is entered for it any more.
+    """
+
+    __slots__ = ("_inside", "_lock", "killed", "requested")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._instance: TaInstance | None = None
+        self._inside: list[TaInstance] = []
         self.requested = False
+        self.killed = False
 
     def request(self) -> None:
         """Ask the TA to stop. It sees the flag when it unmasks cancellation; a wait of its ends."""
         with self._lock:
             self.requested = True
-            if self._instance is not None:
-                self._instance.cancel()
+            if self._inside:
+                self._inside[0].cancel()
 
-    def attach(self, instance: TaInstance) -> None:
+    def kill(self) -> None:
+        """Nobody waits for the answer: the TAs that run for this call die, as by a limit."""
         with self._lock:
-            self._instance = instance
-            if self.requested:
+            self.requested = self.killed = True
+            if self._inside:
+                self._inside[-1].kill()
+
+    def attach(self, instance: TaInstance) -> bool:
+        """`instance` is about to be entered; False if the call was killed before that."""
+        with self._lock:
+            if self.killed:
+                return False
+            self._inside.append(instance)
+            if self.requested and len(self._inside) == 1:
                 instance.cancel()
+            return True
 
     def detach(self) -> None:
+        """The instance attached last was left."""
         with self._lock:
-            self._instance = None
+            instance = self._inside.pop()
+            if self.killed:
+                # It came too late for this one; whoever called it is next.
+                instance.cpu.acknowledge(Interrupt.KILL)
+                if self._inside:
+                    self._inside[-1].kill()

@@ -8,6 +8,7 @@ Source of semantics: optee_os 4.5 core/kernel/user_ta.c, tee_ta_manager.c, core/
 from __future__ import annotations
 
 import threading
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +49,10 @@ STACK_ALIGNMENT = 16
 ABOVE_STACK = PAGE
 """Bytes above the stack that a TA may read. OP-TEE maps a call's temporary buffers there, and TAs came to count on it:
 crypt offers 1025 bytes of a 14-byte array on its stack, and expects the system PTA to find that too much."""
-_served: dict[int, tuple[Callable[..., Sequence[Any]], Callable[..., int | None]]] = {}
-"""Decoder and handler by number, of the calls that came so far."""
+_Served = tuple[int, "Callable[..., Sequence[Any]]", "Callable[..., int | None]"]
+_served: dict[int, _Served] = {}
+"""By number, of the calls that came so far: where the arguments end in `Cpu.trapped` if each is a word that goes to
+the handler as it is, otherwise 0; the decoder for those; the handler."""
 _CALL = TrapKind.CALL  # enum members are slow to look up
 _INTERRUPTED = TrapKind.INTERRUPTED
 
@@ -79,6 +82,9 @@ class TaInstance:
         self.activity: Activity | None = None
         self._wake = threading.Event()
         self._kept: dict[int, Pages] = {}
+        self._gate = threading.Lock()
+        """Held while somebody uses the CPU: a call, or who makes the engine forget memory."""
+        self._gone: deque[Pages] = deque()
         self.releasing = False
         self._near = [0] * PARAMS
         self._cancel_at: float | None = None
@@ -107,7 +113,6 @@ class TaInstance:
         self._params_va = top - (UTEE_PARAMS.size + STACK_ALIGNMENT - 1 & -STACK_ALIGNMENT)
         self._params_view = self.space.view(self._params_va, UTEE_PARAMS.size)
         self.native.bind(self.cpu)
-        self._words = self.cpu.words
         self._stack_arguments = image.arch is Arch.ARM
         self._tracing = world.observer is not None and world.observer.tracing
         if self._tracing:
@@ -129,15 +134,34 @@ class TaInstance:
         timeout: seconds until the call counts as cancelled. The caller holds the instance.
         `self.dead` is set when the TA did not survive.
         """
+        self._gate.acquire()
+        try:
+            return self._enter(function, session, command, params, activity, timeout)
+        finally:
+            self._gate.release()
+            if self._gone:
+                self._forget_gone()
+
+    def _enter(
+        self,
+        function: int,
+        session: Session,
+        command: int,
+        params: Sequence[Param],
+        activity: Activity,
+        timeout: float | None,
+    ) -> int:
         limits = self.world.limits
         if activity.depth >= limits.depth:
             raise TeeError(results.OUT_OF_MEMORY, f"more than {limits.depth} nested calls")
         activity.depth += 1
         native = self.native
-        native.cancelled = False
-        native.masked = True
+        native.begin()
         if self._wake.is_set():
             self._wake.clear()
+        cancellation = activity.cancellation
+        if cancellation is not None and cancellation.requested and activity.depth == 1:
+            self.cancel()  # it was asked for before this entry began with clean flags
         if timeout is not None or self._cancel_at is not None:
             self._cancel_at = None if timeout is None else self.platform.clock.monotonic() + timeout
             native.set_cancel_deadline(self._cancel_at)
@@ -187,18 +211,20 @@ class TaInstance:
     def _run(self, trap: TrapKind) -> int:
         cpu = self.cpu
         answer = self._traced if self._tracing else self._answer
+        trapped, resume = cpu.trapped, cpu.resume
         while True:
             if trap is _CALL:
-                number = cpu.number
+                words = trapped()
+                number = words[0]
                 if number == SCN_RETURN:
-                    return cpu.first & 0xFFFFFFFF
+                    return words[1] & 0xFFFFFFFF
                 if number == SCN_PANIC:
-                    code = cpu.first & 0xFFFFFFFF
+                    code = words[1] & 0xFFFFFFFF
                     return self._die(Death("panic", code, f"TEE_Panic({results.Result(code)})"))
-                result = answer(number)
-                if self.dead:
+                result = answer(number, words)
+                if self.dead is not None:
                     return results.TARGET_DEAD
-                trap = cpu.resume(result)
+                trap = resume(result)
             elif trap is _INTERRUPTED:
                 why = cpu.reason
                 cpu.acknowledge(why)
@@ -214,31 +240,33 @@ class TaInstance:
             else:
                 return self._die(Death.of_trap(trap, cpu))
 
-    def _traced(self, number: int) -> int:
+    def _traced(self, number: int, trapped: list[int]) -> int:
         """Answer one trapped system call, by C or Python, and report it."""
         from tee import services
         from tee.syscalls.table import TABLE
 
         row = TABLE.get(number)
         clock = self.platform.clock
-        words = self.cpu.call().args
+        words = tuple(trapped[1:])
         texts = row.show(self.memory, words) if row else tuple(f"{w:#x}" for w in words)
         start = clock.monotonic()
         native = self.cpu.serve()
-        result = self._answer(number) if native is None else native
+        result = self._answer(number, trapped) if native is None else native
         services.trace(self, row, number, words, texts, result, start, native is not None)
         return result
 
-    def _answer(self, number: int) -> int:
-        """Answer one trapped system call. Never raises for what a TA did."""
+    def _answer(self, number: int, words: list[int]) -> int:
+        """Answer one trapped system call; words: `Cpu.trapped`. Never raises for what a TA did."""
         served = _served.get(number) or self._resolve(number)
         if served is None:
             return results.NOT_SUPPORTED  # syscall_not_supported, core/kernel/scall.c
-        decode, handler = served
+        plain, decode, handler = served
         if self._stack_arguments and self.cpu.unreadable:
             return results.ACCESS_DENIED
         try:
-            return handler(self, *decode(self.memory, self._words())) or 0
+            if plain:
+                return handler(self, *words[1:plain]) or 0
+            return handler(self, *decode(self.memory, tuple(words[1:]))) or 0
         except TeeError as error:
             return error.result
         except OutOfMemory:
@@ -252,8 +280,8 @@ class TaInstance:
             self.world.report_bug(number, bug)
             return results.GENERIC
 
-    def _resolve(self, number: int) -> tuple[Callable[..., Sequence[Any]], Callable[..., int | None]] | None:
-        """Decoder and handler of a call; None if there is no such call.
+    def _resolve(self, number: int) -> _Served | None:
+        """How a call is answered; None if there is no such call.
 
         Imported when a TA first makes a call that C does not answer: a short run may end without one.
         """
@@ -264,7 +292,8 @@ class TaInstance:
         if row is None:
             return None
         handler = services.find(row.handler) if row.handler else partial(_unserved, row)
-        _served[number] = row.decoder(), handler
+        plain = 1 + len(row.args) if all(arg.plain for arg in row.args) else 0
+        _served[number] = plain, row.decode, handler
         return _served[number]
 
     # --- dying
@@ -284,9 +313,10 @@ class TaInstance:
         self._params_view.release()
         if self._objects is not None:
             self._objects.close()
-        self.cpu.close()
+        with self._gate:
+            self.cpu.close()
+            self._kept.clear()
         self.native.close()
-        self._kept.clear()
         self._arena.discard()
 
     # --- for services
@@ -323,6 +353,11 @@ class TaInstance:
         self.native.cancel()
         self._wake.set()
 
+    def kill(self) -> None:
+        """From any thread: end the call that runs, and the TA with it."""
+        self.cpu.interrupt(Interrupt.KILL)
+        self._wake.set()
+
     def wait(self, seconds: float) -> bool:
         """Sleep; True if an unmasked cancellation ended it. A call's hard limit ends it too."""
         clock = self.platform.clock
@@ -335,6 +370,8 @@ class TaInstance:
             if self._dead_at is not None and now >= self._dead_at:
                 self._die(Death("limit", 0, f"the call took more than {self.world.limits.call_seconds} s"))
                 return True
+            if self.cpu.reason & Interrupt.KILL:
+                return True  # told as soon as the guest would run again
             if now >= until:
                 return False
             ends = [until, self._dead_at or until]
@@ -359,13 +396,34 @@ class TaInstance:
         """Foreign memory of the client stays known to the engine: the next call maps it at once."""
         if pages.identity not in self._kept:
             if len(self._kept) >= 64:
-                _, old = self._kept.popitem()
-                self.cpu.forget(old)
+                self.cpu.forget(self._kept.pop(next(iter(self._kept))))
             self._kept[pages.identity] = pages
             self.cpu.keep(pages)
 
+    def forget(self, pages: Pages) -> None:
+        """The client's memory goes away: the engine no longer knows it, at the latest when the call inside ends.
+
+        From any thread; no call offers that memory any more, or waits to. Nothing happens if it was never offered.
+        """
+        if pages.identity in self._kept or self._gate.locked():
+            self._gone.append(pages)
+            self._forget_gone()
+
+    def _forget_gone(self) -> None:
+        """Whoever is inside does it on leaving; it looks at the list after it opened the gate, so none is missed."""
+        while self._gone and self._gate.acquire(blocking=False):
+            try:
+                while self._gone:
+                    known = self._kept.pop(self._gone.popleft().identity, None)
+                    if known is not None:
+                        self.cpu.forget(known)
+            finally:
+                self._gate.release()
+
     def flush_log(self) -> None:
         """Hand on what C kept of the log."""
+        if not self.native.log_waits:
+            return
         text, dropped = self.native.take_log()
         if text or dropped:
             self.world.log(self.uuid, text, dropped)

@@ -36,6 +36,16 @@ def kinds(types: int) -> tuple[int, int, int, int]:
     return types & 15, types >> 4 & 15, types >> 8 & 15, types >> 12 & 15
 
 
+def _same(one: Memref, other: Memref) -> bool:
+    """Both name the same bytes: an operation in place."""
+    return (
+        one.pages is other.pages
+        and one.offset == other.offset
+        and one.size == other.size
+        and one.secure == other.secure
+    )
+
+
 class MappedParams:
     """The parameters of one call while it runs. words: what goes into struct utee_params."""
 
@@ -66,8 +76,12 @@ class MappedParams:
                 if len(memrefs) == 1 or len({pages.identity for _, _, pages in memrefs}) == len(memrefs):
                     for i, ref, pages in memrefs:
                         self._map_one(space, i, ref, pages, vals, near)
+                elif len(memrefs) == 2 and _same(memrefs[0][1], memrefs[1][1]):
+                    i, ref, pages = memrefs[0]
+                    self._map_one(space, i, ref, pages, vals, near)
+                    vals[2 * memrefs[1][0]] = vals[2 * i]
                 else:
-                    self._map(space, memrefs, vals)
+                    self._map(space, memrefs, vals, near)
             except BaseException:
                 self.unmap(space)
                 raise
@@ -84,7 +98,9 @@ class MappedParams:
         self.regions.append(region)
         vals[2 * i] = region.va + ref.offset - start
 
-    def _map(self, space: AddressSpace, memrefs: list[tuple[int, Memref, Pages]], vals: list[int]) -> None:
+    def _map(
+        self, space: AddressSpace, memrefs: list[tuple[int, Memref, Pages]], vals: list[int], near: list[int]
+    ) -> None:
         """Map every piece of memory once; memrefs of one memory whose pages touch share a region."""
         pieces: list[tuple[int, int, int, Memref, Pages]] = []
         for i, ref, pages in memrefs:
@@ -99,10 +115,11 @@ class MappedParams:
             else:
                 spans.append([identity, start, end])
         placed: list[tuple[list[int], Region]] = []
-        for span in spans:
+        for place, span in enumerate(spans):
             ref, pages = next((p[3], p[4]) for p in pieces if p[0] == span[0])
             flags = _SECURE if ref.secure else _NONSECURE
-            region = space.attach(pages, span[1], span[2] - span[1], _RW, flags, 0)
+            region = space.attach(pages, span[1], span[2] - span[1], _RW, flags, near[place])
+            near[place] = region.va
             self.regions.append(region)
             placed.append((span, region))
         for (i, _, _), (identity, start, _, _, _) in zip(memrefs, pieces, strict=True):

@@ -134,6 +134,10 @@ class Task:
         """Set the session's cancellation flag; from any thread."""
         _lib.tee_task_cancel(self._task, 1)
 
+    def begin(self) -> None:
+        """A call begins: not cancelled, and masked."""
+        _lib.tee_task_begin(self._task)
+
     @property
     def cancelled(self) -> bool:
         """The raw flag, whether masked or not (`get_cancellation_flag` reads false while masked)."""
@@ -159,6 +163,11 @@ class Task:
     def set_system_clock(self, origin: float | None) -> None:
         """System time is `time.monotonic()` minus `origin` seconds; None: Python answers get_time."""
         _lib.tee_task_set_clock(self._task, origin is not None, int((origin or 0.0) * 1e9))
+
+    @property
+    def log_waits(self) -> bool:
+        """Whether `take_log` would give anything; from any thread."""
+        return bool(_lib.tee_task_log_waits(self._task))
 
     def take_log(self) -> LogText:
         """Drain what the TA logged; from any thread."""

@@ -23,7 +23,7 @@ from tee.abi.ta_head import (
     TA_FLAG_SINGLE_INSTANCE,
 )
 from tee.activity import Activity, Cancellation
-from tee.crash import format_crash
+from tee.crash import crash_lines
 from tee.errors import TeeError
 from tee.instance import ENTRY_CLOSE, ENTRY_INVOKE, ENTRY_OPEN, TaInstance
 from tee.limits import Limits
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from south.platform import Platform
+    from south.platform import Pages, Platform
+    from tee.normal import NormalWorld
     from tee.observe import Crash, Observer
     from tee.params import Param
     from tee.ports import ImageSource
@@ -68,6 +69,7 @@ class SecureWorld:
     """Hosts TAs. Thread-safe: calls into different instances run at the same time.
 
     images: where TAs come from. limits: per instance. observer: watches calls, logs and crashes.
+    normal: the normal world's services, None: there are none.
     """
 
     def __init__(
@@ -77,11 +79,13 @@ class SecureWorld:
         *,
         limits: Limits | None = None,
         observer: Observer | None = None,
+        normal: NormalWorld | None = None,
     ) -> None:
         self.platform = platform
         self.images = images
         self.limits = limits or Limits()
         self.observer = observer
+        self.normal = normal
         self.sharing = Sharing(platform.engine)
         self._ptas: Registry | None = None
         self._lock = threading.Lock()
@@ -135,13 +139,15 @@ class SecureWorld:
             return Outcome(results.BAD_PARAMETERS, Origin.TEE)
         return self._invoke(found, command, params, Activity(), timeout, cancellation)
 
-    def close_session(self, session: int) -> None:
+    def close_session(self, session: int, *, cancellation: Cancellation | None = None) -> None:
         """TeeError(ITEM_NOT_FOUND) if there is no such session."""
         with self._lock:
             found = self._sessions.pop(session, None)
         if found is None:
             raise TeeError(results.ITEM_NOT_FOUND, f"no session {session}")
-        self._close(found, Activity())
+        activity = Activity()
+        activity.cancellation = cancellation
+        self._close(found, activity)
 
     def close(self) -> None:
         """Close every session, and every instance that would stay alive."""
@@ -162,6 +168,29 @@ class SecureWorld:
     def instances(self) -> int:
         """Single instances alive."""
         return len(self._contexts)
+
+    def alive(self) -> list[TaInstance]:
+        """Instances that sessions of the normal world use, and those that stay alive without one."""
+        with self._lock:
+            found = [*self._contexts.values()]
+            found += [s.instance for s in self._sessions.values() if s.instance is not None]
+        return list({id(instance): instance for instance in found if not instance.releasing}.values())
+
+    def forget(self, pages: Pages) -> None:
+        """A client's memory object goes away: no instance keeps it known to its engine. From any thread.
+
+        An instance that a call is inside of forgets when that call ends.
+        """
+        with self._lock:
+            found = [*self._contexts.values(), *(s.instance for s in self._sessions.values() if s.instance)]
+        seen: set[int] = set()
+        while found:
+            instance = found.pop()
+            if id(instance) in seen:
+                continue
+            seen.add(id(instance))
+            found += [s.instance for s in tuple(instance.sessions.values()) if s.instance]
+            instance.forget(pages)
 
     # --- what a TA's system calls use
 
@@ -278,7 +307,11 @@ class SecureWorld:
         if instance.dead:
             return Outcome(results.TARGET_DEAD, Origin.TEE)
         if cancellation is not None:
-            cancellation.attach(instance)
+            activity.cancellation = cancellation
+        else:
+            cancellation = activity.cancellation
+        if cancellation is not None and not cancellation.attach(instance):
+            return Outcome(results.CANCEL, Origin.TEE)
         try:
             result = instance.enter(function, session, command, params, activity, timeout)
         except TeeError as error:
@@ -380,7 +413,7 @@ class SecureWorld:
 
     def report_crash(self, crash: Crash) -> None:
         if self.observer is None:
-            self.platform.console.write(format_crash(crash))
+            self.platform.console.write("\n".join(crash_lines(crash)) + "\n")
         else:
             self.observer.on_crash(crash)
 
@@ -406,7 +439,7 @@ class SecureWorld:
                 return None
             from tee.pta.standard import standard
 
-            self._ptas = standard(self.platform)
+            self._ptas = standard(self.platform, self.normal)
         return self._ptas.find(uuid)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from south.platform import (
@@ -33,6 +34,7 @@ lib: Any = _unicorn.lib
 ffi: Any = _unicorn.ffi
 
 _CAST = ffi.cast
+_BYTES = ffi.typeof("uint8_t *")
 _MAP = lib.lb_map
 _WRITE = lib.lb_write
 _RESUME = lib.lb_cpu_resume
@@ -101,13 +103,15 @@ class UnicornCpu:
         self._kept: dict[int, tuple[Pages, int]] = {}
         self._call = raw.call
         self._args = raw.call.arg
+        # number, then arg[8], in one go: struct lb_call of dispatch.h begins with them
+        self.trapped: Callable[[], list[int]] = partial(_UNPACK, ffi.cast("uint64_t *", ffi.addressof(raw, "call")), 9)
 
     # --- memory
 
     def map(self, va: int, size: int, prot: Prot, flags: RegionFlag, pages: Pages, offset: int) -> None:
         runs = pages.runs
         if len(runs) == 1 and offset + size <= runs[0][1]:
-            address = _CAST("uint8_t *", runs[0][0] + offset)
+            address = _CAST(_BYTES, runs[0][0] + offset)
             error = _MAP(self._raw, va, size, prot, flags, address)
             if error:
                 _check(error, f"cannot map {size:#x} bytes at {va:#x}")

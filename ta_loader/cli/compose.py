@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ta_loader.cli.options import Arguments
     from ta_loader.cli.trace import Tracer
     from ta_loader.container.verify import Container
+    from tee.normal import NormalWorld
     from tee.observe import CallRecord, Crash
 
 TRUST_OPTIONS = (
@@ -167,10 +169,11 @@ def _own_uuid(container: Container, path: str) -> UUID:
 
 
 class Watch(Observer):
-    """Keeps crashes until they are asked for, and hands records on to the tracer."""
+    """Keeps crashes until they are asked for, or hands them on; hands records on to the tracer."""
 
-    def __init__(self, tracer: Tracer | None) -> None:
+    def __init__(self, tracer: Tracer | None, tell: Callable[[Crash], None] | None = None) -> None:
         self._tracer = tracer
+        self._tell = tell
         self.tracing = tracer is not None
         self.crashes: list[Crash] = []
 
@@ -179,25 +182,39 @@ class Watch(Observer):
             self._tracer.call(record)
 
     def on_crash(self, crash: Crash) -> None:
-        self.crashes.append(crash)
+        if self._tell is not None:
+            self._tell(crash)
+        else:
+            self.crashes.append(crash)
         if self._tracer is not None:
             self._tracer.crash(crash)
 
 
 class Host:
-    """A secure world on this host for the length of a `with`; signals interrupt its TAs meanwhile."""
+    """A secure world on this host for the length of a `with`; signals interrupt its TAs meanwhile.
 
-    def __init__(self, setup: Setup) -> None:
+    normal: the normal world's services. on_crash: told of crashes, which are kept otherwise. interruptible:
+    False if signals are no TA's concern, because the main thread runs none.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        *,
+        normal: NormalWorld | None = None,
+        on_crash: Callable[[Crash], None] | None = None,
+        interruptible: bool = True,
+    ) -> None:
         self.setup = setup
         self.platform = linux_host(setup.state, console=NullConsole() if setup.quiet else None)
         trust = TrustStore(setup.trust, allow_unsigned=setup.allow_unsigned)
         self.store = CliStore(setup.ta_dirs, trust, encryption_key(setup.enc_key, trust, self.platform))
         self.tracer = self._tracer()
-        self.watch = Watch(self.tracer)
+        self.watch = Watch(self.tracer, on_crash)
         limits = Limits(memory=setup.memory, call_seconds=setup.timeout)
         self.images = WatchedSource(Loader(self.store), self._debug_files())
-        self.world = SecureWorld(self.platform, self.images, limits=limits, observer=self.watch)
-        self._interruptible = Interruptible()
+        self.world = SecureWorld(self.platform, self.images, limits=limits, observer=self.watch, normal=normal)
+        self._interruptible = Interruptible() if interruptible else contextlib.nullcontext()
 
     def _tracer(self) -> Tracer | None:
         if not self.setup.trace and self.setup.trace_out is None:

@@ -1,7 +1,7 @@
 """`--login KIND[:DATA]`: as whom a session is opened.
 
 Values: GP TEE Client API v1.0 §4.2.2 (TEEC_LOGIN_*); TEE_IOCTL_LOGIN_REE_KERNEL of Linux's uapi/linux/tee.h.
-Client UUIDs: tee_session_calc_client_uuid() of Linux's drivers/tee/tee_core.c.
+Client UUIDs: tee/client_uuid.py.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from ta_loader.errors import UsageError
+from tee.client_uuid import group_uuid, user_uuid
 
 LOGINS = {
     "public": 0x0,
@@ -19,7 +20,6 @@ LOGINS = {
     "group-application": 0x6,
     "kernel": 0x80000000,
 }
-_CLIENT_NAMESPACE = UUID("58ac9ca0-2086-4683-a1b8-ec4bc08e01b6")  # tee_client_uuid_ns
 
 
 def parse_login(text: str) -> tuple[int, UUID]:
@@ -36,9 +36,9 @@ def parse_login(text: str) -> tuple[int, UUID]:
     if given is not None:
         return login, given
     if kind == "user":
-        return login, _derived("uid", _user(data, text))
+        return login, user_uuid(_user(data, text))
     if kind == "group":
-        return login, _derived("gid", _group(data, text))
+        return login, group_uuid(_group(data, text))
     raise UsageError(f"--login {kind} needs the application's UUID: --login {kind}:UUID")
 
 
@@ -51,12 +51,6 @@ def parse_uuid(text: str) -> UUID | None:
         return UUID(digits)
     except ValueError:
         return None
-
-
-def _derived(name: str, number: int) -> UUID:
-    import uuid
-
-    return uuid.uuid5(_CLIENT_NAMESPACE, f"{name}={number:x}")
 
 
 def _user(data: str, text: str) -> int:

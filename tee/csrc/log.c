@@ -46,6 +46,17 @@ enum tee_log_verdict tee_log_put(struct tee_log *log, const uint8_t *text, size_
     return verdict;
 }
 
+/* Whether there is anything to drain: text, or messages to tell the loss of. */
+int tee_task_log_waits(struct tee_task *t)
+{
+    bool waits;
+
+    pthread_mutex_lock(&t->log.lock);
+    waits = t->log.size || t->log.dropped;
+    pthread_mutex_unlock(&t->log.lock);
+    return waits;
+}
+
 uint64_t tee_task_log_size(struct tee_task *t)
 {
     uint64_t size;

@@ -23,11 +23,13 @@ void tee_task_free(struct tee_task *t);
 /* Free every state and take no more; what other threads may still call goes on working. */
 void tee_task_close(struct tee_task *t);
 void tee_task_cancel(struct tee_task *t, int on);
+void tee_task_begin(struct tee_task *t);
 int tee_task_cancelled(const struct tee_task *t);
 void tee_task_mask(struct tee_task *t, int on);
 int tee_task_masked(const struct tee_task *t);
 void tee_task_set_deadline(struct tee_task *t, uint64_t ns);
 void tee_task_set_clock(struct tee_task *t, int on, int64_t origin_ns);
+int tee_task_log_waits(struct tee_task *t);
 uint64_t tee_task_log_size(struct tee_task *t);
 uint64_t tee_task_log_take(struct tee_task *t, uint8_t *out, uint64_t room, uint64_t *dropped);
 

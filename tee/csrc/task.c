@@ -131,6 +131,13 @@ void tee_task_cancel(struct tee_task *t, int on)
     atomic_store(&t->cancelled, on != 0);
 }
 
+/* A call begins: not cancelled, and masked. */
+void tee_task_begin(struct tee_task *t)
+{
+    atomic_store(&t->cancelled, false);
+    atomic_store(&t->masked, true);
+}
+
 int tee_task_cancelled(const struct tee_task *t)
 {
     return atomic_load(&t->cancelled);

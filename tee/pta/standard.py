@@ -10,10 +10,15 @@ from tee.pta.system import SystemPta
 
 if TYPE_CHECKING:
     from south.platform import Platform
+    from tee.normal import NormalWorld
 
 
-def standard(platform: Platform) -> Registry:
+def standard(platform: Platform, normal: NormalWorld | None = None) -> Registry:
     registry = Registry()
     registry.add(SystemPta(platform.root_of_trust))
     registry.add(DevicePta(registry.devices))
+    if normal is not None and normal.sockets is not None:
+        from tee.pta.socket import SocketPta
+
+        registry.add(SocketPta(normal.sockets))
     return registry

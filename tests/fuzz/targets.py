@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import struct
 import tempfile
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from normal_world.protocol import FRAME_MAX
+from normal_world.supplicant.rpmb import EmulatedRpmb
+from normal_world.supplicant.rpmb_frames import Frame, signed
 from south.platform import Arch
 from ta_loader import samples
 from ta_loader.cli.params import parse_params
@@ -27,19 +32,25 @@ from ta_loader.symbolise.cfi import frame_tables
 from ta_loader.symbolise.ehabi import CannotUnwind, VirtualRegisters, find_entry, instructions
 from ta_loader.symbolise.elffile import parse
 from ta_loader.trust import TrustStore
-from tee.abi.results import ITEM_NOT_FOUND, Result
+from tee.abi.results import BAD_PARAMETERS, GENERIC, ITEM_NOT_FOUND, Result
+from tee.abi.rpmb import FRAME_SIZE, RpmbType
 from tee.abi.ta_head import TA_HEAD
 from tee.errors import TeeError
 from tee.limits import Limits
 from tee.ports import Module
 from tests.hostile.kit import DIED, SCRATCH, UNANSWERED, Driver, RawCall, make_world
 from tests.hostile.mutate import elf_of
+from tests.normal_world import frames
+from tests.normal_world.frames import Mutator
+from tests.normal_world.kit import in_thread
 from tests.ta_loader.container_kit import ENC_KEY
 from tests.ta_loader.elf_kit import make_space
 from tests.tas import cryptdrv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from normal_world.daemon.server import Server
 
 
 class Target(NamedTuple):
@@ -283,6 +294,64 @@ def fuzz_unwind(data: bytes) -> None:
         backtrace(elf.arch, [Module(uuid, base, size)], registers, read, lambda _: data)
 
 
+# --- the daemon's frames
+
+
+@functools.cache
+def _daemon() -> tuple[Mutator, Server]:
+    made = contextlib.ExitStack()
+    place = folder() / "daemon"
+    place.mkdir()
+    world = make_world(folder(), limits=Limits(memory=8 << 20, call_seconds=0.2, log_rate=10))
+    path, server = made.enter_context(in_thread(world, place))
+    atexit.register(made.close)
+    return Mutator(path, Random(0)), server
+
+
+def fuzz_frames(data: bytes) -> None:
+    mutator, server = _daemon()
+    mutator.send(data[: FRAME_MAX + 1])
+    if server.bugs:
+        raise AssertionError("an internal error of the daemon")
+
+
+# --- RPMB data frames
+
+
+_RPMB_KEY = bytes(range(32))
+
+
+@functools.cache
+def _rpmb() -> EmulatedRpmb:
+    device = EmulatedRpmb(folder() / "rpmb", reliable_sectors=2)
+    atexit.register(device.close)
+    device.request(0, Frame(RpmbType.PROGRAM_KEY, key_mac=_RPMB_KEY).pack(), 1)
+    return device
+
+
+def fuzz_rpmb(data: bytes) -> None:
+    """First byte: how many response frames. Only a write whose MAC is right may move the counter, and by one."""
+    device = _rpmb()
+    count = data[0] if data else 0
+    before = device.state.counter
+    try:
+        answer = device.request(0, data[1:], count)
+    except TeeError as error:
+        if error.result not in (BAD_PARAMETERS, GENERIC):
+            raise
+    else:
+        if len(answer) != count * FRAME_SIZE:
+            raise AssertionError(f"{len(answer)} bytes for {count} frames")
+    if device.state.counter - before not in (0, 1):
+        raise AssertionError("the write counter jumped")
+
+
+def rpmb_seeds() -> list[bytes]:
+    frames = [[Frame(kind, address=3, nonce=bytes(range(16)))] for kind in RpmbType]
+    frames += [[Frame(RpmbType.WRITE, 0, n, 5, 0, data=bytes([n]) * 256)] * n for n in (1, 2, 4, 5)]
+    return [bytes([count]) + signed(_RPMB_KEY, given) for given in frames for count in (1, 2)]
+
+
 TARGETS: dict[str, Target] = {
     "container": Target(fuzz_container, container_seeds),
     "elf": Target(fuzz_elf, elves),
@@ -291,6 +360,8 @@ TARGETS: dict[str, Target] = {
     "calls": Target(fuzz_calls, call_seeds),
     "log": Target(fuzz_log, lambda: [LOG]),
     "unwind": Target(fuzz_unwind, elves),
+    "frames": Target(fuzz_frames, frames.seeds),
+    "rpmb": Target(fuzz_rpmb, rpmb_seeds),
 }
 
 

@@ -4,9 +4,10 @@ Nothing here needs root or changes the system's package state: apt is pointed at
 a status file of its own. The mirror is the one that this machine's apt is set up with already.
 
 Environment:
-    LITEBOX_DEBIAN_ROOT    an unpacked root to use instead of fetching
-    LITEBOX_CACHE          where to cache (default: $XDG_CACHE_HOME/litebox-ta)
-    LITEBOX_DEBIAN_MIRROR  a Debian mirror's URI, for machines whose apt has none
+    LITEBOX_DEBIAN_ROOT         an unpacked root to use instead of fetching
+    LITEBOX_DEBIAN_CLIENT_ROOT  the same, of the clients' libraries
+    LITEBOX_CACHE               where to cache (default: $XDG_CACHE_HOME/litebox-ta)
+    LITEBOX_DEBIAN_MIRROR       a Debian mirror's URI, for machines whose apt has none
 """
 
 from __future__ import annotations
@@ -29,9 +30,15 @@ if TYPE_CHECKING:
 SUITE = "trixie"
 ARCHITECTURE = "arm64"
 PACKAGES = ("optee-test-qemu", "optee-os-dev", "libteec2", "tee-supplicant")
+CLIENT_PACKAGES = (
+    *("libc6", "libgcc-s1", "libssl3t64", "libzstd1", "zlib1g"),
+    *("libckteec0t64", "libseteec0t64", "libteeacl0.1.0t64", "libuuid1", "optee-client-dev"),
+)
+"""What xtest and OP-TEE's other client libraries load, and the headers that clients are compiled with."""
 
 TA_DIR = Path("usr/lib/optee_armtz")
 KIT = Path("usr/lib/optee-os-dev/vexpress-qemu_armv8a")
+LIB_DIR = Path("usr/lib/aarch64-linux-gnu")
 
 KEYRINGS = ("debian-archive-trixie-automatic.gpg", "debian-archive-keyring.gpg")
 """In this order: an older distribution's common keyring may lack the suite's key."""
@@ -64,6 +71,30 @@ def kit() -> Path | None:
     """The TA development kit (aarch64): include, lib, mk, keys, scripts, and the PKCS#11 and other TAs in `ta/`."""
     base = root()
     return None if base is None else base / KIT
+
+
+def client_root() -> Path | None:
+    """Root of `CLIENT_PACKAGES`, fetched on first use; None if not to be had (`why_no_client` says why)."""
+    return _client_outcome()[0]
+
+
+def why_no_client() -> str:
+    """Why `client_root` is None; "" if it is not."""
+    return _client_outcome()[1]
+
+
+@functools.cache
+def _client_outcome() -> tuple[Path | None, str]:
+    given = os.environ.get("LITEBOX_DEBIAN_CLIENT_ROOT")
+    if given:
+        base = Path(given)
+        if (base / LIB_DIR).is_dir():
+            return base, ""
+        return None, f"LITEBOX_DEBIAN_CLIENT_ROOT={given} holds no {LIB_DIR}"
+    try:
+        return _cached(CLIENT_PACKAGES), ""
+    except (FetchError, OSError) as error:
+        return None, f"Debian's client libraries: {error}"
 
 
 @functools.cache

@@ -311,3 +311,40 @@ def test_many_cpus_come_and_go_without_growing(arch: Arch) -> None:
         guest.cpu.enter(CODE, SP, (0, 0, 0, 0))
         guest.cpu.close()
     assert resident() - before < 40 << 20
+
+
+def test_what_was_unmapped_is_out_of_reach_though_the_engine_had_it_cached(arch: Arch) -> None:
+    guest = Guest(arch, "load", "svc")
+    cpu, shared, other = guest.cpu, guest.pages.shared(PAGE), guest.pages.shared(PAGE)
+    shared.view(0, 4)[:] = struct.pack("<I", 1)
+    other.view(0, 4)[:] = struct.pack("<I", 2)
+    for pages in (shared, other):
+        cpu.keep(pages)
+    va = 0x90_0000
+
+    def load() -> int | None:
+        if cpu.enter(CODE, SP, (0, va, 0, 0)) is TrapKind.CALL:
+            return cpu.first & 0xFFFFFFFF
+        fault = cpu.fault()
+        assert (fault.access, fault.address) == (Access.READ, va)
+        return None
+
+    for _ in range(3):
+        cpu.map(va, PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
+        assert load() == 1
+        cpu.unmap(va, PAGE)
+    assert cpu.read(va, 4, Prot.NONE) is None
+    assert load() is None
+    cpu.map(va, PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
+    assert load() == 1
+    cpu.unmap(va, PAGE)
+    cpu.map(va, PAGE, Prot.RW, RegionFlag.NONSECURE, other, 0)
+    assert load() == 2
+    cpu.unmap(va, PAGE)
+    cpu.forget(other)
+    assert load() is None
+    cpu.map(va, PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
+    assert load() == 1
+    cpu.unmap(va, PAGE)
+    cpu.map(va, PAGE, Prot.NONE, RegionFlag.NONSECURE, shared, 0)
+    assert load() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -263,3 +264,33 @@ def test_two_instances_sharing_memory_take_turns_and_end(kit: Kit) -> None:
     for thread in threads:
         thread.join(30)
     assert int.from_bytes(shared.view(0, 4), "little") == 600_000
+
+
+def test_memory_that_a_client_gives_up_is_forgotten(kit: Kit) -> None:
+    session = kit.open()
+    (instance,) = kit.world.alive()
+
+    def mappings() -> int:
+        with open("/proc/self/maps") as file:
+            return sum("litebox-shm" in line for line in file)
+
+    before = mappings(), len(os.listdir("/proc/self/fd"))
+    for _ in range(1000):
+        pages = kit.platform.pages.shared(4096)
+        assert not kit.world.invoke(session, EMPTY, [Memref(Kind.MEMREF_INOUT, pages, 4096)]).result
+        kit.world.forget(pages)
+        assert not instance._kept
+    del pages
+    assert (mappings(), len(os.listdir("/proc/self/fd"))) == before
+
+
+def test_memory_given_up_during_a_call_is_forgotten_when_it_ends(kit: Kit) -> None:
+    session = kit.open()
+    (instance,) = kit.world.alive()
+    pages = kit.platform.pages.shared(4096)
+    assert not kit.world.invoke(session, EMPTY, [Memref(Kind.MEMREF_INOUT, pages, 4096)]).result
+    with instance._gate:  # as if a call were inside
+        kit.world.forget(pages)
+        assert instance._kept
+    assert not kit.world.invoke(session, EMPTY).result
+    assert not instance._kept

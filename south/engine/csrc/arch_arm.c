@@ -36,6 +36,7 @@ static uc_err open_cpu(struct lb_cpu *cpu)
 
 static uint64_t number(struct lb_cpu *cpu)
 {
+    cpu->ahead = 0; /* each register is a fetch of its own here: none is worth guessing */
     return lb_reg(cpu, UC_ARM_REG_R7);
 }
 

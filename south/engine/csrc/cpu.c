@@ -42,10 +42,13 @@ static void on_interrupt(uc_engine *uc, uint32_t number, void *data)
     }
     struct lb_call *call = &cpu->call;
     call->number = cpu->arch->number(cpu);
-    unsigned known = 0;
+    unsigned known = cpu->ahead;
     if (!cpu->ask_always && call->number < LB_CALL_MAX && cpu->table[call->number].handler) {
-        known = cpu->table[call->number].args;
-        cpu->call_unreadable = !cpu->arch->arguments(cpu, 0, known);
+        unsigned args = cpu->table[call->number].args;
+        cpu->call_unreadable = !cpu->arch->arguments(cpu, known, args);
+        cpu->ahead = args;
+        if (known < args)
+            known = args;
         if (lb_cpu_serve(cpu)) {
             set_reg(cpu, cpu->arch->ret, call->result);
             return;
@@ -88,6 +91,7 @@ static int run(struct lb_cpu *cpu, uint64_t pc)
         }
         cpu->trap = LB_TRAP_NONE;
         cpu->fault = (struct lb_fault){0};
+        lb_settle(cpu);
         if (!lb_turn_take(cpu))
             continue;
         entered = true;

@@ -28,6 +28,7 @@ enum lb_trap {
 
 #define LB_EXCEPTION_UNDEFINED 1u /* QEMU's EXCP_UDEF */
 #define LB_PAGE 4096u
+#define LB_PARKED 4u /* parameters of a call */
 
 /* A run of guest pages whose host memory is contiguous. */
 struct lb_extent {
@@ -72,7 +73,7 @@ struct lb_arch {
     int pc, sp, ret;
     int args[8]; /* argument registers; -1: none */
     uc_err (*open)(struct lb_cpu *cpu);
-    uint64_t (*number)(struct lb_cpu *cpu);
+    uint64_t (*number)(struct lb_cpu *cpu); /* may fill call.arg[0..ahead) too, or sets ahead to 0 */
     /* Fill call.arg[from..to); false: stack arguments that cannot be read. */
     bool (*arguments)(struct lb_cpu *cpu, unsigned from, unsigned to);
 };
@@ -92,12 +93,15 @@ struct lb_cpu {
     struct lb_guest guest;
     struct lb_extent *extents; /* sorted by va */
     size_t extent_count, extent_room, extent_last;
+    struct lb_extent parked[LB_PARKED]; /* unmapped, but the TLB may still know them; never while the guest runs */
+    size_t parked_count;
     struct lb_backing *backings; /* sorted by pa */
     size_t backing_count, backing_room;
     struct lb_call call;
     struct lb_fault fault;
     int trap;
     bool mid_instruction; /* the last interruption came from outside: going on may repeat an access */
+    unsigned ahead; /* argument words read along with the number: as many as the last call answered in C had */
     bool ask_always;      /* stop at every call, for tracing; lb_cpu_serve then asks the C handler */
     bool call_unreadable; /* the last call's stack arguments were not the guest's to read */
     uc_context *clean;
@@ -144,6 +148,7 @@ int lb_check(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t need);
 int lb_back(struct lb_cpu *cpu, uint8_t *host, uint64_t size, bool keep);
 int lb_unback(struct lb_cpu *cpu, uint8_t *host, uint64_t size);
 void lb_invalidate(struct lb_cpu *cpu, uint64_t va, uint64_t size);
+void lb_settle(struct lb_cpu *cpu);
 bool lb_span_of(const struct lb_guest *guest, uint64_t va, uint64_t size, uint32_t need, struct lb_span *out);
 bool lb_on_fill(uc_engine *uc, uint64_t va, uc_mem_type type, uc_tlb_entry *entry, void *data);
 bool lb_on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t address, int size, int64_t value, void *data);

@@ -9,6 +9,10 @@
  *
  * A denied load or store is answered with a physical address in a window that nothing backs; the
  * unmapped-memory hook bound to that window alone then learns the exact faulting byte.
+ *
+ * A call's parameters are unmapped after it and mapped again, mostly the same, before the next one.
+ * So what is unmapped leaves the table at once, but the TLB is flushed only before the guest runs
+ * again (lb_settle), and not at all if the very same mapping is back by then.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +94,46 @@ static bool range_ok(const struct lb_cpu *cpu, uint64_t va, uint64_t size)
     return size && !(va % LB_PAGE) && !(size % LB_PAGE) && va < limit && size <= limit - va;
 }
 
+/* --- parked mappings ---------------------------------------------------------------------- */
+
+static void flush(struct lb_cpu *cpu)
+{
+    uc_ctl_flush_tlb(cpu->uc);
+    cpu->parked_count = 0;
+}
+
+/* Before the guest runs, or a backing goes: the TLB knows no more than the table. */
+void lb_settle(struct lb_cpu *cpu)
+{
+    if (cpu->parked_count)
+        flush(cpu);
+}
+
+/* Put off the flush that the end of `e` needs; false: it must be done now. */
+static bool park(struct lb_cpu *cpu, const struct lb_extent *e)
+{
+    if (cpu->parked_count == LB_PARKED || (e->prot & LB_EXEC) || atomic_load(&cpu->running))
+        return false;
+    cpu->parked[cpu->parked_count++] = *e;
+    return true;
+}
+
+/* `e` enters the table: take it back if it is parked, unchanged; anything else in its place is flushed. */
+static void unpark(struct lb_cpu *cpu, const struct lb_extent *e)
+{
+    for (size_t i = 0; i < cpu->parked_count; i++) {
+        const struct lb_extent *p = &cpu->parked[i];
+        if (p->va == e->va && p->size == e->size && p->pa == e->pa && p->host == e->host && p->prot == e->prot) {
+            cpu->parked[i] = cpu->parked[--cpu->parked_count];
+            return;
+        }
+        if (p->va < e->va + e->size && e->va < p->va + p->size) {
+            flush(cpu);
+            return;
+        }
+    }
+}
+
 /* --- backings ----------------------------------------------------------------------------- */
 
 static struct lb_backing *backing_of(struct lb_cpu *cpu, const uint8_t *host, uint64_t size)
@@ -144,6 +188,7 @@ int lb_back(struct lb_cpu *cpu, uint8_t *host, uint64_t size, bool keep)
 
 static void drop_backing(struct lb_cpu *cpu, struct lb_backing *b)
 {
+    lb_settle(cpu);
     lb_uc.mem_unmap(cpu->uc, b->pa, b->size);
     size_t at = (size_t)(b - cpu->backings);
     memmove(b, b + 1, (cpu->backing_count - at - 1) * sizeof *b);
@@ -203,6 +248,7 @@ int lb_map(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot, uint32
     cpu->extents[at] = (struct lb_extent){
         .va = va, .size = size, .host = host, .pa = b->pa + (uint64_t)(host - b->host), .prot = prot, .flags = flags};
     cpu->extent_count++;
+    unpark(cpu, &cpu->extents[at]);
     return 0;
 }
 
@@ -253,7 +299,8 @@ int lb_unmap(struct lb_cpu *cpu, uint64_t va, uint64_t size)
         to++;
     if (from == to)
         return 0;
-    uc_ctl_flush_tlb(cpu->uc);
+    if (to - from > 1 || !park(cpu, &cpu->extents[from]))
+        flush(cpu);
     for (size_t i = from; i < to; i++)
         release(cpu, &cpu->extents[i]);
     memmove(&cpu->extents[from], &cpu->extents[to], (cpu->extent_count - to) * sizeof *cpu->extents);
@@ -273,7 +320,7 @@ int lb_protect(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot)
     lb_invalidate(cpu, va, size);
     for (size_t i = lower(cpu, va); i < cpu->extent_count && cpu->extents[i].va < va + size; i++)
         cpu->extents[i].prot = prot;
-    uc_ctl_flush_tlb(cpu->uc);
+    flush(cpu);
     return 0;
 }
 

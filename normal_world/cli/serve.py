@@ -1,0 +1,232 @@
+"""`litebox-ta serve`: a daemon that serves TAs to clients over a Unix socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from normal_world.protocol import default_socket
+from ta_loader.cli import exits
+from ta_loader.cli.compose import WORLD_OPTIONS, read_setup
+from ta_loader.cli.options import Command, Option, integer, seconds, size
+from ta_loader.errors import UsageError
+
+if TYPE_CHECKING:
+    import socket
+
+    from normal_world.compose import ServiceOptions
+    from normal_world.daemon.limits import ClientLimits
+    from normal_world.daemon.listen import Listener
+    from normal_world.daemon.server import Server
+    from ta_loader.cli.compose import Host, Setup
+    from ta_loader.cli.options import Arguments
+
+MAX_COUNT = 1 << 20
+
+
+class Plan(NamedTuple):
+    """The command line, understood. mode: of the socket; spin: microseconds; deadline and grace: seconds."""
+
+    path: str
+    mode: int
+    group: int | None
+    limits: ClientLimits
+    spin: int
+    grace: float
+    deadline: float
+    ready_fd: int | None
+
+
+def read_plan(arguments: Arguments) -> Plan:
+    from normal_world.daemon.limits import ClientLimits
+    from normal_world.daemon.listen import MODE
+    from normal_world.daemon.server import DEADLINE, SPIN_US
+    from normal_world.daemon.watcher import GRACE
+
+    normal = ClientLimits()
+
+    def count(option: str, default: int, high: int = MAX_COUNT, low: int = 1) -> int:
+        text = arguments.one(option)
+        return default if text is None else integer(text, option, low, high)
+
+    def time(option: str, default: float) -> float:
+        text = arguments.one(option)
+        return default if text is None else seconds(text, option)
+
+    memory = arguments.one("--max-shm")
+    connections = count("--max-connections", normal.connections)
+    limits = ClientLimits(
+        sessions=count("--max-sessions", normal.sessions),
+        memory=normal.memory if memory is None else size(memory, "--max-shm"),
+        objects=count("--max-shm-objects", normal.objects),
+        connections=connections,
+        user_connections=count("--max-user-connections", max(normal.user_connections, connections)),
+    )
+    ready = arguments.one("--ready-fd")
+    return Plan(
+        path=arguments.one("--socket") or default_socket(),
+        mode=_mode(arguments.one("--mode"), MODE),
+        group=_group(arguments.one("--group")),
+        limits=limits,
+        spin=count("--spin", SPIN_US, 10_000, 0),
+        grace=time("--grace", GRACE),
+        deadline=time("--deadline", DEADLINE),
+        ready_fd=None if ready is None else integer(ready, "--ready-fd", 0, MAX_COUNT),
+    )
+
+
+def _mode(text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise UsageError(f"--mode {text}: write it in octal, as 0660")
+    return mode
+
+
+def _group(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if text.isdecimal():
+        return int(text)
+    import grp
+
+    try:
+        return grp.getgrnam(text).gr_gid
+    except KeyError:
+        raise UsageError(f"--group {text}: this host has no such group") from None
+
+
+def run(arguments: Arguments) -> int:
+    from normal_world.compose import ServiceOptions, secure_host
+    from normal_world.daemon.server import Server
+
+    plan = read_plan(arguments)
+    setup = read_setup(arguments)
+    services = ServiceOptions(
+        sockets=arguments.one("--sockets") or "off",
+        plugin_dirs=tuple(arguments.many("--plugin-dir")),
+        state=setup.state,
+    )
+    listener, sockets = _listeners(plan)
+    try:
+        with secure_host(setup, services) as host:
+            _harden(plan, setup, services, host, listener)
+            server = Server(
+                host.world, sockets, limits=plan.limits, spin_us=plan.spin, grace=plan.grace, deadline=plan.deadline
+            )
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: _stop(server))
+            _announce(plan, listener)
+            ended = server.serve()
+            if listener is not None:
+                listener.remove()
+            if not ended:
+                # A service of the host holds a call: to close its session would be to wait for it.
+                print("litebox-ta: calls are under way that do not end", file=sys.stderr, flush=True)
+                os._exit(exits.TA_ERROR)
+    finally:
+        if listener is not None:
+            listener.remove()
+    return exits.OK
+
+
+def _listeners(plan: Plan) -> tuple[Listener | None, list[socket.socket]]:
+    """Those the service manager holds for us, else our own."""
+    if "LISTEN_FDS" in os.environ:
+        from normal_world.daemon.systemd import listen_fds
+
+        try:
+            given = listen_fds()
+        except ValueError as problem:
+            raise UsageError(str(problem)) from None
+        if given:
+            return None, given
+    from normal_world.daemon.listen import listen
+
+    listener = listen(plan.path, plan.mode, plan.group)
+    return listener, [listener.socket]
+
+
+def _harden(plan: Plan, setup: Setup, services: ServiceOptions, host: Host, listener: Listener | None) -> None:
+    """Give up, for good, what a running daemon does not need: before its threads start, for they inherit it."""
+    from normal_world.daemon.sandbox import existing, restrict
+    from south.linux_host.root_of_trust import default_state_folder
+
+    # Made on first use, by a link that nobody may make later.
+    host.platform.root_of_trust.hardware_unique_key()
+    write = [services.state or default_state_folder()]
+    if setup.trace_out is not None:
+        write.append(os.path.dirname(setup.trace_out) or ".")
+    report = restrict(
+        (*host.store.dirs, *setup.trust, *setup.elf, *services.plugin_dirs),
+        existing(write),
+        sockets=services.sockets != "off",
+        spawn=bool(services.plugin_dirs),
+        unlink=() if listener is None else (os.path.dirname(plan.path) or ".",),
+    )
+    print(report.line(), file=sys.stderr, flush=True)
+
+
+def _stop(server: Server) -> None:
+    """From a signal handler."""
+    from normal_world.daemon.systemd import stopping
+
+    stopping("calls under way are finished or cancelled")
+    server.stop()
+
+
+def _announce(plan: Plan, listener: Listener | None) -> None:
+    where = plan.path if listener is not None else "the service manager's socket"
+    print(f"listening on {where}", file=sys.stderr, flush=True)
+    from normal_world.daemon.systemd import ready
+
+    ready(f"listening on {where}")
+    if plan.ready_fd is not None:
+        try:
+            os.write(plan.ready_fd, b"\n")
+            os.close(plan.ready_fd)
+        except OSError as problem:
+            raise UsageError(f"--ready-fd {plan.ready_fd}: {problem.strerror}") from None
+
+
+EPILOG = """\
+Clients are programs that use libteec, or Python's normal_world; they find the daemon by $LITEBOX_SOCKET,
+else $XDG_RUNTIME_DIR/litebox/tee.sock, else /run/litebox/tee.sock. SIGTERM ends it: calls under way are
+finished, or cancelled within the deadline.
+
+examples:
+  litebox-ta serve --trust kit/ --ta-dir tas
+  litebox-ta serve --socket /tmp/tee.sock --mode 0600 --sockets loopback"""
+
+COMMAND = Command(
+    name="serve",
+    summary="Serve TAs to clients (libteec, Python) over a Unix socket.",
+    words=(),
+    options=(
+        Option("--socket", "PATH", "where to listen (default: $LITEBOX_SOCKET, the user's, the system's)"),
+        Option("--mode", "MODE", "permissions of the socket, octal (default: 0660)"),
+        Option("--group", "NAME", "group of the socket (default: the daemon's)"),
+        *WORLD_OPTIONS,
+        Option("--sockets", "POLICY", "where TAs may connect to: off (default), loopback, or HOST:PORT,..."),
+        Option("--plugin-dir", "DIR", "folder of supplicant plugins", many=True),
+        Option("--max-sessions", "N", "sessions of one client (default 64)"),
+        Option("--max-shm", "SIZE", "shared memory of one client (default 256M)"),
+        Option("--max-shm-objects", "N", "shared memory objects of one client (default 1024)"),
+        Option("--max-connections", "N", "connections, and so calls at once, of one client (default 64)"),
+        Option("--max-user-connections", "N", "connections of all clients of one user (default 512)"),
+        Option("--spin", "US", "microseconds to poll for the next request before blocking (default 30)"),
+        Option("--grace", "SECONDS", "until a TA is stopped whose client has died (default 2)"),
+        Option("--deadline", "SECONDS", "for calls under way when the daemon is to end (default 5)"),
+        Option("--ready-fd", "N", "write one byte to this file descriptor when listening"),
+        Option("--no-sandbox", "", "keep privileges, paths and system calls that a running daemon does not need"),
+        Option("-q, --quiet", "", "no TA log"),
+    ),
+    run=run,
+    epilog=EPILOG,
+)

@@ -1,0 +1,356 @@
+"""One connection and its thread: a frame in, a call into the secure world, a frame out.
+
+Whatever a frame holds, the answer is a defined error. A frame that is not of the protocol is answered
+if its header can be read, and ends the connection.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from normal_world._transport import ffi, lib
+from normal_world.daemon.limits import over
+from normal_world.daemon.logins import client_of
+from normal_world.protocol import (
+    CANCEL,
+    FRAME_MAX,
+    HANDLE,
+    HEADER,
+    HELLO,
+    INVOKE,
+    NO_SHM,
+    NO_TOKEN,
+    OPEN_SESSION,
+    REGISTER_SHM,
+    REPLY,
+    REQUESTS,
+    VERSION,
+    Op,
+)
+from tee.abi import results
+from tee.abi.results import Origin
+from tee.errors import TeeError
+from tee.params import Kind, Memref, Value
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from normal_world.daemon.context import Context
+    from normal_world.daemon.logins import Peer
+    from normal_world.daemon.memory import SharedObject
+    from normal_world.daemon.server import Server
+    from tee.activity import Cancellation
+    from tee.params import Param
+
+_KINDS = {int(kind): kind for kind in Kind if kind}
+_INVOKE = int(Op.INVOKE)  # enum members are slow to look up
+_INVOKE_SIZE = INVOKE.size
+_INVOKE_PARAMS = 6
+"""Where the parameters begin in an unpacked INVOKE."""
+_OPEN_PARAMS = 7
+_NO_PARAMS = (0,) * 16
+_NONE = (0, 0, 0, 0)
+_VALUE_INPUT = Kind.VALUE_INPUT
+_MEMREF_INPUT = Kind.MEMREF_INPUT
+_WORD = 1 << 32
+
+
+class Connection:
+    """socket: one client's. calls, errors, seconds: what it asked for so far, and how long that took."""
+
+    def __init__(self, server: Server, sock: socket.socket, peer: Peer) -> None:
+        self.server = server
+        self.socket = sock
+        self.peer = peer
+        self.context: Context | None = None
+        self.cancellation: Cancellation | None = None
+        self.gone = False
+        self.surplus = False
+        """Its user has as many connections as there may be."""
+        self.calls = 0
+        self.errors = 0
+        self.seconds = 0.0
+        self._frame = ffi.new("unsigned char[]", FRAME_MAX)
+        self._view = memoryview(ffi.buffer(self._frame))
+        self._passed = ffi.new("int *", -1)
+        self._reply_fd = -1
+        self._last = False
+        """The reply ends the connection."""
+
+    def run(self) -> None:
+        """Serve until the client hangs up, or does what the protocol does not have."""
+        exchange, fd, frame, passed = lib.lb_exchange, self.socket.fileno(), self._frame, self._passed
+        invoke, spin = self._invoke, self.server.spin_us
+        size = 0
+        try:
+            while True:
+                got = exchange(fd, frame, size, self._reply_fd, FRAME_MAX, passed, spin)
+                if self._reply_fd >= 0:
+                    os.close(self._reply_fd)
+                    self._reply_fd = -1
+                if got <= 0:
+                    break
+                if got == _INVOKE_SIZE and passed[0] < 0:
+                    size = invoke()
+                else:
+                    size = self._other(got)
+                if self._last:
+                    self._send(size)
+                    break
+        finally:
+            self._drop_passed()
+            if self._reply_fd >= 0:
+                os.close(self._reply_fd)
+            lib.lb_exchange_leave()
+
+    # --- calls
+
+    def _invoke(self) -> int:
+        """The hot path."""
+        words = INVOKE.unpack_from(self._view)
+        context = self.context
+        if words[0] != VERSION or words[1] != _INVOKE or words[2] != _INVOKE_SIZE or context is None:
+            return self._other(_INVOKE_SIZE)
+        start = time.perf_counter()
+        call = words[3]
+        params: list[Param] = []
+        used: Sequence[SharedObject] = ()
+        try:
+            found = context.sessions.get(words[4])
+            if found is None:
+                raise _bad("no such session")
+            cancellation = context.begin(call)
+            try:
+                used = self._params(context, words, _INVOKE_PARAMS, params)
+                self.cancellation = cancellation
+                if self.gone:
+                    raise _gone()
+                result, origin = context.world.invoke(found[0], words[5], params, cancellation=cancellation)
+            finally:
+                self.cancellation = None
+                context.end(call)
+                if used:
+                    context.leave(used)
+        except TeeError as error:
+            params, result, origin = [], error.result, error.origin
+        except Exception as bug:
+            params, (result, origin) = [], self.server.report_bug(bug)
+        self.calls += 1
+        if result:
+            self.errors += 1
+        size = self._reply(_INVOKE, result, origin, params=params)
+        self.seconds += time.perf_counter() - start
+        return size
+
+    def _open_session(self, context: Context) -> int:
+        start = time.perf_counter()
+        words = OPEN_SESSION.unpack_from(self._view)
+        call, number = words[3], 0
+        params: list[Param] = []
+        used: Sequence[SharedObject] = ()
+        try:
+            client = client_of(self.peer, words[5], words[6])
+            cancellation = context.begin(call)
+            try:
+                used = self._params(context, words, _OPEN_PARAMS, params)
+                self.cancellation = cancellation
+                if self.gone:
+                    raise _gone()
+                number, opened = context.open_session(UUID(bytes=words[4]), params, client, cancellation)
+                _, result, origin = opened
+            finally:
+                self.cancellation = None
+                context.end(call)
+                context.leave(used)
+        except TeeError as error:
+            params, result, origin = [], error.result, error.origin
+        self.calls += 1
+        if result:
+            self.errors += 1
+        self.seconds += time.perf_counter() - start
+        return self._reply(Op.OPEN_SESSION, result, origin, number, params=params)
+
+    def _params(
+        self, context: Context, words: tuple[Any, ...], first: int, params: list[Param]
+    ) -> Sequence[SharedObject]:
+        """Fill in `params`; the objects they use, held until `Context.leave`. TeeError(BAD_PARAMETERS)."""
+        memrefs: list[tuple[Memref, int]] = []
+        for at in range(first, first + 4 * _count(words, first), 4):
+            number = words[at]
+            if not number:
+                params.append(None)
+                continue
+            kind = _KINDS.get(number)
+            if kind is None:
+                raise _bad(f"{number} is no kind of parameter")
+            a, b = words[at + 2], words[at + 3]
+            if number <= 3:
+                if (a | b) >= _WORD:
+                    raise _bad("a value's words have 32 bits")
+                params.append(Value(kind, a, b))
+                continue
+            if b >= _WORD:
+                raise _bad("a memref is smaller than 4 GiB")
+            memref = Memref(kind, None, b, a)
+            params.append(memref)
+            if words[at + 1] != NO_SHM:
+                memrefs.append((memref, words[at + 1]))
+            else:
+                memref.offset = 0
+        if not memrefs:
+            return ()
+        used = context.use([number for _, number in memrefs])
+        for (memref, _), shared in zip(memrefs, used, strict=True):
+            if memref.offset + memref.size > shared.size:
+                context.leave(used)
+                raise _bad("the memref is larger than its memory")
+            memref.pages = shared.pages
+        return used
+
+    # --- everything else
+
+    def _other(self, size: int) -> int:
+        """Any frame but a well-formed INVOKE; the reply's size."""
+        op = 0
+        try:
+            op = self._check(size)
+            context = self.context
+            if op == Op.HELLO:
+                return self._hello()
+            if op == Op.STATUS:
+                return self._status()
+            if context is None:
+                return self._refuse(op)
+            if op == Op.OPEN_SESSION:
+                return self._open_session(context)
+            number = 0
+            if op == Op.CLOSE_SESSION:
+                context.close_session(HANDLE.unpack_from(self._view)[3])
+            elif op == Op.CANCEL:
+                context.cancel(CANCEL.unpack_from(self._view)[3])
+            elif op == Op.REGISTER_SHM:
+                number = self._register(context)
+            elif op == Op.RELEASE_SHM:
+                context.release(HANDLE.unpack_from(self._view)[3])
+            else:
+                return self._refuse(op)
+            return self._reply(op, results.SUCCESS, Origin.COMMS, number)
+        except _NotOurs as problem:
+            return self._refuse(problem.op)
+        except TeeError as error:
+            return self._reply(op, error.result, error.origin)
+        except Exception as bug:
+            return self._reply(op, *self.server.report_bug(bug))
+        finally:
+            self._drop_passed()
+
+    def _check(self, size: int) -> int:
+        """The frame's op, if it is a frame of ours."""
+        if size < HEADER.size:
+            raise _NotOurs(0)
+        version, op, length = HEADER.unpack_from(self._view)
+        expected = REQUESTS.get(op)
+        if version != VERSION or expected is None or not length == size == expected.size:
+            raise _NotOurs(op)
+        if self._passed[0] >= 0 and op != Op.REGISTER_SHM:
+            raise _NotOurs(op)
+        return int(op)
+
+    def _refuse(self, op: int) -> int:
+        self._last = True
+        return self._reply(op, results.BAD_PARAMETERS, Origin.COMMS)
+
+    def _hello(self) -> int:
+        if self.context is not None:
+            return self._refuse(Op.HELLO)
+        if self.surplus:
+            self._last = True
+            raise over(f"{self.server.limits.user_connections} connections of one user")
+        token = HELLO.unpack_from(self._view)[3]
+        self.context = self.server.attach(self.peer, token)
+        return self._reply(Op.HELLO, results.SUCCESS, Origin.COMMS, token=self.context.token)
+
+    def _register(self, context: Context) -> int:
+        if self._passed[0] < 0:
+            raise _bad("no file came with it")
+        return context.register(self._passed[0], REGISTER_SHM.unpack_from(self._view)[3])
+
+    def _status(self) -> int:
+        import json
+
+        from normal_world.daemon.status import snapshot
+
+        text = json.dumps(snapshot(self.server, self.peer)).encode()
+        self._reply_fd = fd = os.memfd_create("litebox-status", os.MFD_CLOEXEC)
+        with os.fdopen(os.dup(fd), "wb") as file:
+            file.write(text)
+        return self._reply(Op.STATUS, results.SUCCESS, Origin.COMMS, size=len(text))
+
+    # --- frames
+
+    def _reply(
+        self,
+        op: int,
+        result: int,
+        origin: int,
+        number: int = 0,
+        *,
+        size: int = 0,
+        token: bytes = NO_TOKEN,
+        params: Sequence[Param] = (),
+    ) -> int:
+        words: Sequence[int] = _NO_PARAMS
+        if params:
+            out: list[int] = []
+            for param in params:
+                if param is None:
+                    out += _NONE
+                    continue
+                kind = param.kind
+                if isinstance(param, Value):
+                    out += _NONE if kind is _VALUE_INPUT else (kind, 0, param.a, param.b)
+                else:
+                    out += _NONE if kind is _MEMREF_INPUT else (kind, 0, 0, param.size)
+            words = (*out, *_NO_PARAMS[len(out) :])
+        REPLY.pack_into(self._view, 0, VERSION, op, REPLY.size, result, origin, number, 0, size, token, *words)
+        return REPLY.size
+
+    def _send(self, size: int) -> None:
+        """The last reply: best effort."""
+        try:
+            self.socket.send(self._view[:size])
+        except OSError:
+            pass
+
+    def _drop_passed(self) -> None:
+        if self._passed[0] >= 0:
+            os.close(self._passed[0])
+            self._passed[0] = -1
+
+
+def _count(words: tuple[Any, ...], first: int) -> int:
+    """How many parameters there are, up to the last that is not NONE."""
+    if words[first + 12]:
+        return 4
+    if words[first + 8]:
+        return 3
+    return 2 if words[first + 4] else 1 if words[first] else 0
+
+
+class _NotOurs(Exception):
+    """A frame that the protocol does not have. op: what its header says, 0 if it has none."""
+
+    def __init__(self, op: int) -> None:
+        self.op = op
+
+
+def _bad(why: str) -> TeeError:
+    return TeeError(results.BAD_PARAMETERS, why, Origin.COMMS)
+
+
+def _gone() -> TeeError:
+    return TeeError(results.CANCEL, "the client has hung up", Origin.COMMS)

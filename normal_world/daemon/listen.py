@@ -1,0 +1,95 @@
+"""The daemon's socket: made with its mode and group, never taken from a daemon that lives."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING
+
+from ta_loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BACKLOG = 128
+MODE = 0o660
+FOLDER_MODE = 0o700
+
+
+class Listener:
+    """A bound socket that knows its file: `remove` takes away its own and no other."""
+
+    def __init__(self, path: str, sock: socket.socket) -> None:
+        self.path = path
+        self.socket = sock
+        status = os.stat(path)
+        self._file = status.st_dev, status.st_ino
+
+    def remove(self) -> None:
+        try:
+            status = os.stat(self.path)
+            if (status.st_dev, status.st_ino) == self._file:
+                os.unlink(self.path)
+        except OSError:
+            pass
+
+
+def listen(path: str, mode: int = MODE, group: int | None = None) -> Listener:
+    """Listen at `path`, which may hold the socket of a daemon that died. UsageError."""
+    folder = os.path.dirname(path) or "."
+    try:
+        if not os.path.isdir(folder):
+            os.makedirs(folder, FOLDER_MODE)
+        with _alone(folder):
+            _clear(path)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+            try:
+                before = os.umask(0o177)  # nobody connects before mode and group are right
+                try:
+                    sock.bind(path)
+                finally:
+                    os.umask(before)
+                if group is not None:
+                    os.chown(path, -1, group)
+                os.chmod(path, mode)
+                sock.listen(BACKLOG)
+            except BaseException:
+                sock.close()
+                raise
+        return Listener(path, sock)
+    except OSError as problem:
+        raise UsageError(f"cannot listen at {path}: {problem.strerror or problem}") from None
+
+
+@contextlib.contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """Two daemons that start at once must not both find the socket stale."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _clear(path: str) -> None:
+    """Remove what a dead daemon left. UsageError if it is none of that."""
+    try:
+        kind = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise UsageError(f"{path} is there and is no socket; remove it, or choose another --socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except OSError as problem:
+            raise UsageError(f"{path} is in use by something else: {problem.strerror or problem}") from None
+    raise UsageError(f"a daemon listens at {path} already")

@@ -1,0 +1,146 @@
+"""Build and find the C client library, `libteec.so.2` and `.so.1`.
+
+Its sources lie beside this module in libteec/. A built library lives in a folder of its own for each machine,
+libteec/lib/<triplet>/, or in the user's cache when the package's folder cannot be written to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent / "libteec"
+INCLUDE = HERE / "include"
+"""The public headers."""
+
+REAL = "libteec.so.2.0.0"
+LINKS = {"libteec.so.2.0": REAL, "libteec.so.2": REAL, "libteec.so": "libteec.so.2"}
+OLD = "libteec.so.1"
+"""The same code under the soname of optee_client before 4.0."""
+
+FLAGS = ("-std=gnu11", "-O2", "-g", "-fPIC", "-pthread", "-Wall", "-Wextra", "-D_FILE_OFFSET_BITS=64")
+TIMEOUT = 120
+"""Seconds for one run of the compiler."""
+
+TRIPLETS = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu", "arm": "arm-linux-gnueabihf"}
+"""Machines by multiarch name; others are named as the compiler names them."""
+_ALIASES = {"amd64": "x86_64", "arm64": "aarch64", "armv7l": "arm", "armv8l": "arm", "armhf": "arm"}
+
+
+class BuildError(Exception):
+    """The library cannot be built; says why, and what to do."""
+
+
+def triplet(machine: str | None = None) -> str:
+    """Multiarch triplet of `machine` (None: this one)."""
+    name = (machine or platform.machine()).lower()
+    name = _ALIASES.get(name, name)
+    return TRIPLETS.get(name, f"{name}-linux-gnu")
+
+
+def compiler(machine: str | None = None) -> str:
+    """The C compiler for `machine`; `BuildError` if there is none."""
+    target = triplet(machine)
+    native = target == triplet()
+    names = ["cc", "gcc", "clang"] if native else [f"{target}-gcc"]
+    if native and os.environ.get("CC"):
+        names.insert(0, os.environ["CC"])
+    for name in names:
+        if shutil.which(name):
+            return name
+    package = "gcc" if native else f"gcc-{target}"
+    raise BuildError(f"libteec for {target}: no compiler ({' or '.join(names)}); Debian and Ubuntu: {package}")
+
+
+def build(out: Path, cc: str = "cc") -> Path:
+    """Compile into the folder `out`, all names at once; returns `out`/libteec.so.2. `BuildError`."""
+    if shutil.which(cc) is None:
+        raise BuildError(f"libteec: the compiler {cc} is not installed")
+    sources = sorted(str(path) for path in (HERE / "src").glob("*.c"))
+    if not sources:
+        raise BuildError(f"libteec: no sources in {HERE / 'src'}")
+    out.mkdir(parents=True, exist_ok=True)
+    command = [cc, *FLAGS, "-shared", f"-I{INCLUDE}", f"-I{HERE / 'src'}", *sources]
+    command += [f"-Wl,--version-script={HERE / 'libteec.map'}", "-Wl,-z,relro,-z,now", "-Wl,--no-undefined"]
+    with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as folder:
+        work = Path(folder)
+        for name, soname in ((REAL, "libteec.so.2"), (OLD, OLD)):
+            _compile([*command, f"-Wl,-soname,{soname}", "-o", str(work / name)])
+        for link, target in LINKS.items():
+            (work / link).symlink_to(target)
+        # Into place one by one, each whole; the links last, for then what they point to is there.
+        for name in (REAL, OLD, *LINKS):
+            os.replace(work / name, out / name)
+    (out / "sources").write_text(fingerprint() + "\n")
+    return out / "libteec.so.2"
+
+
+def find(machine: str | None = None) -> Path | None:
+    """libteec.so.2 for `machine` (None: this one; "aarch64", "arm", ...), of these very sources; None: build it."""
+    for folder in folders(machine):
+        library, stamp = folder / "libteec.so.2", folder / "sources"
+        if library.is_file() and stamp.is_file() and stamp.read_text().strip() == fingerprint():
+            return library
+    return None
+
+
+def ensure(machine: str | None = None) -> Path:
+    """What `find` finds, else built now. `BuildError`."""
+    found = find(machine)
+    if found is not None:
+        return found
+    cc = compiler(machine)
+    problems: list[str] = []
+    for folder in folders(machine):
+        try:
+            return build(folder, cc)
+        except OSError as error:
+            problems.append(str(error))
+    raise BuildError(f"libteec: nowhere to write it: {'; '.join(problems)}")
+
+
+def folders(machine: str | None = None) -> list[Path]:
+    """Where it may be: the package's folder, the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "litebox-ta"
+    return [HERE / "lib" / triplet(machine), cache / "libteec" / triplet(machine)]
+
+
+def fingerprint() -> str:
+    """Of the sources: a library from others is stale."""
+    digest = hashlib.sha256()
+    for path in sorted([*HERE.glob("src/*.[ch]"), *HERE.glob("include/*.h"), HERE / "libteec.map"]):
+        if path.is_file():
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _compile(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BuildError(f"libteec: {command[0]}: {error}") from error
+    if done.returncode:
+        raise BuildError(f"libteec: {command[0]} failed:\n{done.stderr.strip()}")
+
+
+def main() -> int:
+    """Build for this machine, and for aarch64 and arm when their compilers are there."""
+    for machine in (None, "aarch64", "arm"):
+        try:
+            print(ensure(machine))
+        except BuildError as error:
+            if machine is None:
+                print(error, file=sys.stderr)
+                return 1
+            print(f"{triplet(machine)}: left out, no {triplet(machine)}-gcc" if "no compiler" in str(error) else error)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

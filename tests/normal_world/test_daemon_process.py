@@ -1,0 +1,143 @@
+"""The daemon as a process: start, stop, sockets that are stale or taken, clients that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import stat
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from normal_world.daemon.listen import listen
+from normal_world.daemon.status import fetch
+from normal_world.protocol import Op
+from south.platform import Arch
+from ta_loader import samples
+from ta_loader.errors import UsageError
+from tee.abi import results
+from tee.errors import TeeError
+from tee.params import Kind
+from tests.normal_world.kit import LITEBOX_TA, RawClient, eventually, in_process, memory, value
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HELLO = samples.HELLO[Arch.AARCH64]
+OPTIONS = ("--ta-dir", samples.FOLDER, "--trust", samples.public_key_file(), "--grace", "0.2", "--deadline", "1")
+KILLED = 30
+
+
+def test_start_status_and_stop(tmp_path: Path) -> None:
+    with in_process(tmp_path, *OPTIONS, "--mode", "0640") as daemon:
+        assert stat.S_IMODE(os.stat(daemon.path).st_mode) == 0o640
+        client = RawClient(daemon.path)
+        session = client.open(HELLO).id
+        assert client.invoke(session, 0, value(Kind.VALUE_INOUT, 1)).params[0][2] == 2
+        for option in ("--json", "--metrics", ""):
+            command = [*LITEBOX_TA, "status", "--socket", daemon.path, *([option] if option else [])]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+            if option == "--json":
+                assert json.loads(done.stdout)["contexts"][0]["pid"] == os.getpid()
+            elif option == "--metrics":
+                assert "litebox_sessions" in done.stdout
+            else:
+                assert str(HELLO) in done.stdout
+        with pytest.raises(UsageError, match="listens"):
+            listen(daemon.path)
+        client.send(Op.INVOKE, 9, session, 6, *(0,) * 16)  # spins for ever
+        assert eventually(lambda: fetch(daemon.path)["contexts"][0]["calls_in_flight"] == 1)
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(15) == 0
+        assert not os.path.exists(daemon.path)
+    log = (tmp_path / "log").read_text()
+    assert f"listening on {daemon.path}" in log
+    assert "Traceback" not in log
+
+
+def test_a_stale_socket_is_taken_over_and_nothing_else(tmp_path: Path) -> None:
+    path = str(tmp_path / "tee.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dead:
+        dead.bind(path)
+    listener = listen(path, 0o600)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    os.rename(path, path + ".ours")
+    (tmp_path / "tee.sock").write_text("mine")
+    listener.remove()
+    assert (tmp_path / "tee.sock").read_text() == "mine"
+    with pytest.raises(UsageError, match="no socket"):
+        listen(path)
+    with pytest.raises(UsageError, match="cannot listen"):
+        listen(str(tmp_path / ("x" * 200)))
+    listener.socket.close()
+    made = listen(str(tmp_path / "new" / "tee.sock"))
+    assert stat.S_IMODE(os.stat(tmp_path / "new").st_mode) == 0o700
+    made.socket.close()
+
+
+def _victim(path: str, random: random.Random) -> int:
+    """A child that calls until it dies; its process id."""
+    spins = random.random() < 0.5
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        client = RawClient(path)
+        session = client.open(HELLO).id
+        client.register(memory(4096), 4096)
+        while True:
+            client.invoke(session, 0, value(Kind.VALUE_INOUT, 1))
+            if spins:
+                client.invoke(session, 6)
+    finally:
+        os._exit(1)
+
+
+def test_killed_clients_leave_nothing(tmp_path: Path) -> None:
+    with in_process(tmp_path, *OPTIONS, "-q", "--no-sandbox") as daemon:
+        steady = RawClient(daemon.path)
+        session = steady.open(HELLO).id
+        steady.invoke(session, 0, value(Kind.VALUE_INOUT, 1))
+        before = daemon.counts()
+        chance = random.Random(3)
+        for _ in range(KILLED):
+            pid = _victim(daemon.path, chance)
+            time.sleep(chance.random() * 0.03)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            assert steady.invoke(session, 0, value(Kind.VALUE_INOUT, 1)).result == 0
+        assert eventually(lambda: daemon.counts() == before), (before, daemon.counts())
+        status = fetch(daemon.path)
+        assert [len(entry["sessions"]) for entry in status["contexts"]] == [1]
+        assert len(status["instances"]) == 1
+        assert status["bugs"] == 0
+        steady.close()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_refused_image_is_explained_once_and_not_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    from normal_world.compose import ToldProblems
+
+    problems = ToldProblems()
+    for _ in range(3):
+        problems.append((HELLO, TeeError(results.SECURITY, "no key")))
+        problems.append((HELLO, TeeError(results.ITEM_NOT_FOUND, "nowhere")))
+    for n in range(2 * ToldProblems.MOST):
+        problems.append((HELLO, TeeError(results.SECURITY, f"{n}")))
+    assert not problems
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == f"litebox: TA {HELLO}: no key"
+    assert len(told) == len(set(told)) == ToldProblems.MOST
+
+
+def test_bad_options_are_told(tmp_path: Path) -> None:
+    for options in (["--mode", "0999"], ["--group", "no-such-group"], ["--max-sessions", "0"], ["--spin", "-1"]):
+        command = [*LITEBOX_TA, "serve", "--socket", str(tmp_path / "s"), *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr

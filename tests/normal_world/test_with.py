@@ -1,0 +1,58 @@
+"""`litebox-ta with`: exit codes, signals, foreign programs that start themselves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from normal_world.run_with.program import find_program, machine_of
+from ta_loader.errors import UsageError
+
+MAIN = "import sys; from normal_world.cli.with_ import COMMAND; sys.exit(COMMAND.main(sys.argv[1:]))"
+SHOW = 'test -S "$LITEBOX_SOCKET" && test -n "$LD_LIBRARY_PATH" && echo "$LITEBOX_SOCKET"'
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", MAIN, *words], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_exit_code_environment_and_clean_up() -> None:
+    done = run("--", "sh", "-c", f"{SHOW}; exit 7")
+    assert done.returncode == 7, done.stderr
+    assert done.stdout.strip()
+    assert not os.path.exists(os.path.dirname(done.stdout.strip()))
+
+
+def test_a_killed_program() -> None:
+    assert run("--", "sh", "-c", "kill -TERM $$").returncode == 128 + 15
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such program"):
+        find_program("no-such-program-here", str(tmp_path))
+    assert machine_of(__file__) is None
+    head = b"\x7fELF\x02\x01" + bytes(12)
+    (tmp_path / "arm").write_bytes(head + (183).to_bytes(2, "little"))
+    (tmp_path / "odd").write_bytes(head + (243).to_bytes(2, "little"))
+    assert machine_of(str(tmp_path / "arm")) == "aarch64"
+    with pytest.raises(UsageError, match="machine"):
+        machine_of(str(tmp_path / "odd"))
+
+
+@pytest.mark.skipif(
+    not (shutil.which("qemu-aarch64") and shutil.which("aarch64-linux-gnu-gcc")),
+    reason="needs qemu-aarch64 and aarch64-linux-gnu-gcc",
+)
+def test_a_foreign_program_starts_itself(tmp_path: Path) -> None:
+    source, program = tmp_path / "again.c", tmp_path / "again"
+    source.write_text(
+        "#include <stdlib.h>\n"
+        'int main(int n, char **v) { setenv("P", v[0], 1); return n > 1 ? system("\\"$P\\"") >> 8 : 9; }\n'
+    )
+    subprocess.run(["aarch64-linux-gnu-gcc", "-static", "-o", program, source], check=True, timeout=60)
+    assert run("--sysroot", str(tmp_path), "--", str(program), "again").returncode == 9

@@ -1,0 +1,52 @@
+"""xtest's cases that need neither asymmetric cryptography nor storage, by the rule of tests.real.xtest."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.real import debian, sysroot, xtest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+MISSING = {
+    "regression_1008": "its rest needs trusted storage",
+    "regression_1025": "its rest calls a self-test pseudo TA",
+    "regression_1033": "it needs tee-supplicant plugins",
+}
+"""Cases of the list that do not pass yet, and why."""
+NUMBERS = (
+    *range(1004, 1014), *range(1016, 1020), *range(1021, 1024), *range(1025, 1035), *range(1036, 1042),
+    *range(2001, 2005), *range(4001, 4006), 4010, 4012, 4013, 4017, *range(4101, 4118), 5006, *range(8101, 8104),
+)  # fmt: skip
+CASES = [*(f"regression_{number}" for number in NUMBERS), "regression_4007_symmetric"]
+LEAST = xtest.reference()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("qemu-aarch64") is None and shutil.which("qemu-aarch64-static") is None:
+        pytest.skip("qemu-aarch64 is not installed (Debian: qemu-user)")
+    if shutil.which("aarch64-linux-gnu-gcc") is None:
+        pytest.skip("aarch64-linux-gnu-gcc is not installed")
+    try:
+        return sysroot.of_debian(tmp_path_factory.mktemp("sysroot") / "root")
+    except debian.FetchError as problem:
+        pytest.skip(str(problem))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case in LEAST and case not in MISSING])
+def test_case(root: Path, case: str) -> None:
+    verdict = xtest.run_case(root, case, LEAST[case])
+    assert verdict.status == "passed", f"{verdict.subtests} subtests, {verdict.failed} failed\n{verdict.output[-4000:]}"
+
+
+def test_a_missing_service_is_no_success(root: Path) -> None:
+    """Storage is not there yet: xtest says OK and counts nothing, and that is not passed."""
+    verdict = xtest.run_case(root, "regression_6001", LEAST["regression_6001"])
+    assert verdict.status in ("short", "failed")
