@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tee.pta.device import DevicePta
+from tee.pta.invoke_tests import InvokeTestsPta
 from tee.pta.registry import Registry
 from tee.pta.system import SystemPta
 
@@ -17,6 +18,7 @@ def standard(platform: Platform, normal: NormalWorld | None = None) -> Registry:
     registry = Registry()
     registry.add(SystemPta(platform.root_of_trust))
     registry.add(DevicePta(registry.devices))
+    registry.add(InvokeTestsPta(platform.console))
     if normal is not None and normal.sockets is not None:
         from tee.pta.socket import SocketPta
 
