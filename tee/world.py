@@ -87,6 +87,8 @@ class SecureWorld:
         self.observer = observer
         self.normal = normal
         self.sharing = Sharing(platform.engine)
+        self._making = threading.Lock()
+        """Whatever is made on first use is made once: it has state that all sessions share."""
         self._ptas: Registry | None = None
         self._lock = threading.Lock()
         self._free = threading.Condition(self._lock)
@@ -439,7 +441,8 @@ class SecureWorld:
                 return None
             from tee.pta.standard import standard
 
-            self._ptas = standard(self.platform, self.normal)
+            with self._making:
+                self._ptas = self._ptas or standard(self.platform, self.normal)
         return self._ptas.find(uuid)
 
     @property
@@ -447,7 +450,8 @@ class SecureWorld:
         if self._times is None:
             from tee.services.time import TaTimes
 
-            self._times = TaTimes(self.platform.clock)
+            with self._making:
+                self._times = self._times or TaTimes(self.platform.clock)
         return self._times
 
     @property
@@ -456,7 +460,8 @@ class SecureWorld:
         if self._implementation is None:
             from tee.services.properties import Implementation
 
-            self._implementation = Implementation()
+            with self._making:
+                self._implementation = self._implementation or Implementation()
         return self._implementation
 
     def log_unserved(self, row: Syscall) -> None:

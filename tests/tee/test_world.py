@@ -18,6 +18,7 @@ from ta_loader.source import Loader
 from ta_loader.store import TaStore
 from ta_loader.trust import TrustStore
 from tee.abi import results
+from tee.abi.pta_uuids import PTA_SYSTEM_UUID
 from tee.abi.results import Origin
 from tee.abi.ta_head import (
     TA_FLAG_INSTANCE_KEEP_ALIVE,
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from north.memory import AddressSpace
+    from south.platform import Platform
     from ta_loader.image import TaImage
+    from tee.normal import NormalWorld
     from tee.ports import Program
+    from tee.pta.registry import Registry
 
 INCREMENT, HASH, PANIC, LOG, SPIN, EMPTY, COUNT = 0, 1, 2, 5, 6, 7, 18
 ONE = TA_FLAG_SINGLE_INSTANCE
@@ -294,3 +298,30 @@ def test_memory_given_up_during_a_call_is_forgotten_when_it_ends(kit: Kit) -> No
         assert instance._kept
     assert not kit.world.invoke(session, EMPTY).result
     assert not instance._kept
+
+
+def test_pseudo_tas_are_made_once(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have state: two threads that open the first sessions at the same moment must find the same one."""
+    from tee.pta import standard as made_by
+
+    begun = threading.Barrier(2)
+    real = made_by.standard
+
+    def slow(platform: Platform, normal: NormalWorld | None) -> Registry:
+        time.sleep(0.05)
+        return real(platform, normal)
+
+    monkeypatch.setattr(made_by, "standard", slow)
+    found: list[object] = []
+
+    def find() -> None:
+        begun.wait(5)
+        found.append(kit.world.find_pta(PTA_SYSTEM_UUID))
+
+    threads = [threading.Thread(target=find) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(found) == 2
+    assert found[0] is found[1] is not None
