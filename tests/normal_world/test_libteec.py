@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,7 @@ class FakeDaemon:
             if command == SHORT_FRAME:
                 return protocol.HEADER.pack(1, op, protocol.REPLY.size)
             if command == WAIT:
+                time.sleep(0.002)  # a cancellation gets here before the call that it cancels
                 waiting = self.calls[words[3]] = threading.Event()
                 result = CANCEL if waiting.wait(5) else 0
             elif command == LIE:

@@ -10,7 +10,7 @@
 #define KIND_MEMREF_OUTPUT 6
 #define KIND_MEMREF_INOUT 7
 
-/* A cancellation may overtake its call: how often to look again, and the time between. */
+/* A cancellation may overtake its call's beginning: how often to look again, and the time between. */
 #define CANCEL_TRIES 50
 #define CANCEL_PAUSE_NS 1000000L
 
@@ -273,10 +273,28 @@ static bool call_in_flight(const TEEC_Operation *operation, struct lb_context **
 	return call != NULL;
 }
 
+/* The daemon may not have read a call that was sent; then it knows of none until it has. */
+static void cancel_until_known(struct lb_context *context, const TEEC_Operation *operation, uint64_t id)
+{
+	const struct timespec pause = { .tv_nsec = CANCEL_PAUSE_NS };
+
+	for (int n = 0; n < LB_CANCEL_TRIES && lb_cancel_call(context, id) == TEEC_ERROR_ITEM_NOT_FOUND; n++) {
+		struct lb_context *still = NULL;
+		uint64_t now = 0;
+		bool sent = false;
+
+		if (!call_in_flight(operation, &still, &now, &sent))
+			return;
+		lb_context_put(still);
+		if (now != id)
+			return;
+		nanosleep(&pause, NULL);
+	}
+}
+
 /*
- * An operation that has not begun (started is 0) may begin in a moment, in another thread; one that
- * has begun may not have reached the daemon. Both are waited for, but not for ever: an operation
- * that never begins is nothing to cancel.
+ * An operation that has not begun (started is 0) may begin in a moment, in another thread: that is
+ * waited for, but not for ever, since one that never begins is nothing to cancel.
  */
 void TEEC_RequestCancellation(TEEC_Operation *operation)
 {
@@ -289,14 +307,13 @@ void TEEC_RequestCancellation(TEEC_Operation *operation)
 
 		if (call_in_flight(operation, &context, &id, &sent)) {
 			/* Not sent: the thread that sends it looks at the mark, and cancels after. */
-			TEEC_Result result = sent ? lb_cancel_call(context, id) : TEEC_SUCCESS;
-
+			if (sent)
+				cancel_until_known(context, operation, id);
 			lb_context_put(context);
-			if (result != TEEC_ERROR_ITEM_NOT_FOUND)
-				return;
-		} else if (*(volatile uint32_t *)&operation->started) {
 			return;
 		}
+		if (*(volatile uint32_t *)&operation->started)
+			return;
 		nanosleep(&pause, NULL);
 	}
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -335,8 +336,15 @@ struct lb_outcome lb_request(struct lb_context *context, const void *frame, size
 	if (outcome.result != TEEC_SUCCESS)
 		return outcome;
 	good = lb_send(connection->fd, frame, size, pass_fd) == 0;
-	if (good && call && mark_sent(call))
-		lb_cancel_call(context, call->id);
+	if (good && call && mark_sent(call)) {
+		/* The daemon may not have read the call yet, and so not know of it; no longer once it has answered. */
+		struct pollfd answered = { .fd = connection->fd, .events = POLLIN };
+
+		for (int n = 0; n < LB_CANCEL_TRIES && poll(&answered, 1, 0) == 0 &&
+				lb_cancel_call(context, call->id) == TEEC_ERROR_ITEM_NOT_FOUND;
+		     n++)
+			poll(&answered, 1, 1);
+	}
 	good = good && receive_reply(connection->fd, op, reply);
 	give_connection(context, connection, !good);
 	return good ? success : lost;

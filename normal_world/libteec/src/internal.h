@@ -20,6 +20,9 @@
 #error "frames are little-endian"
 #endif
 
+/* How often a cancellation is sent, a millisecond apart, to a daemon that has not read the call yet. */
+#define LB_CANCEL_TRIES 5000
+
 struct lb_connection {
 	struct lb_connection *next;
 	int fd;

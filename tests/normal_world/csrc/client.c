@@ -159,8 +159,13 @@ static void allocated(void)
 	close(fd);
 }
 
-static void *cancel_soon(void *operation)
+/* An operation that never begins cannot be cancelled, and a busy machine begins late. */
+static void *cancel_soon(void *arg)
 {
+	TEEC_Operation *operation = arg;
+
+	while (!*(volatile uint32_t *)&operation->started)
+		;
 	TEEC_RequestCancellation(operation);
 	return NULL;
 }
