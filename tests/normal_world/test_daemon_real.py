@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 
+from normal_world.client.device import Device
+from normal_world.client.ports import Argument
 from normal_world.daemon.status import fetch
-from normal_world.protocol import Op
+from normal_world.protocol import SOCKET_VARIABLE, Op
 from tee.abi import results
 from tee.abi.results import Origin
 from tee.params import Kind
 from tests.normal_world.kit import RawClient, eventually, flat, in_process, value
+from tests.normal_world.model_tee import build_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +52,28 @@ def test_a_waiting_call_is_cancelled_from_another_connection(served: Daemon) -> 
     assert reply is not None
     assert (reply.result, reply.origin) == (results.CANCEL, Origin.TRUSTED_APP)
     assert client.ask(Op.CLOSE_SESSION, opened.id, 0).result == 0
+
+
+def test_the_kernels_way_cancels(served: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the model of the driver."""
+    monkeypatch.setenv(SOCKET_VARIABLE, served.path)
+    driver = build_model(tmp_path)
+    node = tmp_path / "tee0"
+    node.touch()
+    device = Device(str(node), ioctl=driver.ioctl)
+    session, opened = device.open_session(OS_TEST, 0, 0, (), 1)
+    assert opened.result == 0
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(device.invoke, session, WAIT, [Argument(Kind.VALUE_INPUT, 60_000)], 9)
+        assert eventually(lambda: in_flight(served) == 1)
+        device.cancel(8)
+        assert not answer.done()
+        device.cancel(9)
+        outcome = answer.result(10)
+    assert (outcome.result, outcome.origin) == (results.CANCEL, Origin.TRUSTED_APP)
+    device.cancel(9)
+    device.close_session(session)
+    device.close()
 
 
 @pytest.mark.parametrize("command", [WAIT, CLIENT_WITH_TIMEOUT])

@@ -1,0 +1,1 @@
+"""Ways to a TEE: what a `Context` speaks through."""
