@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent / "libteec"
@@ -30,11 +31,17 @@ TIMEOUT = 120
 
 TRIPLETS = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu", "arm": "arm-linux-gnueabihf"}
 """Machines by multiarch name; others are named as the compiler names them."""
+C_LIBRARIES = {"aarch64-linux-gnu": "libc6-dev-arm64-cross", "arm-linux-gnueabihf": "libc6-dev-armhf-cross"}
+"""Debian's packages of C libraries for other machines: its cross-compilers come without."""
 _ALIASES = {"amd64": "x86_64", "arm64": "aarch64", "armv7l": "arm", "armv8l": "arm", "armhf": "arm"}
 
 
 class BuildError(Exception):
     """The library cannot be built; says why, and what to do."""
+
+
+class NoCompiler(BuildError):
+    """There is nothing to build it with."""
 
 
 def triplet(machine: str | None = None) -> str:
@@ -45,17 +52,33 @@ def triplet(machine: str | None = None) -> str:
 
 
 def compiler(machine: str | None = None) -> str:
-    """The C compiler for `machine`; `BuildError` if there is none."""
+    """The C compiler for `machine`; `NoCompiler` if there is none."""
     target = triplet(machine)
     native = target == triplet()
     names = ["cc", "gcc", "clang"] if native else [f"{target}-gcc"]
     if native and os.environ.get("CC"):
         names.insert(0, os.environ["CC"])
-    for name in names:
-        if shutil.which(name):
-            return name
-    package = "gcc" if native else f"gcc-{target}"
-    raise BuildError(f"libteec for {target}: no compiler ({' or '.join(names)}); Debian and Ubuntu: {package}")
+    name = next((name for name in names if shutil.which(name)), None)
+    if name is None:
+        package = "gcc" if native else f"gcc-{target}"
+        raise NoCompiler(f"libteec for {target}: no compiler ({' or '.join(names)}); Debian and Ubuntu: {package}")
+    if not native and not has_c_library(name):
+        package = C_LIBRARIES.get(target, "a libc6-dev for it")
+        raise NoCompiler(f"libteec for {target}: {name} has no C library; Debian and Ubuntu: {package}")
+    return name
+
+
+@cache
+def has_c_library(cc: str) -> bool:
+    """Whether `cc` is installed and finds a C library's headers."""
+    command = [cc, "-E", "-x", "c", "-o", os.devnull, "-"]
+    try:
+        done = subprocess.run(
+            command, input=b"#include <pthread.h>\n", capture_output=True, timeout=TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def build(out: Path, cc: str = "cc") -> Path:
@@ -135,10 +158,10 @@ def main() -> int:
         try:
             print(ensure(machine))
         except BuildError as error:
-            if machine is None:
+            if machine is None or not isinstance(error, NoCompiler):
                 print(error, file=sys.stderr)
                 return 1
-            print(f"{triplet(machine)}: left out, no {triplet(machine)}-gcc" if "no compiler" in str(error) else error)
+            print(f"left out: {error}")
     return 0
 
 

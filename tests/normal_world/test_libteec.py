@@ -148,7 +148,7 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
 
 def compile_client(folder: Path, cc: str, *flags: str, sources: bool = False) -> Path:
     """The test program; with the library's sources compiled in, or (default) with the library beside it."""
-    if shutil.which(cc) is None:
+    if not libteec.has_c_library(cc):
         pytest.skip(f"{cc} is not installed")
     out = folder / "client"
     command = [cc, "-std=gnu11", "-D_FILE_OFFSET_BITS=64", "-g", "-pthread", "-Wall", "-Wextra", "-Werror", *flags]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from normal_world.libteec import has_c_library
 from normal_world.run_with.program import find_program, machine_of
 from ta_loader.errors import UsageError
 
@@ -45,8 +46,8 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(
-    not (shutil.which("qemu-aarch64") and shutil.which("aarch64-linux-gnu-gcc")),
-    reason="needs qemu-aarch64 and aarch64-linux-gnu-gcc",
+    not (shutil.which("qemu-aarch64") and has_c_library("aarch64-linux-gnu-gcc")),
+    reason="needs qemu-aarch64, and aarch64-linux-gnu-gcc with a C library",
 )
 def test_a_foreign_program_starts_itself(tmp_path: Path) -> None:
     source, program = tmp_path / "again.c", tmp_path / "again"

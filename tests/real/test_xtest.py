@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from normal_world.libteec import has_c_library
 from tests.real import debian, sysroot, xtest
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ LEAST = xtest.reference()
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("qemu-aarch64") is None and shutil.which("qemu-aarch64-static") is None:
         pytest.skip("qemu-aarch64 is not installed (Debian: qemu-user)")
-    if shutil.which("aarch64-linux-gnu-gcc") is None:
-        pytest.skip("aarch64-linux-gnu-gcc is not installed")
+    if not has_c_library("aarch64-linux-gnu-gcc"):
+        pytest.skip("aarch64-linux-gnu-gcc with a C library (libc6-dev-arm64-cross) is not installed")
     try:
         return sysroot.of_debian(tmp_path_factory.mktemp("sysroot") / "root")
     except debian.FetchError as problem:

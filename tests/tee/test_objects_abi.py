@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from normal_world.libteec import has_c_library
 from tee.abi import algorithms as alg
 from tee.abi.attributes import UTEE_ATTRIBUTE, Attr, Curve
 from tee.abi.objects import TYPES, UTEE_OBJECT_INFO, AttrFlag, HandleFlag, ObjectType, Usage
@@ -122,8 +123,8 @@ _Static_assert(USER_TA_PROP_TYPE_BOOL == %d && USER_TA_PROP_TYPE_BINARY_BLOCK ==
 
 @pytest.mark.parametrize("compiler", ["aarch64-linux-gnu-gcc", "arm-linux-gnueabihf-gcc"])
 def test_layouts(debian_kit: Path, tmp_path: Path, compiler: str) -> None:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"no {compiler} on this machine")
+    if not has_c_library(compiler):
+        pytest.skip(f"no {compiler} with a C library on this machine")
     source = tmp_path / "layout.c"
     sizes = (UTEE_ATTRIBUTE.size, UTEE_OBJECT_INFO.size, IDENTITY.size)
     source.write_text(_LAYOUT % (*sizes, PropType.BOOL, PropType.BINARY_BLOCK, PropType.U64))
