@@ -20,12 +20,6 @@ ALLOWED_SKIPS = HERE / "allowed_skips.txt"
 REAL_FIXTURES = {"debian_root", "debian_tas", "debian_kit"}
 
 
-def pytest_configure() -> None:
-    """A shell starts its background jobs deaf to SIGINT; what the tests start, they interrupt."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @pytest.fixture(scope="session")
 def debian_root() -> Path:
     """Unpacked Debian packages of OP-TEE (tests.real.debian.PACKAGES)."""
@@ -91,5 +85,8 @@ class NoUnlistedSkips:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts its background jobs deaf to SIGINT, and so what they start; here tests interrupt it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("CI") == "true":
         config.pluginmanager.register(NoUnlistedSkips())
