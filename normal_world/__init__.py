@@ -1,8 +1,64 @@
 """The normal world: everything a client of a trusted application touches.
 
-Its rooms: `libteec/`, a drop-in library for C programs; `daemon/`, which serves it over a Unix socket
-(`protocol.py`); `supplicant/`, services that the secure world calls back for; `run_with/`, a program with
-a daemon of its own; `cli/`, the subcommands. `compose.py` puts them together.
+For Python programs it is the TEE Client API itself:
+
+    from normal_world import Context, Memref, Value
+
+    with Context(ta_dirs=["out"], trust=["key.pem"]) as tee, tee.open_session(uuid) as session:
+        (count,) = session.invoke(0, Value.inout(41))
+
+Its rooms: `client/`, the ways to a TEE; `libteec/`, a drop-in library for C programs; `daemon/`, which serves
+both over a Unix socket (`protocol.py`); `supplicant/`, services that the secure world calls back for; `run_with/`,
+a program with a daemon of its own; `cli/`, the subcommands. `compose.py` puts them together.
 
 It may import `ta_loader`, `tee`, `north` and `south`, and only `boards` imports it.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from normal_world.api import Context, Login, Session
+    from normal_world.cancelling import Operation
+    from normal_world.memory import Direction, SharedMemory
+    from normal_world.params import Memref, Value
+    from tee.abi.results import Origin, Result
+    from tee.errors import TeeError
+
+_HOMES = {
+    "Context": "normal_world.api",
+    "Direction": "normal_world.memory",
+    "Login": "normal_world.api",
+    "Memref": "normal_world.params",
+    "Operation": "normal_world.cancelling",
+    "Origin": "tee.abi.results",
+    "Result": "tee.abi.results",
+    "Session": "normal_world.api",
+    "SharedMemory": "normal_world.memory",
+    "TeeError": "tee.errors",
+    "Value": "normal_world.params",
+}
+
+__all__ = [
+    "Context",
+    "Direction",
+    "Login",
+    "Memref",
+    "Operation",
+    "Origin",
+    "Result",
+    "Session",
+    "SharedMemory",
+    "TeeError",
+    "Value",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imported at first use: subcommands that talk to no TA shall not wait for it."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)

@@ -9,37 +9,71 @@ from ta_loader.cli.compose import Host
 from tee.abi.results import ITEM_NOT_FOUND
 
 if TYPE_CHECKING:
+    from types import TracebackType
     from uuid import UUID
 
+    from normal_world.supplicant.services import Supplicant
     from ta_loader.cli.compose import Setup
     from tee.errors import TeeError
-    from tee.normal import NormalWorld
     from tee.observe import Crash
 
 
 class ServiceOptions(NamedTuple):
-    """sockets: what TAs may connect to: "off", "loopback", or HOST:PORT,...; plugin_dirs: folders of .plugin files.
+    """sockets: what TAs may connect to: "off", "loopback", or HOST:PORT,...; plugin_dirs: folders of C plugins.
 
-    state: folder of REE files and the RPMB device; None: where the device's key is.
+    state: folder of REE files and the RPMB device; None: where the device's key is. sysroot: root of another machine's
+    libraries, for plugins of that machine; plugin_seconds: a plugin's time for one call, None: the default.
     """
 
     sockets: str = "off"
     plugin_dirs: tuple[str, ...] = ()
     state: str | None = None
+    sysroot: str | None = None
+    plugin_seconds: float | None = None
 
 
-def normal_world(options: ServiceOptions) -> NormalWorld:
-    """A supplicant's services on this host. UsageError for a policy that cannot be read."""
+def normal_world(options: ServiceOptions) -> Supplicant:
+    """A supplicant's services on this host, each made when it is first used. UsageError for a policy that cannot be
+    read. The caller closes it, after the world that uses it.
+    """
     from normal_world.supplicant.services import Supplicant
+    from south.linux_host.root_of_trust import default_state_folder
 
-    return Supplicant(sockets=options.sockets)
+    return Supplicant(
+        options.state or default_state_folder(),
+        sockets=options.sockets,
+        plugin_dirs=options.plugin_dirs,
+        sysroot=options.sysroot,
+        plugin_seconds=options.plugin_seconds,
+    )
 
 
-def secure_host(setup: Setup, services: ServiceOptions) -> Host:
-    """A host whose crashes are told on standard error at once; signals are the caller's."""
-    host = Host(setup, normal=normal_world(services), on_crash=tell_crash, interruptible=False)
-    host.images.problems = ToldProblems()
-    return host
+class DaemonHost(Host):
+    """A host for a daemon: its supplicant's services are there from the start and closed with it, its crashes are told
+    on standard error at once, and signals are the caller's. UsageError.
+    """
+
+    def __init__(self, setup: Setup, services: ServiceOptions) -> None:
+        self._supplicant = normal_world(services)
+        super().__init__(setup, normal=self._supplicant, on_crash=tell_crash, interruptible=False)
+        self.images.problems = ToldProblems()
+
+    def __enter__(self) -> DaemonHost:
+        try:
+            self._supplicant.make_all()
+            super().__enter__()
+        except BaseException:
+            self._supplicant.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            super().__exit__(kind, problem, trace)
+        finally:
+            self._supplicant.close()
 
 
 class ToldProblems(list[tuple["UUID", "TeeError"]]):

@@ -51,8 +51,8 @@ def triplet(machine: str | None = None) -> str:
     return TRIPLETS.get(name, f"{name}-linux-gnu")
 
 
-def compiler(machine: str | None = None) -> str:
-    """The C compiler for `machine`; `NoCompiler` if there is none."""
+def compiler(machine: str | None = None, what: str = "libteec") -> str:
+    """The C compiler for `machine`; `NoCompiler` if there is none. what: is to be built, for messages."""
     target = triplet(machine)
     native = target == triplet()
     names = ["cc", "gcc", "clang"] if native else [f"{target}-gcc"]
@@ -61,10 +61,10 @@ def compiler(machine: str | None = None) -> str:
     name = next((name for name in names if shutil.which(name)), None)
     if name is None:
         package = "gcc" if native else f"gcc-{target}"
-        raise NoCompiler(f"libteec for {target}: no compiler ({' or '.join(names)}); Debian and Ubuntu: {package}")
+        raise NoCompiler(f"{what} for {target}: no compiler ({' or '.join(names)}); Debian and Ubuntu: {package}")
     if not native and not has_c_library(name):
         package = C_LIBRARIES.get(target, "a libc6-dev for it")
-        raise NoCompiler(f"libteec for {target}: {name} has no C library; Debian and Ubuntu: {package}")
+        raise NoCompiler(f"{what} for {target}: {name} has no C library; Debian and Ubuntu: {package}")
     return name
 
 
@@ -94,7 +94,7 @@ def build(out: Path, cc: str = "cc") -> Path:
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as folder:
         work = Path(folder)
         for name, soname in ((REAL, "libteec.so.2"), (OLD, OLD)):
-            _compile([*command, f"-Wl,-soname,{soname}", "-o", str(work / name)])
+            compile_with([*command, f"-Wl,-soname,{soname}", "-o", str(work / name)])
         for link, target in LINKS.items():
             (work / link).symlink_to(target)
         # Into place one by one, each whole; the links last, for then what they point to is there.
@@ -143,13 +143,14 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _compile(command: list[str]) -> None:
+def compile_with(command: list[str], what: str = "libteec") -> None:
+    """Run a compiler. what: is built, for messages. `BuildError` with what it says."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"libteec: {command[0]}: {error}") from error
+        raise BuildError(f"{what}: {command[0]}: {error}") from error
     if done.returncode:
-        raise BuildError(f"libteec: {command[0]} failed:\n{done.stderr.strip()}")
+        raise BuildError(f"{what}: {command[0]} failed:\n{done.stderr.strip()}")
 
 
 def main() -> int:

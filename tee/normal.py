@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
 
@@ -92,13 +92,29 @@ class Sockets(Protocol):
     def ioctl(self, owner: int, handle: int, command: int, data: bytes) -> bytes: ...
 
 
+PLUGIN_DATA_MAX = 4 << 20
+"""Bytes of a plugin's data in one call: the largest piece of memory that Linux' driver allocates for an RPC
+(alloc_pages_exact, 2^10 pages)."""
+
+
+class PluginAnswer(NamedTuple):
+    """result: the plugin's own TEEC_Result; length: the output length that it reports (size_t), however large."""
+
+    result: int
+    length: int
+
+
 class Plugins(Protocol):
     """tee-supplicant plugins (OPTEE_RPC_SUPP_PLUGIN_INVOKE)."""
 
-    def invoke(self, uuid: UUID, command: int, sub_command: int, data: bytearray) -> int:
-        """Updates `data` in place, never its length; the length the plugin reports.
+    def invoke(
+        self, uuid: UUID, command: int, sub_command: int, data: bytearray, stop: Callable[[], bool]
+    ) -> PluginAnswer:
+        """Updates `data` in place, never its length; at most PLUGIN_DATA_MAX bytes. stop: asked now and then while
+        the plugin runs, from the calling thread; true ends the wait.
 
-        TeeError(ITEM_NOT_FOUND): no such plugin; a plugin's own result is raised as it is.
+        TeeError, when no plugin answered: ITEM_NOT_FOUND there is none, OUT_OF_MEMORY too much data, COMMUNICATION it
+        died, BUSY others keep it busy, TIMEOUT it took too long, CANCEL stopped.
         """
 
 

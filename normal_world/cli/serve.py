@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 MAX_COUNT = 1 << 20
 
+PLUGIN_OPTIONS = (
+    Option("--plugin-dir", "DIR", "folder of tee-supplicant plugins, <uuid>.plugin", many=True),
+    Option("--plugin-timeout", "SECONDS", "of one call of a plugin (default 30)"),
+)
+
 
 class Plan(NamedTuple):
     """The command line, understood. mode: of the socket; spin: microseconds; deadline and grace: seconds."""
@@ -37,6 +42,7 @@ class Plan(NamedTuple):
     grace: float
     deadline: float
     ready_fd: int | None
+    sandbox: bool
 
 
 def read_plan(arguments: Arguments) -> Plan:
@@ -74,6 +80,7 @@ def read_plan(arguments: Arguments) -> Plan:
         grace=time("--grace", GRACE),
         deadline=time("--deadline", DEADLINE),
         ready_fd=None if ready is None else integer(ready, "--ready-fd", 0, MAX_COUNT),
+        sandbox=not arguments.switch("--no-sandbox"),
     )
 
 
@@ -103,19 +110,15 @@ def _group(text: str | None) -> int | None:
 
 
 def run(arguments: Arguments) -> int:
-    from normal_world.compose import ServiceOptions, secure_host
+    from normal_world.compose import DaemonHost
     from normal_world.daemon.server import Server
 
     plan = read_plan(arguments)
     setup = read_setup(arguments)
-    services = ServiceOptions(
-        sockets=arguments.one("--sockets") or "off",
-        plugin_dirs=tuple(arguments.many("--plugin-dir")),
-        state=setup.state,
-    )
+    services = _services(arguments, setup)
     listener, sockets = _listeners(plan)
     try:
-        with secure_host(setup, services) as host:
+        with DaemonHost(setup, services) as host:
             _harden(plan, setup, services, host, listener)
             server = Server(
                 host.world, sockets, limits=plan.limits, spin_us=plan.spin, grace=plan.grace, deadline=plan.deadline
@@ -134,6 +137,22 @@ def run(arguments: Arguments) -> int:
         if listener is not None:
             listener.remove()
     return exits.OK
+
+
+def _services(arguments: Arguments, setup: Setup) -> ServiceOptions:
+    from normal_world.compose import ServiceOptions
+
+    limit = arguments.one("--plugin-timeout")
+    sysroot = arguments.one("--sysroot")
+    if sysroot is not None and not os.path.isdir(sysroot):
+        raise UsageError(f"--sysroot {sysroot}: no such folder")
+    return ServiceOptions(
+        sockets=arguments.one("--sockets") or "off",
+        plugin_dirs=tuple(arguments.many("--plugin-dir")),
+        state=setup.state,
+        sysroot=sysroot,
+        plugin_seconds=None if limit is None else seconds(limit, "--plugin-timeout"),
+    )
 
 
 def _listeners(plan: Plan) -> tuple[Listener | None, list[socket.socket]]:
@@ -160,14 +179,16 @@ def _harden(plan: Plan, setup: Setup, services: ServiceOptions, host: Host, list
 
     # Made on first use, by a link that nobody may make later.
     host.platform.root_of_trust.hardware_unique_key()
+    if not plan.sandbox:
+        print("hardening: none (--no-sandbox)", file=sys.stderr, flush=True)
+        return
     write = [services.state or default_state_folder()]
     if setup.trace_out is not None:
         write.append(os.path.dirname(setup.trace_out) or ".")
     report = restrict(
-        (*host.store.dirs, *setup.trust, *setup.elf, *services.plugin_dirs),
+        (*host.store.dirs, *setup.trust, *setup.elf),
         existing(write),
         sockets=services.sockets != "off",
-        spawn=bool(services.plugin_dirs),
         unlink=() if listener is None else (os.path.dirname(plan.path) or ".",),
     )
     print(report.line(), file=sys.stderr, flush=True)
@@ -214,7 +235,8 @@ COMMAND = Command(
         Option("--group", "NAME", "group of the socket (default: the daemon's)"),
         *WORLD_OPTIONS,
         Option("--sockets", "POLICY", "where TAs may connect to: off (default), loopback, or HOST:PORT,..."),
-        Option("--plugin-dir", "DIR", "folder of supplicant plugins", many=True),
+        *PLUGIN_OPTIONS,
+        Option("--sysroot", "ROOT", "libraries of another machine, for plugins that are for it"),
         Option("--max-sessions", "N", "sessions of one client (default 64)"),
         Option("--max-shm", "SIZE", "shared memory of one client (default 256M)"),
         Option("--max-shm-objects", "N", "shared memory objects of one client (default 1024)"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from normal_world.cli.serve import PLUGIN_OPTIONS
 from normal_world.run_with.daemon import PrivateDaemon, exit_code
 from normal_world.run_with.program import Launcher, find_program, foreign
 from ta_loader.cli.compose import WORLD_OPTIONS
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _PASSED_ON = (
     *WORLD_OPTIONS,
     Option("--sockets", "POLICY", "what TAs may connect to: off (default), loopback, or HOST:PORT,..."),
-    Option("--plugin-dir", "DIR", "folder of tee-supplicant plugins, <uuid>.plugin", many=True),
+    *PLUGIN_OPTIONS,
 )
 """Options of `litebox-ta serve`, handed to the daemon as they are."""
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -45,7 +46,8 @@ def run(arguments: Arguments) -> int:
     program = find_program(name, sysroot)
     library = _library(program.machine if foreign(program) else None)
     log = arguments.one("--log")
-    options = [*_passed_on(arguments), *(["--quiet"] if arguments.switch("--quiet") else [])]
+    options = [*_passed_on(arguments), *_of_sysroot(sysroot)]
+    options += ["--quiet"] if arguments.switch("--quiet") else []
     with PrivateDaemon(options, log, verbose=arguments.switch("--verbose"), state=arguments.one("--state")) as daemon:
         launcher = Launcher(daemon.folder, program, library, sysroot)
         status = _run(launcher.command(rest), launcher.environment(daemon.socket))
@@ -62,6 +64,18 @@ def _library(machine: str | None) -> str:
         return str(ensure(machine).parent)
     except BuildError as problem:
         raise UsageError(str(problem)) from None
+
+
+def _of_sysroot(sysroot: str | None) -> list[str]:
+    """The daemon's options for what lies in the sysroot: plugins, after those of --plugin-dir."""
+    if sysroot is None:
+        return []
+    from normal_world.run_with.plugins import folders_of
+
+    out = ["--sysroot", sysroot]
+    for folder in folders_of(sysroot):
+        out += ["--plugin-dir", folder]
+    return out
 
 
 def _passed_on(arguments: Arguments) -> list[str]:

@@ -11,6 +11,7 @@ import mmap
 import os
 import threading
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from normal_world.client import linux_tee as abi
 from normal_world.client.ports import Outcome
@@ -21,7 +22,6 @@ from tee.params import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from uuid import UUID
 
     from normal_world.client.ports import Argument
 
@@ -175,16 +175,22 @@ class Device:
     def close_session(self, session: int) -> None:
         self._call(abi.IOC_CLOSE_SESSION, bytearray(abi.CLOSE_SESSION.pack(session)))
 
-    def cancel(self, call: int) -> None:
+    def cancel(self, call: int) -> bool:
         with self._calls_lock:
-            session = self._calls.get(call)
+            if call not in self._calls:
+                return False
+            session = self._calls[call]
         if session is None:
-            return
+            return True
         try:
             self._call(abi.IOC_CANCEL, bytearray(abi.CANCEL.pack(call & 0xFFFFFFFF, session)))
         except TeeError as error:
             if error.result != results.BAD_PARAMETERS:  # EINVAL: the session has ended
                 raise
+        return True
+
+    def resolve(self, ta: str) -> UUID:
+        return UUID(ta)
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1

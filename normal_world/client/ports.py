@@ -67,8 +67,11 @@ class Way(Protocol):
 
     def close_session(self, session: int) -> None: ...
 
-    def cancel(self, call: int) -> None:
-        """Returns when the TEE knows of it; one that has ended or was never begun is no error."""
+    def cancel(self, call: int) -> bool:
+        """Whether the TEE was told: False if no such call is under way (yet)."""
+
+    def resolve(self, ta: str) -> UUID:
+        """The TA that the text names. ValueError."""
 
     def close(self) -> None:
         """All sessions and memory of this way with it."""

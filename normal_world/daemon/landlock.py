@@ -104,20 +104,17 @@ def restrict(
     write: Iterable[str],
     *,
     unlink: Iterable[str],
-    execute: Iterable[str],
     sockets: bool,
-    spawn: bool,
 ) -> int:
     """Leave the calling thread no other paths than these; the ABI version. LandlockError.
 
     unlink: folders whose files may be removed, and nothing else.
     Paths that are not there are passed over: nothing is reached through them. sockets: TCP stays open.
-    spawn: signals to, and abstract sockets of, processes outside stay open (a helper may need both).
     """
     version = min(abi(), NEWEST_ABI)
     rights = handled(version)
     net = NET_TCP if version >= 4 and not sockets else 0
-    scoped = SCOPED if version >= 6 and not spawn else 0
+    scoped = SCOPED if version >= 6 else 0
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     try:
         ruleset = _call(NR_CREATE_RULESET, RULESET_ATTR.pack(rights, net, scoped)[:size], size, 0)
@@ -128,7 +125,6 @@ def restrict(
             (read, READ),
             (write, WRITE),
             (unlink, Access.REMOVE_FILE),
-            (execute, READ | Access.EXECUTE),
         )
         for paths, access in rules:
             for path in paths:

@@ -87,7 +87,7 @@ def _run(fd: int) -> None:
     privileges.no_core_dumps()
     with seccomp.Filter() as rules:
         rules.allow(syscalls.PROGRAMS)
-        rules.kill(syscalls.fatal(spawn=False))
+        rules.kill(syscalls.FATAL)
         rules.load()
         os.write(_FD, b"+")
         while len(request := os.read(_FD, _PID.size)) == _PID.size:

@@ -24,7 +24,6 @@ _READ_NET = (
     "/run/systemd/resolve",
 )
 _WRITE_ALWAYS = ("/dev/null",)
-_EXECUTE_SPAWN = ("/bin", "/lib", "/lib64", "/usr", "/etc/ld.so.cache")
 
 
 class Layer(NamedTuple):
@@ -58,14 +57,12 @@ def _named(layer: Layer) -> str:
     return f"{layer.name} ({layer.why})"
 
 
-def restrict(
-    read: Sequence[str], write: Sequence[str], *, sockets: bool, spawn: bool, unlink: Sequence[str] = ()
-) -> Report:
+def restrict(read: Sequence[str], write: Sequence[str], *, sockets: bool, unlink: Sequence[str] = ()) -> Report:
     """Give up, for good, what a running daemon does not need. Never raises for what the host lacks.
 
     read: files and folders beside Python's own (TAs, trusted keys). write: folders that may be changed (state);
     they must exist. unlink: folders from which files may be removed (the socket's, at the end). sockets: TAs may
-    open sockets to the network. spawn: helper processes may be started; the filter is a weak one for them.
+    open sockets to the network. Processes of plugins are outside: they have been started before.
     """
     systemd.open_notifier()  # no socket can be made afterwards
     late = privileges.other_threads()
@@ -74,8 +71,8 @@ def restrict(
         _layer("no new privileges", _no_new_privileges),
         _layer("no capabilities", _no_capabilities),
         _layer("no core dumps", _no_core_dumps),
-        _layer("Landlock", lambda: _landlock(read, write, unlink, sockets, spawn)),
-        _layer("seccomp", lambda: _seccomp(sockets, spawn)),
+        _layer("Landlock", lambda: _landlock(read, write, unlink, sockets)),
+        _layer("seccomp", lambda: _seccomp(sockets)),
     ]
     if late:
         layers.append(Layer("all threads", False, f"{late} had been started; Landlock and capabilities are as before"))
@@ -125,23 +122,21 @@ def _no_core_dumps() -> str:
     return "and not traceable by its user"
 
 
-def _landlock(read: Sequence[str], write: Sequence[str], unlink: Sequence[str], sockets: bool, spawn: bool) -> str:
+def _landlock(read: Sequence[str], write: Sequence[str], unlink: Sequence[str], sockets: bool) -> str:
     readable = [*_READ_ALWAYS, *(_READ_NET if sockets else ()), *runtime_paths(), *read]
     version = landlock.restrict(
         readable,
         (*_WRITE_ALWAYS, *write),
         unlink=unlink,
-        execute=_EXECUTE_SPAWN if spawn else (),
         sockets=sockets,
-        spawn=spawn,
     )
     return f"ABI {version}"
 
 
-def _seccomp(sockets: bool, spawn: bool) -> str:
+def _seccomp(sockets: bool) -> str:
     with seccomp.Filter() as rules:
-        rules.allow(syscalls.allowed(sockets=sockets, spawn=spawn))
-        rules.kill(syscalls.fatal(spawn=spawn))
+        rules.allow(syscalls.allowed(sockets=sockets))
+        rules.kill(syscalls.FATAL)
         rules.no_such_call(syscalls.NO_SUCH_CALL)
         rules.load()
         old = f", libseccomp does not know {' '.join(rules.unknown)}" if rules.unknown else ""

@@ -199,36 +199,6 @@ SOCKETS: dict[str, Rule] = {
 }
 """Added where the policy of sockets lets TAs reach the network."""
 
-_SPAWN = "starting a plugin's helper process, and hearing of its end"
-_PROGRAM = "what the helper program does as it starts (its filter is ours: filters are inherited)"
-
-SPAWN: dict[str, Rule] = {
-    "arch_prctl": Rule(_PROGRAM),
-    "clone": Rule(_SPAWN, ((Condition(0, 0, CLONE_NAMESPACES),),)),
-    "close_range": Rule(_SPAWN),
-    "dup2": Rule(_SPAWN),
-    "dup3": Rule(_SPAWN),
-    "execve": Rule(_SPAWN),
-    "fork": Rule(_SPAWN),
-    "getpgid": Rule(_PROGRAM),
-    "getpgrp": Rule(_PROGRAM),
-    "getppid": Rule(_PROGRAM),
-    "getrlimit": Rule(_PROGRAM),
-    "kill": Rule("ending a helper process"),
-    "pidfd_send_signal": Rule("ending a helper process"),
-    "pipe": Rule(_SPAWN),
-    "set_tid_address": Rule(_PROGRAM),
-    "setpgid": Rule(_SPAWN),
-    "setsid": Rule(_SPAWN),
-    "socketpair": Rule("the channel to a helper process"),
-    "sysinfo": Rule(_PROGRAM),
-    "tgkill": Rule("a helper process' own threads"),
-    "vfork": Rule(_SPAWN),
-    "wait4": Rule(_SPAWN),
-    "waitid": Rule(_SPAWN),
-}
-"""Added where plugins of a foreign architecture run in a helper process."""
-
 _ANSWER = "reading a process' number, answering with the path of its program"
 
 PROGRAMS: dict[str, Rule] = {
@@ -252,6 +222,7 @@ _DEBUG = "another process' memory"
 _MOUNT = "the tree of file systems"
 _KERNEL = "the kernel itself"
 _BOX = "the box that a process is in"
+_PROCESS = "another process or program"
 
 FATAL: dict[str, str] = {
     "ptrace": _DEBUG,
@@ -287,29 +258,16 @@ FATAL: dict[str, str] = {
     "add_key": _BOX,
     "request_key": _BOX,
     "keyctl": _BOX,
+    "execve": _PROCESS,
+    "execveat": _PROCESS,
+    "fork": _PROCESS,
+    "vfork": _PROCESS,
 }
 """The process is killed (SIGSYS): whoever asks is an intruder."""
-
-FATAL_UNLESS_SPAWN: dict[str, str] = {
-    "execve": "another program",
-    "execveat": "another program",
-    "fork": "another process",
-    "vfork": "another process",
-}
 
 FATAL_SIGNAL = signal.SIGSYS
 
 
-def allowed(*, sockets: bool, spawn: bool) -> dict[str, Rule]:
+def allowed(*, sockets: bool) -> dict[str, Rule]:
     """The whole list for these options; an option's rule replaces the stricter one of the same call."""
-    rules = dict(ALLOWED)
-    if sockets:
-        rules |= SOCKETS
-    if spawn:
-        rules |= SPAWN
-    return rules
-
-
-def fatal(*, spawn: bool) -> dict[str, str]:
-    """What ends the process."""
-    return FATAL if spawn else FATAL | FATAL_UNLESS_SPAWN
+    return ALLOWED | SOCKETS if sockets else dict(ALLOWED)

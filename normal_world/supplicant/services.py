@@ -2,33 +2,131 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from normal_world.supplicant.policy import Policy
 from ta_loader.errors import UsageError
+from tee.abi.results import GENERIC
+from tee.errors import TeeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from normal_world.supplicant.files import ReeFiles
+    from normal_world.supplicant.plugins import HostPlugins
+    from normal_world.supplicant.rpmb import EmulatedRpmb
     from tee.normal import Files, Plugins, Rpmb, Sockets
+
+FILES = "tee"
+"""Folder of REE files in the state folder; tee-supplicant's is /var/lib/tee."""
+RPMB = "rpmb"
+"""State file of the emulated RPMB."""
+
+_T = TypeVar("_T")
+
+
+class Late(Generic[_T]):
+    """A service that is made when it is first used: most runs use none, and each costs imports and a file."""
+
+    def __init__(self, make: Callable[[], _T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self.made: _T | None = None
+
+    def make(self) -> _T:
+        """Made once, however many threads ask. UsageError, OSError: it cannot be."""
+        with self._lock:
+            if self.made is None:
+                self.made = self._make()
+            return self.made
+
+    def get(self) -> _T:
+        """For the secure world. TeeError."""
+        try:
+            return self.made or self.make()
+        except (UsageError, OSError) as problem:
+            raise TeeError(GENERIC, str(problem)) from None
 
 
 class Supplicant:
-    """The services that somebody asked for; the others are None. sockets: a policy as `Policy.parse` takes it.
+    """state: folder of REE files and of the RPMB. sockets: a policy as `Policy.parse` takes it. plugin_dirs: folders
+    of C plugins; sysroot: root of another machine's libraries, for plugins of that machine; plugin_seconds: a plugin's
+    time for one call.
 
-    UsageError for a policy that cannot be read.
+    UsageError for a policy that cannot be read, and for C plugins that cannot be started.
     """
 
-    files: Files | None = None
-    rpmb: Rpmb | None = None
-    plugins: Plugins | None = None
     sockets: Sockets | None = None
 
-    def __init__(self, *, sockets: str = "off") -> None:
-        if sockets == "off":
-            return
-        from normal_world.supplicant.sockets import HostSockets
+    def __init__(
+        self,
+        state: str,
+        *,
+        sockets: str = "off",
+        plugin_dirs: Sequence[str] = (),
+        sysroot: str | None = None,
+        plugin_seconds: float | None = None,
+    ) -> None:
+        self._state = state
+        self._files = Late(self._make_files)
+        self._rpmb = Late(self._make_rpmb)
+        self._plugins = Late(lambda: _make_plugins(plugin_dirs, sysroot, plugin_seconds))
+        if sockets != "off":
+            self.sockets = _make_sockets(sockets)
 
+    @property
+    def files(self) -> Files:
+        return self._files.get()
+
+    @property
+    def rpmb(self) -> Rpmb:
+        return self._rpmb.get()
+
+    @property
+    def plugins(self) -> Plugins:
+        return self._plugins.get()
+
+    def make_all(self) -> None:
+        """Now: for a daemon, which can open little and start nothing later. UsageError."""
         try:
-            policy = Policy.parse(sockets)
-        except ValueError as problem:
-            raise UsageError(f"--sockets {sockets}: {problem}") from None
-        self.sockets = HostSockets(policy)
+            for service in (self._files, self._rpmb, self._plugins):
+                service.make()
+        except OSError as problem:
+            raise UsageError(f"{problem.filename or self._state}: {problem.strerror}") from None
+
+    def close(self) -> None:
+        """When no TA can call any more."""
+        if self._plugins.made is not None:
+            self._plugins.made.close()
+        if self._rpmb.made is not None:
+            self._rpmb.made.close()
+        if self._files.made is not None:
+            self._files.made.shut()
+
+    def _make_files(self) -> ReeFiles:
+        from normal_world.supplicant.files import ReeFiles
+
+        return ReeFiles(os.path.join(self._state, FILES))
+
+    def _make_rpmb(self) -> EmulatedRpmb:
+        from normal_world.supplicant.rpmb import EmulatedRpmb
+
+        os.makedirs(self._state, 0o700, exist_ok=True)
+        return EmulatedRpmb(os.path.join(self._state, RPMB))
+
+
+def _make_plugins(folders: Sequence[str], sysroot: str | None, limit: float | None) -> HostPlugins:
+    from normal_world.supplicant.plugins import LIMIT, HostPlugins
+
+    return HostPlugins(folders, sysroot=sysroot, limit=LIMIT if limit is None else limit)
+
+
+def _make_sockets(text: str) -> Sockets:
+    from normal_world.supplicant.sockets import HostSockets
+
+    try:
+        return HostSockets(Policy.parse(text))
+    except ValueError as problem:
+        raise UsageError(f"--sockets {text}: {problem}") from None

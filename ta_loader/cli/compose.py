@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from south.platform import Platform
+    from south.platform import Console, Platform
     from ta_loader.cli.debug import DebugFiles
     from ta_loader.cli.options import Arguments
     from ta_loader.cli.trace import Tracer
@@ -194,7 +194,7 @@ class Host:
     """A secure world on this host for the length of a `with`; signals interrupt its TAs meanwhile.
 
     normal: the normal world's services. on_crash: told of crashes, which are kept otherwise. interruptible:
-    False if signals are no TA's concern, because the main thread runs none.
+    False if signals are no TA's concern, because the main thread runs none. console: of the secure world.
     """
 
     def __init__(
@@ -204,9 +204,10 @@ class Host:
         normal: NormalWorld | None = None,
         on_crash: Callable[[Crash], None] | None = None,
         interruptible: bool = True,
+        console: Console | None = None,
     ) -> None:
         self.setup = setup
-        self.platform = linux_host(setup.state, console=NullConsole() if setup.quiet else None)
+        self.platform = linux_host(setup.state, console=NullConsole() if setup.quiet else console)
         trust = TrustStore(setup.trust, allow_unsigned=setup.allow_unsigned)
         self.store = CliStore(setup.ta_dirs, trust, encryption_key(setup.enc_key, trust, self.platform))
         self.tracer = self._tracer()

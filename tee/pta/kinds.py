@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tee.abi import results
+from tee.abi.uuids import TEE_UUID_SIZE, uuid_from_tee
 from tee.errors import TeeError
 from tee.params import Kind, Value
 from tee.pta.base import PtaMemref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
 TEE_NUM_PARAMS = 4
 """Parameters of every call (optee_os lib/libutee/include/tee_api_defines.h)."""
@@ -48,6 +50,14 @@ def buffer(params: Sequence[Value | PtaMemref | None], index: int) -> PtaMemref:
     if ref.null or not ref.size:
         raise TeeError(results.BAD_PARAMETERS, f"parameter {index} has no bytes")
     return ref
+
+
+def tee_uuid(params: Sequence[Value | PtaMemref | None], index: int) -> UUID:
+    """Parameter `index`, a memref with a struct TEE_UUID."""
+    ref = buffer(params, index)
+    if ref.size != TEE_UUID_SIZE:
+        raise TeeError(results.BAD_PARAMETERS, "not the size of a TEE_UUID")
+    return uuid_from_tee(ref.read())
 
 
 def pair(param: Value) -> int:

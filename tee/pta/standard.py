@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def standard(platform: Platform, normal: NormalWorld | None = None) -> Registry:
     registry = Registry()
-    registry.add(SystemPta(platform.root_of_trust))
+    registry.add(SystemPta(platform.root_of_trust, normal=normal))
     registry.add(DevicePta(registry.devices))
     registry.add(InvokeTestsPta(platform.console))
     if normal is not None and normal.sockets is not None:

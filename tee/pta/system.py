@@ -19,18 +19,18 @@ from tee.abi.pta_system import (
     SystemCommand,
 )
 from tee.abi.ta_head import TA_FLAG_CONCURRENT
-from tee.abi.uuids import TEE_UUID_SIZE, uuid_from_tee
 from tee.errors import TeeError
 from tee.huk import ta_unique_key
 from tee.params import Kind, Value
-from tee.pta.kinds import buffer, expect, memref, pair, set_pair, value
+from tee.pta.kinds import buffer, expect, memref, pair, set_pair, tee_uuid, value
 from tee.pta.registry import PTA_DEFAULT_FLAGS
+from tee.pta.system_plugin import invoke_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from uuid import UUID
 
     from south.platform import RootOfTrust
+    from tee.normal import NormalWorld
     from tee.pta.base import Caller, PtaMemref
 
     Params = Sequence[Value | PtaMemref | None]
@@ -41,14 +41,22 @@ class SystemPta:
 
     reseed: takes entropy a TA offers. It is somebody's say-so, so it must only ever be mixed into a
     generator, credited as nothing; by default into libcrypto's.
+
+    normal: whose supplicant has the plugins.
     """
 
     uuid = PTA_SYSTEM_UUID
     name = "system.pta"
     flags = PTA_DEFAULT_FLAGS | TA_FLAG_CONCURRENT
 
-    def __init__(self, root: RootOfTrust, reseed: Callable[[bytes], None] | None = None) -> None:
+    def __init__(
+        self,
+        root: RootOfTrust,
+        reseed: Callable[[bytes], None] | None = None,
+        normal: NormalWorld | None = None,
+    ) -> None:
         self._root = root
+        self._normal = normal
         self._reseed = reseed or _mix_into_libcrypto
         self._commands: dict[int, Callable[[Caller, Params], None]] = {
             SystemCommand.ADD_RNG_ENTROPY: self._add_rng_entropy,
@@ -58,7 +66,7 @@ class SystemPta:
             SystemCommand.DLOPEN: _dlopen,
             SystemCommand.DLSYM: _dlsym,
             SystemCommand.GET_TPM_EVENT_LOG: _get_tpm_event_log,
-            SystemCommand.SUPP_PLUGIN_INVOKE: _supp_plugin_invoke,
+            SystemCommand.SUPP_PLUGIN_INVOKE: self._supp_plugin_invoke,
         }
 
     def open(self, caller: Caller | None, params: Params) -> object:
@@ -81,6 +89,9 @@ class SystemPta:
         if entropy.size > BOUNCE_BUFFER_SIZE:
             raise TeeError(results.OUT_OF_MEMORY, f"more than {BOUNCE_BUFFER_SIZE} bytes of entropy at once")
         self._reseed(entropy.read())
+
+    def _supp_plugin_invoke(self, caller: Caller, params: Params) -> None:
+        invoke_plugin(self._normal, caller, params)
 
     def _derive_ta_unique_key(self, caller: Caller, params: Params) -> None:
         expect(params, Kind.MEMREF_INPUT, Kind.MEMREF_OUTPUT)
@@ -135,21 +146,14 @@ def _unmap(caller: Caller, params: Params) -> None:
     caller.unmap(va, length)
 
 
-def _uuid(params: Params) -> UUID:
-    ref = buffer(params, 0)
-    if ref.size != TEE_UUID_SIZE:
-        raise TeeError(results.BAD_PARAMETERS, "not the size of a TEE_UUID")
-    return uuid_from_tee(ref.read())
-
-
 def _dlopen(caller: Caller, params: Params) -> None:
     expect(params, Kind.MEMREF_INPUT, Kind.VALUE_INPUT)
-    caller.dlopen(_uuid(params), value(params, 1).a)
+    caller.dlopen(tee_uuid(params, 0), value(params, 1).a)
 
 
 def _dlsym(caller: Caller, params: Params) -> None:
     expect(params, Kind.MEMREF_INPUT, Kind.MEMREF_INPUT, Kind.VALUE_OUTPUT)
-    uuid = _uuid(params)
+    library = tee_uuid(params, 0)
     text = buffer(params, 1)
     raw = text.read().partition(b"\0")[0]
     if len(raw) >= BOUNCE_BUFFER_SIZE:
@@ -158,19 +162,9 @@ def _dlsym(caller: Caller, params: Params) -> None:
         name = raw.decode()
     except UnicodeDecodeError:
         raise TeeError(results.ITEM_NOT_FOUND, "a symbol's name is text") from None
-    set_pair(value(params, 2), caller.dlsym(uuid, name))
+    set_pair(value(params, 2), caller.dlsym(library, name))
 
 
 def _get_tpm_event_log(caller: Caller, params: Params) -> None:
     expect(params, Kind.MEMREF_OUTPUT)
     raise TeeError(results.NOT_SUPPORTED, "this platform keeps no TPM event log")
-
-
-def _supp_plugin_invoke(caller: Caller, params: Params) -> None:
-    expect(params, Kind.MEMREF_INPUT, Kind.VALUE_INPUT, Kind.MEMREF_INOUT, Kind.VALUE_OUTPUT)
-    _uuid(params)
-    value(params, 3).a = value(params, 3).b = 0
-    # Without a supplicant the core cannot even get the shared memory that would carry the data.
-    if memref(params, 2).size:
-        raise TeeError(results.OUT_OF_MEMORY, "no supplicant offers memory for a plugin's data")
-    raise TeeError(results.COMMUNICATION, "no supplicant, so no plugin")

@@ -60,7 +60,7 @@ def child(code: str, *arguments: str, **environment: str) -> subprocess.Complete
 RESTRICT = """
 import sys
 from normal_world.daemon.sandbox import restrict
-report = restrict([], sys.argv[1:2], sockets="sockets" in sys.argv, spawn="spawn" in sys.argv)
+report = restrict([], sys.argv[1:2], sockets="sockets" in sys.argv)
 print(report.line())
 if not report.complete:
     sys.exit(3)
@@ -76,7 +76,7 @@ parent = os.getppid()
 pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 with Host(Setup(state=state, quiet=True)) as host:
     hello = host.resolve("hello")
-    report = restrict([], [state], sockets=False, spawn=False)
+    report = restrict([], [state], sockets=False)
     print(report.line())
     before = set(sys.modules)
     from ta_loader.cli.calls import Caller
@@ -229,7 +229,7 @@ def early():
         out.append(problem.errno)
 thread = threading.Thread(target=early)
 thread.start()
-report = restrict([], [sys.argv[1]], sockets=False, spawn=False)
+report = restrict([], [sys.argv[1]], sockets=False)
 go.set()
 thread.join()
 print(report.line())
@@ -262,22 +262,6 @@ except OSError as problem:
     )
     done = child(patch + code, str(tmp_path), "sockets")
     assert done.stdout.splitlines()[1:] == ["True", "1"], done.stderr
-
-
-@needs_host
-def test_helper_processes_start_where_plugins_need_them(tmp_path: Path) -> None:
-    code = (
-        RESTRICT
-        + """
-import subprocess
-print(subprocess.run(["/bin/echo", "helper"], capture_output=True, text=True, timeout=20).stdout.strip())
-helper = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-print(helper.communicate(b"through", timeout=20)[0])
-print(subprocess.run(["/bin/cat", "/etc/shadow"], capture_output=True).returncode)
-"""
-    )
-    done = child(code, str(tmp_path), "spawn")
-    assert done.stdout.splitlines()[1:] == ["helper", "b'through'", "1"], done.stderr
 
 
 @needs_host
@@ -351,17 +335,16 @@ def test_report() -> None:
 
 def test_the_list_is_counted_and_reasoned() -> None:
     assert len(syscalls.ALLOWED) == COUNT
-    for rules in (syscalls.ALLOWED, syscalls.SOCKETS, syscalls.SPAWN, syscalls.PROGRAMS):
+    for rules in (syscalls.ALLOWED, syscalls.SOCKETS, syscalls.PROGRAMS):
         assert all(rule.reason.strip() for rule in rules.values())
-    for spawn in (False, True):
-        assert not set(syscalls.fatal(spawn=spawn)) & set(syscalls.allowed(sockets=True, spawn=spawn))
+    assert not set(syscalls.FATAL) & set(syscalls.allowed(sockets=True))
 
 
 def test_every_name_is_a_system_call() -> None:
     try:
         with seccomp.Filter() as rules:
-            for sockets, spawn in ((False, False), (True, True)):
-                rules.allow(syscalls.allowed(sockets=sockets, spawn=spawn))
+            for sockets in (False, True):
+                rules.allow(syscalls.allowed(sockets=sockets))
             assert rules.unknown == []
     except seccomp.SeccompError as problem:
         pytest.skip(f"this host cannot restrict a process: {problem}")
@@ -369,7 +352,7 @@ def test_every_name_is_a_system_call() -> None:
 
 def test_docs_list_the_same_calls() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*) \|$", DOCS.read_text(), re.MULTILINE)
-    tables = {"always": syscalls.ALLOWED, "sockets": syscalls.SOCKETS, "spawn": syscalls.SPAWN}
+    tables = {"always": syscalls.ALLOWED, "sockets": syscalls.SOCKETS}
     expected = {(name, when, rule.reason) for when, rules in tables.items() for name, rule in rules.items()}
     assert set(rows) == expected
     assert len(rows) == len(expected)

@@ -1,0 +1,321 @@
+"""The TEE Client API for Python: `Context`, `Session`, cancellation.
+
+GP TEE Client API v1.0 and OP-TEE's extensions, as classes: TEEC_InitializeContext, TEEC_OpenSession,
+TEEC_InvokeCommand, TEEC_RequestCancellation, TEEC_AllocateSharedMemory, TEEC_RegisterSharedMemory and
+their opposites. Whatever does not succeed raises `TeeError`, with result, origin and a sentence.
+"""
+
+from __future__ import annotations
+
+import collections
+import enum
+import itertools
+import sys
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from normal_world.cancelling import Cancelling
+from normal_world.client.ports import Argument, Outcome
+from normal_world.memory import Direction, Shadows, SharedMemory, closed
+from normal_world.params import OUTPUT, Param, Value, as_param, fits, wrong_direction
+from tee.abi import results
+from tee.errors import TeeError
+from tee.params import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from normal_world.cancelling import Operation
+    from normal_world.client.local import LocalOptions
+    from normal_world.client.ports import Memory, Way
+
+MAX_PARAMS = 4
+
+
+class Login(enum.IntEnum):
+    """TEEC_LOGIN_*: what a TA is told of who opens a session. Group logins name the group."""
+
+    PUBLIC = 0
+    USER = 1
+    GROUP = 2
+    APPLICATION = 4
+    USER_APPLICATION = 5
+    GROUP_APPLICATION = 6
+
+
+class Context:
+    """A connection to a TEE: `Context()` makes one in this process, `Context.daemon()` and `Context.device()`
+    speak to those. All methods may be called from several threads.
+
+    options: `normal_world.client.local.LocalOptions` by name: ta_dirs, trust, allow_unsigned, state, sockets...
+    """
+
+    def __init__(self, **options: Any) -> None:
+        from normal_world.client.local import Local, LocalOptions
+
+        self._start(Local(LocalOptions(**options)))
+
+    @classmethod
+    def local(cls, options: LocalOptions) -> Context:
+        """A TEE in this process, from options ready-made."""
+        from normal_world.client.local import Local
+
+        return cls.over(Local(options))
+
+    @classmethod
+    def daemon(cls, socket: str | None = None) -> Context:
+        """socket: path of the daemon's; None: $LITEBOX_SOCKET or the usual places. TeeError(ITEM_NOT_FOUND)."""
+        from normal_world.client.remote import Remote
+
+        return cls.over(Remote(socket))
+
+    @classmethod
+    def device(cls, path: str | None = None) -> Context:
+        """path: of the kernel's TEE device; None: the first OP-TEE of /dev/tee0 to 9. TeeError(ITEM_NOT_FOUND)."""
+        from normal_world.client.device import Device
+
+        return cls.over(Device(path))
+
+    @classmethod
+    def over(cls, way: Way) -> Context:
+        """Over a way to a TEE of one's own; closed with the context."""
+        made = cls.__new__(cls)
+        made._start(way)
+        return made
+
+    def _start(self, way: Way) -> None:
+        self._way: Way | None = way
+        self._shadows = Shadows(way)
+        self._calls = itertools.count(1)
+        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._objects: weakref.WeakSet[SharedMemory] = weakref.WeakSet()
+        self._dropped: collections.deque[Callable[[], None]] = collections.deque()
+
+    @property
+    def way(self) -> Way:
+        """TeeError(BAD_STATE) once it is closed."""
+        if self._way is None:
+            raise closed("context")
+        return self._way
+
+    # --- sessions
+
+    def open_session(
+        self,
+        ta: UUID | str,
+        *params: Any,
+        login: Login = Login.PUBLIC,
+        group: int | None = None,
+        timeout: float | None = None,
+        operation: Operation | None = None,
+    ) -> Session:
+        """ta: a UUID; in a TEE of this process also a .ta file, or "hello", the sample. group: its number, for group
+        logins. Parameters, timeout and operation as for `Session.invoke`.
+        """
+        if (group is not None) != (login in (Login.GROUP, Login.GROUP_APPLICATION)):
+            raise ValueError(f"{login.name}: a group's number goes with group logins, and only with them")
+        way = self.way
+        uuid = ta if isinstance(ta, UUID) else way.resolve(ta)
+        number = 0
+
+        def call(arguments: Sequence[Argument], name: int) -> Outcome:
+            nonlocal number
+            number, outcome = way.open_session(uuid, login, group or 0, arguments, name)
+            return outcome
+
+        typed, outcome = self.call(call, params, timeout, operation)
+        check(outcome, f"opening a session to {uuid}", timeout)
+        session = Session(self, uuid, number, typed)
+        self._sessions.add(session)
+        return session
+
+    def call(
+        self,
+        run: Callable[[Sequence[Argument], int], Outcome],
+        params: Sequence[Any],
+        timeout: float | None,
+        operation: Operation | None,
+    ) -> tuple[tuple[Param, ...], Outcome]:
+        """One call under a name of its own, with its parameters brought to the TEE and back."""
+        if len(params) > MAX_PARAMS:
+            raise TypeError(f"a call has {MAX_PARAMS} parameters at most")
+        typed = tuple(as_param(param) for param in params)
+        way, name = self.way, next(self._calls)
+        self._bury()
+        taken: list[tuple[int, Memory]] = []
+        try:
+            arguments = [self._argument(param, taken) for param in typed]
+            with Cancelling(way, name, timeout, operation):
+                outcome = run(arguments, name)
+            for param, argument, answer in zip(typed, arguments, outcome.answers, strict=False):
+                _take_back(param, argument, answer)
+            return typed, outcome
+        finally:
+            for entry in taken:
+                self._shadows.give_back(entry)
+
+    def _argument(self, param: Param, taken: list[tuple[int, Memory]]) -> Argument:
+        if param is None:
+            return Argument(Kind.NONE)
+        if isinstance(param, Value):
+            return Argument(param.kind, param.a, param.b)
+        shared, size = param.shared, param.capacity
+        if shared is not None and not shared.registered:
+            shared.view  # noqa: B018  # it may be closed
+            if not fits(param.kind, shared.direction):
+                raise wrong_direction(param)
+            return Argument(param.kind, 0, 0, shared.memory, param.offset, size)
+        if shared is not None:
+            if not fits(param.kind, shared.direction):
+                raise wrong_direction(param)
+            memory, source, at = shared.memory, shared.view, param.offset
+        elif param.buffer is not None:
+            taken.append(self._shadows.take(size))
+            memory, source, at = taken[-1][1], param.buffer, 0
+        else:
+            return Argument(param.kind, 0, 0, None, 0, size)
+        # Whatever the direction: bytes that the TA leaves alone stay as they were.
+        memory.view[at : at + size] = source[param.offset : param.offset + size]
+        return Argument(param.kind, 0, 0, memory, at, size)
+
+    # --- memory
+
+    def allocate(self, size: int, direction: Direction = Direction.INOUT) -> SharedMemory:
+        """Memory that TAs see without a copy. TeeError(OUT_OF_MEMORY)."""
+        if size < 0:
+            raise ValueError(f"{size} bytes")
+        self._bury()
+        return self._own(SharedMemory(self.way.allocate(size), size, direction, drop=self._dropped.append))
+
+    def register(self, buffer: Any, direction: Direction | None = None) -> SharedMemory:
+        """Offer a buffer of one's own; calls copy what they refer to. direction: None: as far as it is writable."""
+        view = memoryview(buffer).cast("B")
+        if direction is None:
+            direction = Direction.INPUT if view.readonly else Direction.INOUT
+        if view.readonly and direction & Direction.OUTPUT:
+            raise TypeError(f"a TA cannot write into {type(buffer).__name__}")
+        self._bury()
+        memory = self.way.allocate(view.nbytes)
+        return self._own(SharedMemory(memory, view.nbytes, direction, view, drop=self._dropped.append))
+
+    def _own(self, shared: SharedMemory) -> SharedMemory:
+        self._objects.add(shared)
+        return shared
+
+    # --- the end
+
+    def close(self) -> None:
+        """Close its sessions and memory, too. Once or more often."""
+        if self._way is None:
+            return
+        try:
+            for session in list(self._sessions):
+                session.close()
+            for shared in list(self._objects):
+                shared.close()
+            self._bury()
+            self._shadows.close()
+        finally:
+            way, self._way = self._way, None
+            way.close()
+
+    def drop(self, close: Callable[[], None]) -> None:
+        """Something was lost without a close. That may be noticed at any moment, in the middle of a call even, so
+        it is closed by the next call.
+        """
+        self._dropped.append(close)
+
+    def _bury(self) -> None:
+        while self._dropped:
+            self._dropped.popleft()()
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_way", None) is not None and not sys.is_finalizing():
+            warnings.warn("a Context was never closed", ResourceWarning, stacklevel=2)
+            self.close()
+
+
+class Session:
+    """Made by `Context.open_session`. uuid: of the TA; params: those it was opened with, as the TA left them."""
+
+    def __init__(self, context: Context, uuid: UUID, number: int, params: tuple[Param, ...]) -> None:
+        self.uuid = uuid
+        self.params = params
+        self._context = context
+        self._number: int | None = number
+
+    def invoke(
+        self, command: int, *params: Any, timeout: float | None = None, operation: Operation | None = None
+    ) -> tuple[Param, ...]:
+        """Up to four parameters: `Value` and `Memref`, None, or what `as_param` makes one of; returned as the TA left
+        them. They are updated also when the TA answers an error, SHORT_BUFFER for one.
+
+        timeout: seconds until the call is cancelled, which the TA has to heed (`LocalOptions.timeout` and the daemon's
+        --timeout stop any TA). operation: lets another thread cancel it. TeeError.
+        """
+        number, context = self._number, self._context
+        if number is None:
+            raise closed("session")
+        way = context.way
+
+        def call(arguments: Sequence[Argument], name: int) -> Outcome:
+            return way.invoke(number, command & 0xFFFFFFFF, arguments, name)
+
+        typed, outcome = context.call(call, params, timeout, operation)
+        check(outcome, f"command {command} of {self.uuid}", timeout)
+        return typed
+
+    def close(self) -> None:
+        """Once or more often."""
+        number, self._number = self._number, None
+        if number is not None:
+            self._context.way.close_session(number)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        number = getattr(self, "_number", None)
+        if number is not None and not sys.is_finalizing():
+            warnings.warn(f"a Session to {self.uuid} was never closed", ResourceWarning, stacklevel=2)
+            way = self._context.way
+            self._context.drop(lambda: way.close_session(number))
+
+
+def check(outcome: Outcome, what: str, timeout: float | None) -> None:
+    """TeeError unless it succeeded."""
+    if outcome.result == results.SUCCESS:
+        return
+    late = timeout is not None and outcome.result == results.CANCEL
+    raise TeeError(outcome.result, f"{what}, {timeout} s after it began" if late else what, outcome.origin)
+
+
+def _take_back(param: Param, argument: Argument, answer: tuple[int, int]) -> None:
+    if param is None or not param.kind & OUTPUT:
+        return
+    if isinstance(param, Value):
+        param.a, param.b = answer
+        return
+    param.size = answer[0]
+    memory, target = argument.memory, param.buffer
+    if param.shared is not None and param.shared.registered:
+        target = param.shared.view
+    if memory is not None and target is not None:
+        size = min(param.size, param.capacity)
+        target[param.offset : param.offset + size] = memory.view[argument.offset : argument.offset + size]

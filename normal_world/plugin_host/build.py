@@ -1,0 +1,63 @@
+"""Build and find the program that runs a C plugin, for this machine and, under qemu-user, for others.
+
+A built program lives in lib/<triplet>/ here, or in the user's cache when the package's folder cannot be written to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from normal_world.libteec import INCLUDE, BuildError, compile_with, compiler, triplet
+
+HERE = Path(__file__).resolve().parent
+FLAGS = ("-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-D_FILE_OFFSET_BITS=64")
+PROGRAM = "plugin-host"
+WHAT = "the helper of plugins"
+
+
+def ensure(machine: str | None = None) -> Path:
+    """The program for `machine` (None: this one; "aarch64", "arm"), of these very sources, built if need be.
+
+    `BuildError`: it cannot be.
+    """
+    places = folders(machine)
+    for folder in places:
+        program, stamp = folder / PROGRAM, folder / "sources"
+        if os.access(program, os.X_OK) and stamp.is_file() and stamp.read_text().strip() == fingerprint():
+            return program
+    cc = compiler(machine, WHAT)
+    problems: list[str] = []
+    for folder in places:
+        try:
+            return build(folder, cc)
+        except OSError as error:
+            problems.append(str(error))
+    raise BuildError(f"{WHAT}: nowhere to write it: {'; '.join(problems)}")
+
+
+def build(out: Path, cc: str) -> Path:
+    """Compile into the folder `out`, into place at once. `BuildError`; OSError: the folder cannot be written."""
+    sources = sorted(str(path) for path in (HERE / "csrc").glob("*.c"))
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as work:
+        made = os.path.join(work, PROGRAM)
+        compile_with([cc, *FLAGS, f"-I{INCLUDE}", *sources, "-o", made, "-ldl"], WHAT)
+        os.replace(made, out / PROGRAM)
+    (out / "sources").write_text(fingerprint() + "\n")
+    return out / PROGRAM
+
+
+def folders(machine: str | None) -> list[Path]:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "litebox-ta"
+    return [HERE / "lib" / triplet(machine), cache / "plugin_host" / triplet(machine)]
+
+
+def fingerprint() -> str:
+    """Of the sources: a program from others is stale."""
+    digest = hashlib.sha256()
+    for path in (*sorted((HERE / "csrc").glob("*.[ch]")), INCLUDE / "tee_plugin_method.h"):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,44 @@
+"""The three ways of a Python `Context` to a TEE, for tests that run over each: in this process, daemon, kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from normal_world.api import Context
+from normal_world.client.device import Device
+from normal_world.client.local import LocalOptions
+from normal_world.protocol import SOCKET_VARIABLE
+from tests.normal_world.model_tee import build_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+WAYS = ("local", "daemon", "device")
+
+
+def local(state: Path, *ta_dirs: Path | str, trust: Path | str) -> Context:
+    return Context.local(LocalOptions(ta_dirs=ta_dirs, trust=[trust], state=state, log=lambda _: None))
+
+
+def device(socket: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    """Through the model of the driver, which speaks to the daemon at `socket`."""
+    monkeypatch.setenv(SOCKET_VARIABLE, socket)
+    driver = build_model(folder)
+    node = folder / "tee0"
+    node.touch()
+    return Context.over(Closing(str(node), ioctl=driver.ioctl, released=driver.closed))
+
+
+class Closing(Device):
+    """Tells the model of the file's release, as the kernel would see it."""
+
+    def __init__(self, path: str, *, ioctl, released) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(path, ioctl=ioctl)
+        self._released = released
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._released(self._fd)
+        super().close()
