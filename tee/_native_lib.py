@@ -73,4 +73,30 @@ class Lib(Protocol):
         tag: Any,
         tag_size: int,
     ) -> int: ...
+    def tee_gcm_encrypt(
+        self,
+        key: Any,
+        key_size: int,
+        iv: Any,
+        iv_size: int,
+        aad: Any,
+        aad_size: int,
+        src: Any,
+        size: int,
+        dst: Any,
+        tag: Any,
+        tag_size: int,
+    ) -> int: ...
+    def tee_cipher_oneshot(
+        self,
+        algo: int,
+        encrypt: int,
+        key: Any,
+        key_size: int,
+        iv: Any,
+        iv_size: int,
+        src: Any,
+        size: int,
+        dst: Any,
+    ) -> int: ...
     def tee_random(self, out: Any, size: int) -> int: ...

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tee.services.properties import Implementation
     from tee.services.time import TaTimes
     from tee.session import Client, Session
+    from tee.storage.store import EnumeratorTable, TrustedStorage
     from tee.syscalls.declare import Syscall
     from tee.world import SecureWorld
 
@@ -99,6 +100,7 @@ class TaInstance:
             self.memory = TaMemory(self.cpu)
             self.native = Task(max_states=limits.handles, log_rate=limits.log_rate, log_burst=2 * limits.log_rate)
             self._objects: ObjectTable | None = None
+            self._enumerators: EnumeratorTable | None = None
             self.native.set_system_clock(0.0)
             self.program = image.link(self.space)
             stack = self.space.map(max(image.stack_size, 1) + ABOVE_STACK, Prot.RW, name="stack")
@@ -329,6 +331,19 @@ class TaInstance:
 
             self._objects = ObjectTable(self.world.limits.handles)
         return self._objects
+
+    @property
+    def storage(self) -> TrustedStorage:
+        return self.world.storage
+
+    @property
+    def enumerators(self) -> EnumeratorTable:
+        """Of persistent objects."""
+        if self._enumerators is None:
+            from tee.storage.store import EnumeratorTable
+
+            self._enumerators = EnumeratorTable(self.world.limits.handles)
+        return self._enumerators
 
     @property
     def client(self) -> Client:

@@ -379,6 +379,22 @@ def gcm_decrypt(key: Data, iv: Data, aad: Data, data: Data, tag: Data) -> bytes 
     return bytes(out)
 
 
+def gcm_encrypt(key: Data, iv: Data, aad: Data, data: Data) -> tuple[bytes, bytes]:
+    """AES-GCM ciphertext and its tag of 16 bytes. TeeError(BAD_PARAMETERS): impossible sizes."""
+    src, size = _in(data)
+    out, tag = bytearray(size), bytearray(16)
+    _check(_lib.tee_gcm_encrypt(*_in(key), *_in(iv), *_in(aad), src, size, _out(out), _out(tag), len(tag)))
+    return bytes(out), bytes(tag)
+
+
+def cipher(algo: int, encrypt: bool, key: Data, iv: Data, data: Data) -> bytes:
+    """A whole message of blocks under a TEE_ALG_* of a cipher; iv: empty for ECB. TeeError(BAD_PARAMETERS)."""
+    src, size = _in(data)
+    out = bytearray(size)
+    _check(_lib.tee_cipher_oneshot(algo, encrypt, *_in(key), *_in(iv), src, size, _out(out)))
+    return bytes(out)
+
+
 def random(size: int) -> bytes:
     """From libcrypto's CSPRNG, seeded by the host's."""
     out = bytearray(size)

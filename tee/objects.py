@@ -181,6 +181,10 @@ class Object:
                 stored[:] = bytes(len(stored))
             self._values[at] = _blank(attr)
 
+    def close(self) -> None:
+        """The TA's handle is gone."""
+        self.clear()
+
     def reset(self) -> None:
         """Uninitialized, as after its allocation; BAD_PARAMETERS for a persistent object."""
         if self.persistent:
@@ -356,8 +360,14 @@ class ObjectTable:
         """Forget a handle and wipe what the object held; BAD_STATE if there is none."""
         obj = self.get(handle)
         del self._objects[handle]
-        obj.clear()
+        obj.close()
         return obj
+
+    def replace(self, handle: int, obj: Object) -> None:
+        """`handle` stands for `obj` from now on; what it stood for is wiped."""
+        before = self.get(handle)
+        self._objects[handle] = obj
+        before.close()
 
     def close(self) -> None:
         """Wipe and forget everything; the C side of the operations is freed with its `Task`."""

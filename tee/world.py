@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tee.pta.registry import Registry
     from tee.services.properties import Implementation
     from tee.services.time import TaTimes
+    from tee.storage.store import TrustedStorage
     from tee.syscalls.declare import Syscall
 
 __all__ = ["PUBLIC", "Cancellation", "Client", "Opened", "Outcome", "SecureWorld"]
@@ -103,6 +104,7 @@ class SecureWorld:
         """System calls that ended in an error of our own (`report_bug`)."""
         self._implementation: Implementation | None = None
         self._times: TaTimes | None = None
+        self._storage: TrustedStorage | None = None
 
     # --- what a normal world calls
 
@@ -159,6 +161,8 @@ class SecureWorld:
         while self._contexts:
             _, instance = self._contexts.popitem()
             self._free_state(instance)
+        if self._storage is not None:
+            self._storage.close()
 
     def __enter__(self) -> SecureWorld:
         return self
@@ -463,6 +467,16 @@ class SecureWorld:
             with self._making:
                 self._implementation = self._implementation or Implementation()
         return self._implementation
+
+    @property
+    def storage(self) -> TrustedStorage:
+        """Trusted storage of this world's TAs."""
+        if self._storage is None:
+            from tee.storage.store import TrustedStorage
+
+            with self._making:
+                self._storage = self._storage or TrustedStorage(self.platform, self.normal)
+        return self._storage
 
     def log_unserved(self, row: Syscall) -> None:
         """Say once that a call exists and is not served."""

@@ -7,6 +7,7 @@ whoever changes the tree meanwhile. Files are 0600, folders 0700.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import threading
@@ -113,11 +114,23 @@ class ReeFiles:
         """OSError: the folder cannot be made or opened."""
         os.makedirs(folder, mode=0o700, exist_ok=True)
         self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._gate = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        """A lock on it is this process's alone, for nobody else has this open file description."""
         self._names = threading.Lock()
         """Held while the tree changes: a folder must not be emptied away between its making and its first file."""
         self._table = threading.Lock()
         self._files: dict[int, _Open] = {}
         self._free = list(range(OPEN_MAX, 0, -1))
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """No other process that uses the folder this way is inside meanwhile."""
+        with _as_tee():
+            fcntl.flock(self._gate, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
 
     def shut(self) -> None:
         """Close everything; what is called later gets BAD_PARAMETERS or GENERIC."""
@@ -128,6 +141,7 @@ class ReeFiles:
             file.close()
         if root >= 0:
             os.close(root)
+            os.close(self._gate)
 
     # --- handles
 

@@ -81,6 +81,13 @@ uint32_t tee_hmac_sha256(const uint8_t *key, uint64_t key_size, const uint8_t *d
 uint32_t tee_gcm_decrypt(const uint8_t *key, uint64_t key_size, const uint8_t *iv, uint64_t iv_size,
                          const uint8_t *aad, uint64_t aad_size, const uint8_t *src, uint64_t size, uint8_t *dst,
                          const uint8_t *tag, uint64_t tag_size);
+/* AES-GCM; fills the tag. dst may be src. */
+uint32_t tee_gcm_encrypt(const uint8_t *key, uint64_t key_size, const uint8_t *iv, uint64_t iv_size,
+                         const uint8_t *aad, uint64_t aad_size, const uint8_t *src, uint64_t size, uint8_t *dst,
+                         uint8_t *tag, uint64_t tag_size);
+/* A whole message of blocks under a TEE_ALG_* of a cipher; encrypt: 1, 0. */
+uint32_t tee_cipher_oneshot(uint32_t algo, int encrypt, const uint8_t *key, uint64_t key_size, const uint8_t *iv,
+                            uint64_t iv_size, const uint8_t *src, uint64_t size, uint8_t *dst);
 uint32_t tee_random(uint8_t *out, uint64_t size);
 /* cffi: end */
 

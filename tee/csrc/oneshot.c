@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Digests, HMAC, AES-GCM and random bytes outside of any TA. */
+/* Digests, HMAC, AES and random bytes outside of any TA. */
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <stdlib.h>
@@ -99,6 +99,42 @@ uint32_t tee_gcm_decrypt(const uint8_t *key, uint64_t key_size, const uint8_t *i
         rc = tee_ae_dec_final(s, src, size, dst, tag, tag_size);
     if (rc && size)
         OPENSSL_cleanse(dst, size);
+    tee_state_free(s);
+    return rc;
+}
+
+uint32_t tee_gcm_encrypt(const uint8_t *key, uint64_t key_size, const uint8_t *iv, uint64_t iv_size,
+                         const uint8_t *aad, uint64_t aad_size, const uint8_t *src, uint64_t size, uint8_t *dst,
+                         uint8_t *tag, uint64_t tag_size)
+{
+    struct tee_state *s = NULL;
+    uint64_t room = tag_size;
+    uint32_t rc = tee_state_new(0x40000810, TEE_MODE_ENCRYPT, &s);
+
+    if (!rc)
+        rc = tee_ae_init(s, key, key_size, iv, iv_size, tag_size, aad_size, size);
+    if (rc == TEE_ERROR_BAD_STATE)
+        rc = TEE_ERROR_BAD_PARAMETERS;
+    if (!rc)
+        rc = tee_ae_aad(s, aad, aad_size);
+    if (!rc)
+        rc = tee_ae_enc_final(s, src, size, dst, tag, &room);
+    tee_state_free(s);
+    return rc;
+}
+
+uint32_t tee_cipher_oneshot(uint32_t algo, int encrypt, const uint8_t *key, uint64_t key_size, const uint8_t *iv,
+                            uint64_t iv_size, const uint8_t *src, uint64_t size, uint8_t *dst)
+{
+    struct tee_state *s = NULL;
+    uint32_t rc = tee_state_new(algo, encrypt ? TEE_MODE_ENCRYPT : TEE_MODE_DECRYPT, &s);
+
+    if (!rc)
+        rc = tee_cipher_init(s, key, key_size, NULL, 0, iv, iv_size);
+    if (rc == TEE_ERROR_BAD_STATE)
+        rc = TEE_ERROR_BAD_PARAMETERS;
+    if (!rc)
+        rc = tee_cipher_update(s, true, src, size, dst);
     tee_state_free(s);
     return rc;
 }

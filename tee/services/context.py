@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tee import native
     from tee.objects import ObjectTable
     from tee.services.properties import Implementation
+    from tee.storage.store import EnumeratorTable, TrustedStorage
     from tee.syscalls.declare import UserMemory
 
 
@@ -60,5 +61,23 @@ class PropertyTask(Protocol):
     def implementation(self) -> Implementation: ...
 
 
-class TaskContext(CryptoTask, PropertyTask, Protocol):
-    """Both: one TA instance, in one call."""
+class StorageTask(CryptoTask, Protocol):
+    """What trusted storage needs of the TA that called."""
+
+    @property
+    def uuid(self) -> UUID:
+        """The TA's own."""
+
+    @property
+    def flags(self) -> int:
+        """TA_FLAG_*."""
+
+    @property
+    def storage(self) -> TrustedStorage: ...
+
+    @property
+    def enumerators(self) -> EnumeratorTable: ...
+
+
+class TaskContext(PropertyTask, StorageTask, Protocol):
+    """All: one TA instance, in one call."""

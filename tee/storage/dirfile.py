@@ -1,0 +1,195 @@
+"""The directory of a store: which object is in which file, and which version of that file counts.
+
+It is a hash-tree file of entries itself, and small enough to be kept in memory whole. An update of it is what makes
+any other update take force.
+
+Source: optee_os 4.5 core/tee/fs_dirfile.c. One difference: it is made under another name and renamed, so that a crash
+leaves none or a whole one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from tee.abi import results
+from tee.abi.ree_fs import DIRFILE, EMPTY_ID, ENTRY, HASH_SIZE, HEAD
+from tee.abi.storage import OBJECT_ID_MAX
+from tee.abi.uuids import tee_uuid_bytes, uuid_from_tee
+from tee.errors import TeeError
+from tee.storage.htree import never_committed
+from tee.storage.ree_file import FileMedium, ReeFile
+
+if TYPE_CHECKING:
+    from south.platform import Entropy
+    from tee.normal import Files
+    from tee.storage.keys import StorageKeys
+
+NEW_DIRFILE = DIRFILE + ".new"
+_FREE = bytes(ENTRY.size)
+
+
+class Key(NamedTuple):
+    """An object's name."""
+
+    owner: UUID
+    oid: bytes
+
+
+class Entry(NamedTuple):
+    """root_hash: of the file's version that counts; number: of the file, whose name it is in hexadecimal."""
+
+    key: Key
+    root_hash: bytes
+    number: int
+
+    @property
+    def file(self) -> str:
+        return f"{self.number:x}"
+
+
+def pack_entry(entry: Entry) -> bytes:
+    owner, oid = entry.key
+    return ENTRY.pack(tee_uuid_bytes(owner), oid or EMPTY_ID, len(oid), entry.root_hash, entry.number)
+
+
+def parse_entry(raw: bytes) -> Entry | None:
+    """None: a free one. CORRUPT_OBJECT: none that OP-TEE writes."""
+    uuid, oid, size, root_hash, number = ENTRY.unpack(raw)
+    if not size and not oid[0]:
+        return None
+    if size > OBJECT_ID_MAX:
+        raise TeeError(results.CORRUPT_OBJECT, f"an object id of {size} bytes")
+    return Entry(Key(uuid_from_tee(uuid), oid[:size]), root_hash, number)
+
+
+class DirFile:
+    """The directory, open. Changes count from `commit` on; after an error, open it anew."""
+
+    def __init__(self, file: ReeFile) -> None:
+        self._file = file
+        self._entries: list[Entry | None] = []
+        self._at: dict[Key, int] = {}
+        self._numbers: set[int] = set()
+        self._heads = b""
+        self._load()
+
+    @classmethod
+    def open(cls, files: Files, entropy: Entropy, keys: StorageKeys) -> DirFile:
+        """The store's, made if there is none."""
+        try:
+            return cls(ReeFile.open(files, DIRFILE, entropy, keys, None))
+        except TeeError as error:
+            missing = error.result == results.ITEM_NOT_FOUND
+            if not missing and not _is_blank(files):
+                raise
+        ReeFile.create(files, NEW_DIRFILE, entropy, keys, None).settle()
+        files.rename(NEW_DIRFILE, DIRFILE, overwrite=True)
+        return cls(ReeFile.open(files, DIRFILE, entropy, keys, None))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _load(self) -> None:
+        file = self._file
+        self._heads = file.head(2 * HEAD.size)
+        whole = file.read(0, file.length - file.length % ENTRY.size)
+        for index in range(len(whole) // ENTRY.size):
+            entry = parse_entry(whole[index * ENTRY.size :][: ENTRY.size])
+            if entry is not None and (entry.number in self._numbers or entry.key in self._at):
+                # Two objects in one file, or of one name, cannot be; OP-TEE keeps the first.
+                file.write(index * ENTRY.size, _FREE)
+                entry = None
+            self._entries.append(entry)
+            if entry is not None:
+                self._at[entry.key] = index
+                self._numbers.add(entry.number)
+
+    @property
+    def stale(self) -> bool:
+        """Whether somebody else has changed the file since."""
+        return self._file.head(2 * HEAD.size) != self._heads
+
+    # --- reading
+
+    def get(self, key: Key) -> Entry | None:
+        at = self._at.get(key)
+        return None if at is None else self._entries[at]
+
+    def find(self, key: Key) -> Entry:
+        """ITEM_NOT_FOUND."""
+        entry = self.get(key)
+        if entry is None:
+            raise TeeError(results.ITEM_NOT_FOUND, f"TA {key.owner} has no object {key.oid!r}")
+        return entry
+
+    def next(self, owner: UUID, after: int) -> tuple[int, bytes]:
+        """Index and id of the owner's next object behind index `after`; -1 begins. ITEM_NOT_FOUND: no more."""
+        for index in range(after + 1, len(self._entries)):
+            entry = self._entries[index]
+            if entry is not None and entry.key.owner == owner:
+                return index, entry.key.oid
+        raise TeeError(results.ITEM_NOT_FOUND, "no more objects")
+
+    def entries(self) -> list[Entry]:
+        return [entry for entry in self._entries if entry is not None]
+
+    def free_number(self) -> int:
+        """The lowest file number that no object has."""
+        number = 0
+        while number in self._numbers:
+            number += 1
+        return number
+
+    # --- writing
+
+    def put(self, entry: Entry) -> None:
+        """Add an object, or replace the one of that name."""
+        assert len(entry.root_hash) == HASH_SIZE
+        at = self._at.get(entry.key)
+        if at is None:
+            at = self._free_index()
+        self._set(at, entry)
+
+    def rename(self, old: Key, new: Key) -> None:
+        """There is an `old`, and no `new`."""
+        entry = self.find(old)
+        at = self._at[old]
+        self._set(at, entry._replace(key=new))
+
+    def remove(self, key: Key) -> None:
+        self._set(self._at[key], None)
+
+    def _free_index(self) -> int:
+        if len(self._at) == len(self._entries):
+            return len(self._entries)
+        return self._entries.index(None)
+
+    def _set(self, at: int, entry: Entry | None) -> None:
+        if at == len(self._entries):
+            self._entries.append(None)
+        before = self._entries[at]
+        if before is not None:
+            del self._at[before.key]
+            self._numbers.discard(before.number)
+        self._entries[at] = entry
+        if entry is not None:
+            self._at[entry.key] = at
+            self._numbers.add(entry.number)
+        self._file.write(at * ENTRY.size, _FREE if entry is None else pack_entry(entry))
+
+    def commit(self) -> None:
+        self._file.commit(barrier=True)
+        self._heads = self._file.head(2 * HEAD.size)
+
+
+def _is_blank(files: Files) -> bool:
+    """Whether the directory's making was cut off before it held anything: OP-TEE makes it in place."""
+    try:
+        handle = files.open(DIRFILE)
+    except TeeError:
+        return False
+    try:
+        return never_committed(FileMedium(files, handle))
+    finally:
+        files.close(handle)

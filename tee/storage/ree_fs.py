@@ -1,0 +1,237 @@
+"""OP-TEE's REE file system: objects in files of the normal world's, which can neither read nor change them unnoticed.
+
+Every change is made in three steps, each on the medium before the next: the new version of the object's file beside
+the old one; the directory with the new root hash, which is the moment it counts; and what the old version took is
+given back. Whoever stops in between leaves the object wholly old or wholly new, and at worst a file that nobody names
+and whose number is the next to be used.
+
+The normal world can put back a whole older store, as under OP-TEE without RPMB.
+Source: optee_os 4.5 core/tee/tee_ree_fs.c. Two differences: all handles of an object share one open file, where
+OP-TEE's each hold a tree of their own that the others' changes make stale; and after a failed change the version on
+the medium is opened anew, where OP-TEE takes the object for corrupt.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from tee.abi import results
+from tee.errors import TeeError
+from tee.storage.dirfile import DirFile, Entry, Key
+from tee.storage.ree_file import ReeFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from uuid import UUID
+
+    from south.platform import Entropy
+    from tee.normal import Files
+    from tee.storage.keys import StorageKeys
+
+_KEPT = frozenset(
+    {
+        results.ITEM_NOT_FOUND,
+        results.ACCESS_CONFLICT,
+        results.CORRUPT_OBJECT,
+        results.SECURITY,
+        results.STORAGE_NO_SPACE,
+        results.OUT_OF_MEMORY,
+    }
+)
+"""Results that mean the same to a TA; any other of the normal world's is STORAGE_NOT_AVAILABLE, on which libutee does
+not panic."""
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """Files that other processes use, too."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Nobody else is inside meanwhile."""
+
+
+class ReeFs:
+    """`tee.storage.files.FileSystem`."""
+
+    def __init__(self, files: Files, entropy: Entropy, keys: StorageKeys) -> None:
+        self.files = files
+        self.entropy = entropy
+        self.keys = keys
+        self._lock = threading.RLock()
+        self._directory: DirFile | None = None
+        self._shared = files if isinstance(files, Shared) else None
+
+    @contextmanager
+    def session(self) -> Iterator[DirFile]:
+        """The directory, for one operation; whatever fails, the next one opens it anew."""
+        outside = self._shared.exclusive() if self._shared is not None else nullcontext()
+        with self._lock, outside:
+            try:
+                yield self._open_directory()
+            except TeeError as error:
+                if error.result not in (results.ITEM_NOT_FOUND, results.ACCESS_CONFLICT):
+                    self.forget()
+                if error.result not in _KEPT:
+                    raise TeeError(results.STORAGE_NOT_AVAILABLE, error.detail) from error
+                raise
+            except BaseException:
+                self.forget()
+                raise
+
+    def _open_directory(self) -> DirFile:
+        if self._directory is not None and self._shared is not None and self._directory.stale:
+            self.forget()
+        if self._directory is None:
+            self._directory = DirFile.open(self.files, self.entropy, self.keys)
+        return self._directory
+
+    def forget(self) -> None:
+        """Close the directory; also for the end."""
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            with suppress(TeeError):
+                directory.close()
+
+    # --- FileSystem
+
+    def open(self, key: Key) -> ReeStoredFile:
+        with self.session() as directory:
+            entry = directory.find(key)
+            return ReeStoredFile(self, key, self.open_file(entry))
+
+    def open_file(self, entry: Entry) -> ReeFile:
+        """The version of an object's file that the directory names. CORRUPT_OBJECT, too, if there is no such file."""
+        try:
+            return ReeFile.open(
+                self.files, entry.file, self.entropy, self.keys, entry.key.owner, entry.root_hash
+            )
+        except TeeError as error:
+            if error.result == results.ITEM_NOT_FOUND:
+                raise TeeError(results.CORRUPT_OBJECT, f"file {entry.file} is gone") from None
+            raise
+
+    def create(self, key: Key, data: bytes, *, overwrite: bool) -> ReeStoredFile:
+        with self.session() as directory:
+            before = directory.get(key)
+            if before is not None and not overwrite:
+                raise TeeError(results.ACCESS_CONFLICT, f"TA {key.owner} has an object {key.oid!r}")
+            entry = Entry(key, b"", directory.free_number())
+            file = ReeFile.create(self.files, entry.file, self.entropy, self.keys, key.owner)
+            try:
+                self._fill(file, entry, data)
+                # From here on the directory on the medium may name the file.
+                directory.put(entry._replace(root_hash=file.tree.root_hash))
+                directory.commit()
+            except BaseException:
+                with suppress(TeeError):
+                    file.close()
+                raise
+            if before is not None:
+                self._discard(before)
+            return ReeStoredFile(self, key, file)
+
+    def _fill(self, file: ReeFile, entry: Entry, data: bytes) -> None:
+        try:
+            file.write(0, data)
+            file.commit()
+        except BaseException:
+            self._discard(entry)
+            raise
+
+    def _discard(self, entry: Entry) -> None:
+        """A file that no directory on the medium names; if it stays, its number is used again all the same."""
+        with suppress(TeeError):
+            self.files.remove(entry.file)
+
+    def rename(self, old: Key, new: Key) -> None:
+        with self.session() as directory:
+            directory.find(old)
+            if directory.get(new) is not None:
+                raise TeeError(results.ACCESS_CONFLICT, f"TA {new.owner} has an object {new.oid!r}")
+            directory.rename(old, new)
+            directory.commit()
+
+    def remove(self, key: Key) -> None:
+        with self.session() as directory:
+            entry = directory.find(key)
+            directory.remove(key)
+            directory.commit()
+            self._discard(entry)
+
+    def next(self, owner: UUID, after: int) -> tuple[int, bytes]:
+        with self.session() as directory:
+            return directory.next(owner, after)
+
+
+class ReeStoredFile:
+    """`tee.storage.files.StoredFile` for as many handles as like.
+
+    key: what the object is called now; whoever renames it says so here.
+    """
+
+    def __init__(self, system: ReeFs, key: Key, file: ReeFile) -> None:
+        self._system = system
+        self.key = key
+        self._file: ReeFile | None = file
+        self._length = file.length
+
+    @property
+    def length(self) -> int:
+        return self._length
+
+    @contextmanager
+    def _session(self) -> Iterator[tuple[DirFile, ReeFile]]:
+        """The directory and the file as the directory has it; after an error the file is opened anew next time."""
+        with self._system.session() as directory:
+            try:
+                file = self._current(directory.find(self.key))
+                yield directory, file
+                self._length = file.length
+            except BaseException:
+                self._drop()
+                raise
+
+    def _current(self, entry: Entry) -> ReeFile:
+        """Somebody else may have changed, or replaced, the object."""
+        if self._file is not None and self._file.tree.root_hash != entry.root_hash:
+            self._drop()
+        if self._file is None:
+            self._file = self._system.open_file(entry)
+        return self._file
+
+    def _drop(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(TeeError):
+                file.close()
+
+    def read(self, position: int, size: int) -> bytes:
+        with self._session() as (_, file):
+            return file.read(position, size)
+
+    def write(self, position: int, data: bytes) -> None:
+        if not data:
+            return
+        with self._session() as (directory, file):
+            file.write(position, data)
+            self._commit(directory, file)
+
+    def truncate(self, size: int) -> None:
+        with self._session() as (directory, file):
+            file.truncate(size)
+            self._commit(directory, file)
+            file.trim()
+
+    def _commit(self, directory: DirFile, file: ReeFile) -> None:
+        file.commit()
+        entry = directory.find(self.key)
+        directory.put(entry._replace(root_hash=file.tree.root_hash))
+        directory.commit()
+
+    def close(self) -> None:
+        with self._system._lock:
+            self._drop()
+

@@ -1,0 +1,98 @@
+"""Trusted storage of one secure world, and one TA's view of it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from tee.abi import results
+from tee.abi.storage import StorageId
+from tee.errors import TeeError
+from tee.storage.keys import StorageKeys
+from tee.storage.pobj import PobjTable
+
+if TYPE_CHECKING:
+    from south.platform import Platform
+    from tee.normal import NormalWorld
+    from tee.storage.files import FileSystem
+    from tee.storage.ree_fs import ReeFs
+
+
+class TrustedStorage:
+    """File systems by storage id, each made when first used."""
+
+    def __init__(self, platform: Platform, normal: NormalWorld | None) -> None:
+        self._platform = platform
+        self._normal = normal
+        self._lock = threading.Lock()
+        self._ree: ReeFs | None = None
+        self.keys = StorageKeys(platform.root_of_trust)
+        self.pobjs = PobjTable()
+
+    def system(self, storage_id: int) -> FileSystem:
+        """ITEM_NOT_FOUND: no such storage; STORAGE_NOT_AVAILABLE: the normal world offers none."""
+        if storage_id in (StorageId.PRIVATE, StorageId.PRIVATE_REE):
+            return self.ree()
+        if storage_id == StorageId.PRIVATE_RPMB:
+            raise TeeError(results.STORAGE_NOT_AVAILABLE, "there is no RPMB")
+        raise TeeError(results.ITEM_NOT_FOUND, f"no storage {storage_id:#x}")
+
+    def ree(self) -> ReeFs:
+        from tee.storage.ree_fs import ReeFs
+
+        with self._lock:
+            if self._ree is None:
+                try:
+                    files = self._normal.files if self._normal is not None else None
+                except TeeError as error:
+                    raise TeeError(results.STORAGE_NOT_AVAILABLE, error.detail) from error
+                if files is None:
+                    raise TeeError(results.STORAGE_NOT_AVAILABLE, "the normal world offers no files")
+                self._ree = ReeFs(files, self._platform.entropy, self.keys)
+            return self._ree
+
+    def close(self) -> None:
+        """Every TA is gone."""
+        if self._ree is not None:
+            self._ree.forget()
+
+
+class Enumerator:
+    """place: of the object given last in its file system's directory; system: None before a start."""
+
+    __slots__ = ("place", "system")
+
+    def __init__(self) -> None:
+        self.system: FileSystem | None = None
+        self.place = -1
+
+
+class EnumeratorTable:
+    """Enumerators of one TA instance by handle. limit: of them at once."""
+
+    def __init__(self, limit: int = 1024) -> None:
+        self._limit = limit
+        self._open: dict[int, Enumerator] = {}
+        self._last = 0
+
+    def add(self) -> int:
+        """OUT_OF_MEMORY: too many."""
+        if len(self._open) >= self._limit:
+            raise TeeError(results.OUT_OF_MEMORY, f"more than {self._limit} enumerators")
+        while True:
+            self._last = self._last % 0x7FFFFFFF + 1
+            if self._last not in self._open:
+                break
+        self._open[self._last] = Enumerator()
+        return self._last
+
+    def get(self, handle: int) -> Enumerator:
+        """BAD_PARAMETERS (tee_svc_storage_get_enum)."""
+        try:
+            return self._open[handle]
+        except KeyError:
+            raise TeeError(results.BAD_PARAMETERS, f"no enumerator {handle:#x}") from None
+
+    def remove(self, handle: int) -> None:
+        self.get(handle)
+        del self._open[handle]
