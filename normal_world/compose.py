@@ -48,6 +48,11 @@ def normal_world(options: ServiceOptions) -> Supplicant:
     )
 
 
+def for_state(state: str | None) -> Supplicant:
+    """What `ta_loader.cli.services` looks for."""
+    return normal_world(ServiceOptions(state=state))
+
+
 class DaemonHost(Host):
     """A host for a daemon: its supplicant's services are there from the start and closed with it, its crashes are told
     on standard error at once, and signals are the caller's. UsageError.

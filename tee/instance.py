@@ -97,7 +97,7 @@ class TaInstance:
             raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
         try:
             self.space = AddressSpace(self.cpu, self._arena, platform.entropy, limits.memory)
-            self.memory = TaMemory(self.cpu)
+            self.memory = TaMemory(self.cpu, self.space)
             self.native = Task(max_states=limits.handles, log_rate=limits.log_rate, log_burst=2 * limits.log_rate)
             self._objects: ObjectTable | None = None
             self._enumerators: EnumeratorTable | None = None

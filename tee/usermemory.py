@@ -22,10 +22,11 @@ _RW = Prot.RW  # enum members are slow to look up
 class TaMemory:
     """`tee.syscalls.declare.UserMemory` over a CPU."""
 
-    __slots__ = ("_cpu", "_write", "word")
+    __slots__ = ("_cpu", "_space", "_write", "word")
 
-    def __init__(self, cpu: Cpu) -> None:
+    def __init__(self, cpu: Cpu, space: AddressSpace) -> None:
         self._cpu = cpu
+        self._space = space
         self._write = cpu.write
         self.word = cpu.arch.word
 
@@ -34,6 +35,15 @@ class TaMemory:
         if data is None:
             raise TeeError(results.ACCESS_DENIED)
         return data
+
+    def copy_in_private(self, va: int, size: int) -> bytes:
+        at = va
+        while at < va + size:
+            region = self._space.find(at)
+            if region is None or not region.flags & RegionFlag.PRIVATE:
+                raise TeeError(results.ACCESS_DENIED, f"{at:#x} is not the TA's own memory")
+            at = region.end
+        return self.copy_in(va, size)
 
     def copy_out(self, va: int, data: bytes) -> None:
         if not self._write(va, data, _RW):

@@ -14,6 +14,7 @@ from ta_loader.cli.images import WatchedSource
 from ta_loader.cli.interrupt import Interruptible
 from ta_loader.cli.login import parse_uuid
 from ta_loader.cli.options import Option, seconds, size
+from ta_loader.cli.services import LateServices
 from ta_loader.errors import UsageError
 from ta_loader.source import Loader
 from ta_loader.store import TaStore
@@ -193,8 +194,9 @@ class Watch(Observer):
 class Host:
     """A secure world on this host for the length of a `with`; signals interrupt its TAs meanwhile.
 
-    normal: the normal world's services. on_crash: told of crashes, which are kept otherwise. interruptible:
-    False if signals are no TA's concern, because the main thread runs none. console: of the secure world.
+    normal: its services; None: those that storage needs, if a TA does. on_crash: told of crashes, which are kept
+    otherwise. interruptible: False if signals are no TA's concern, because the main thread runs none. console: of the
+    secure world.
     """
 
     def __init__(
@@ -214,7 +216,10 @@ class Host:
         self.watch = Watch(self.tracer, on_crash)
         limits = Limits(memory=setup.memory, call_seconds=setup.timeout)
         self.images = WatchedSource(Loader(self.store), self._debug_files())
-        self.world = SecureWorld(self.platform, self.images, limits=limits, observer=self.watch, normal=normal)
+        self._services = LateServices(setup.state) if normal is None else None
+        self.world = SecureWorld(
+            self.platform, self.images, limits=limits, observer=self.watch, normal=normal or self._services
+        )
         self._interruptible = Interruptible() if interruptible else contextlib.nullcontext()
 
     def _tracer(self) -> Tracer | None:
@@ -266,6 +271,8 @@ class Host:
                 self._close_quietly()
         finally:
             self._interruptible.__exit__(kind, problem, trace)
+            if self._services is not None:
+                self._services.close()
             if self.tracer is not None and self.setup.trace_out is not None:
                 self.tracer.write(self.setup.trace_out)
 

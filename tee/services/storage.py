@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SIZE_MAX = (1 << 64) - 1
 
+
 def _key(task: StorageTask, object_id: bytes) -> Key:
     if len(object_id) > OBJECT_ID_MAX:
         raise TeeError(results.BAD_PARAMETERS, f"an object id of {len(object_id)} bytes")

@@ -36,7 +36,7 @@ class PersistentObject(Object):
 
     @classmethod
     def stored(cls, pobjs: PobjTable, pobj: Pobj, flags: int) -> PersistentObject:
-        """As the object's file says. ITEM_NOT_FOUND, CORRUPT_OBJECT; the reference to `pobj` stays the caller's then."""
+        """As the object's file says. ITEM_NOT_FOUND, CORRUPT_OBJECT: `pobj` stays the caller's to release."""
         file = pobj.open_file()
         head = file.read(0, HEAD.size)
         if len(head) != HEAD.size:

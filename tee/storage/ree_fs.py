@@ -105,9 +105,7 @@ class ReeFs:
     def open_file(self, entry: Entry) -> ReeFile:
         """The version of an object's file that the directory names. CORRUPT_OBJECT, too, if there is no such file."""
         try:
-            return ReeFile.open(
-                self.files, entry.file, self.entropy, self.keys, entry.key.owner, entry.root_hash
-            )
+            return ReeFile.open(self.files, entry.file, self.entropy, self.keys, entry.key.owner, entry.root_hash)
         except TeeError as error:
             if error.result == results.ITEM_NOT_FOUND:
                 raise TeeError(results.CORRUPT_OBJECT, f"file {entry.file} is gone") from None
@@ -234,4 +232,3 @@ class ReeStoredFile:
     def close(self) -> None:
         with self._system._lock:
             self._drop()
-

@@ -10,6 +10,7 @@ What a handler receives for each kind of argument (registers in brackets):
 `Handle`       int [the register], a kernel-side object's number
 `In`           bytes [pointer, length]: copied once, checked readable by the TA
 `In(null=True)` bytes, or None for a NULL pointer
+`InPrivate`    bytes [pointer, length]: as `In`, of memory that no one else can change
 `Text`         str [pointer, length]: as `In`, decoded up to the first NUL
 `Out`          `OutBuffer` [pointer, pointer to a 64-bit length]
 `OutFixed`     `OutBuffer` [pointer, length]: the length is a value, nothing is reported back
@@ -38,6 +39,9 @@ class UserMemory(Protocol):
 
     def copy_in(self, va: int, size: int) -> bytes:
         """TeeError(ACCESS_DENIED) unless the TA may read all of it."""
+
+    def copy_in_private(self, va: int, size: int) -> bytes:
+        """As `copy_in`; ACCESS_DENIED, too, if any of it is memory that somebody else shares."""
 
     def copy_out(self, va: int, data: bytes) -> None:
         """TeeError(ACCESS_DENIED) unless the TA may write all of it."""
@@ -150,6 +154,14 @@ class In(Argument):
         except TeeError:
             return f"{self.name}={va:#x}[{size}]"
         return f"{self.name}={head}{'...' if size > _SHOWN else ''}[{size}]"
+
+
+class InPrivate(In):
+    __slots__ = ()
+
+    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> bytes:
+        va, size = words
+        return memory.copy_in_private(va, size) if size else b""
 
 
 class Text(Argument):

@@ -6,7 +6,7 @@ Arguments: optee_os lib/libutee/include/utee_syscalls.h; meaning: core/tee/tee_s
 from __future__ import annotations
 
 from tee.syscalls.arguments import Chunk
-from tee.syscalls.declare import Argument, Cell, Handle, In, OutFixed, Pointer, Syscall, Value
+from tee.syscalls.declare import Argument, Cell, Handle, In, InPrivate, OutFixed, Pointer, Syscall, Value
 
 _SOURCE = "core/tee/tee_svc_storage.c"
 
@@ -16,19 +16,19 @@ def _row(number: int, name: str, *args: Argument) -> Syscall:
 
 
 ROWS: tuple[Syscall, ...] = (
-    _row(41, "storage_obj_open", Value("storage"), In("object_id"), Value("flags"), Cell("object")),
+    _row(41, "storage_obj_open", Value("storage"), InPrivate("object_id"), Value("flags"), Cell("object")),
     _row(
         42,
         "storage_obj_create",
         Value("storage"),
-        In("object_id"),
+        InPrivate("object_id"),
         Value("flags"),
         Handle("attributes"),
         Chunk("data"),
         Cell("object"),
     ),
     _row(43, "storage_obj_del", Handle("object")),
-    _row(44, "storage_obj_rename", Handle("object"), In("new_object_id")),
+    _row(44, "storage_obj_rename", Handle("object"), InPrivate("new_object_id")),
     _row(45, "storage_alloc_enum", Cell("enumerator")),
     _row(46, "storage_free_enum", Handle("enumerator")),
     _row(47, "storage_reset_enum", Handle("enumerator")),

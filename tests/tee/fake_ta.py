@@ -49,6 +49,9 @@ class FakeMemory:
         self.check(va, size, False)
         return bytes(self.bytes[va - BASE : va - BASE + size])
 
+    def copy_in_private(self, va: int, size: int) -> bytes:
+        return self.copy_in(va, size)
+
     def copy_out(self, va: int, data: bytes) -> None:
         self.check(va, len(data), True)
         self.bytes[va - BASE : va - BASE + len(data)] = data

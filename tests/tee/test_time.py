@@ -52,6 +52,11 @@ class Memory:
         page, at = self._page(va, size)
         return bytes(page[at : at + size])
 
+    def copy_in_private(self, va: int, size: int) -> bytes:
+        if va >= SHARED:
+            raise TeeError(results.ACCESS_DENIED)
+        return self.copy_in(va, size)
+
     def copy_out(self, va: int, data: bytes) -> None:
         page, at = self._page(va, len(data))
         page[at : at + len(data)] = data
