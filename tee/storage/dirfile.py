@@ -78,14 +78,19 @@ class DirFile:
     def open(cls, files: Files, entropy: Entropy, keys: StorageKeys) -> DirFile:
         """The store's, made if there is none."""
         try:
-            return cls(ReeFile.open(files, DIRFILE, entropy, keys, None))
+            file = ReeFile.open(files, DIRFILE, entropy, keys, None)
         except TeeError as error:
             missing = error.result == results.ITEM_NOT_FOUND
             if not missing and not _is_blank(files):
                 raise
-        ReeFile.create(files, NEW_DIRFILE, entropy, keys, None).settle()
-        files.rename(NEW_DIRFILE, DIRFILE, overwrite=True)
-        return cls(ReeFile.open(files, DIRFILE, entropy, keys, None))
+            ReeFile.create(files, NEW_DIRFILE, entropy, keys, None).settle()
+            files.rename(NEW_DIRFILE, DIRFILE, overwrite=True)
+            file = ReeFile.open(files, DIRFILE, entropy, keys, None)
+        try:
+            return cls(file)
+        except BaseException:
+            file.close()
+            raise
 
     def close(self) -> None:
         self._file.close()

@@ -250,15 +250,16 @@ class HashTree:
 
 
 def _newest(heads: bytes) -> int:
-    """Which header counts; SECURITY if neither can (get_idx_from_counter)."""
+    """Which header counts. SECURITY: their counters do not follow each other, so one of them is not what was written.
+
+    OP-TEE looks at the lowest bits alone (get_idx_from_counter), and a flipped bit can take it back by one version.
+    """
     if len(heads) < 2 * HEAD.size:
         raise TeeError(results.CORRUPT_OBJECT, "the headers are cut off")
     first, second = (HEAD.unpack_from(heads, head_offset(version))[4] for version in (0, 1))
-    if not first & 1:
-        return int(bool(second & 1 and second >= first))
-    if second & 1:
-        return 1
-    raise TeeError(results.SECURITY, "the headers' counters are impossible")
+    if first & 1 or abs(first - second) != 1:
+        raise TeeError(results.SECURITY, "the headers' counters are impossible")
+    return int(second > first)
 
 
 def _with_root(medium: Medium, root_hash: bytes) -> int:

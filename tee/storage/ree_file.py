@@ -151,8 +151,10 @@ class ReeFile:
 
     def settle(self) -> None:
         """Put a new file on the medium, and close it."""
-        self._medium.sync()
-        self.close()
+        try:
+            self._medium.sync()
+        finally:
+            self.close()
 
     def trim(self) -> None:
         """Give back what a truncation freed; the version before it is lost then."""

@@ -1,0 +1,1 @@
+"""Trusted storage: the format, its durability, and what TAs see of it."""
