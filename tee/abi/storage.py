@@ -31,15 +31,15 @@ class DataFlag(enum.IntFlag):
     OVERWRITE = 0x400
 
 
-OPEN_FLAGS = (
+OPEN_FLAGS = int(
     DataFlag.ACCESS_READ
     | DataFlag.ACCESS_WRITE
     | DataFlag.ACCESS_WRITE_META
     | DataFlag.SHARE_READ
     | DataFlag.SHARE_WRITE
 )
-"""What storage_obj_open takes."""
-CREATE_FLAGS = OPEN_FLAGS | DataFlag.OVERWRITE
+"""What storage_obj_open takes; an int, for the inverse of a flag knows named bits alone."""
+CREATE_FLAGS = OPEN_FLAGS | int(DataFlag.OVERWRITE)
 
 
 class Whence(enum.IntEnum):

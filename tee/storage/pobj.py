@@ -120,4 +120,6 @@ class PobjTable:
                 raise TeeError(results.BAD_STATE, "the object is open twice")
             del self._open[id(pobj.system), pobj.key]
             pobj.key = taken.key
+            if pobj.file is not None:
+                pobj.file.key = taken.key
             self._open[id(pobj.system), pobj.key] = pobj

@@ -165,10 +165,7 @@ class ReeFs:
 
 
 class ReeStoredFile:
-    """`tee.storage.files.StoredFile` for as many handles as like.
-
-    key: what the object is called now; whoever renames it says so here.
-    """
+    """`tee.storage.files.StoredFile`."""
 
     def __init__(self, system: ReeFs, key: Key, file: ReeFile) -> None:
         self._system = system

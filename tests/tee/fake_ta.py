@@ -12,7 +12,8 @@ from tee.abi.attributes import FLAG_VALUE, UTEE_ATTRIBUTE
 from tee.abi.results import Result
 from tee.errors import TeeError
 from tee.objects import ObjectTable
-from tee.syscalls import crypto, properties
+from tee.storage.store import EnumeratorTable, TrustedStorage
+from tee.syscalls import crypto, properties, storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tee.services.properties import Implementation
     from tee.syscalls.declare import Syscall
 
-ROWS = {row.name: row for row in (*crypto.ROWS, *properties.ROWS)}
+ROWS = {row.name: row for row in (*crypto.ROWS, *properties.ROWS, *storage.ROWS)}
 BASE = 0x40000000
 SIZE = 1 << 20
 
@@ -116,6 +117,9 @@ class FakeTask:
         )
         self.implementation: Implementation = Implementation()
         self._native = native
+        self.flags = 0
+        self.enumerators = EnumeratorTable(limit)
+        self.storage = TrustedStorage(self.platform, None)
 
     @property
     def native(self) -> Task:

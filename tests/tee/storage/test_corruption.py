@@ -31,7 +31,8 @@ def outcome(stored: dict[str, bytes]) -> dict[bytes, bytes | None] | None:
     try:
         return contents(stored, b"a", b"b")
     except TeeError as error:
-        assert error.result in REFUSED
+        if error.result not in REFUSED:
+            raise
         return None
 
 

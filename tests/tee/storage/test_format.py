@@ -122,6 +122,7 @@ def test_any_directory_entry_is_understood_or_refused(raw: bytes) -> None:
     try:
         entry = parse_entry(raw)
     except TeeError as error:
-        assert error.result == results.CORRUPT_OBJECT
+        if error.result != results.CORRUPT_OBJECT:
+            raise
     else:
         assert entry is None or len(entry.key.oid) <= 64
