@@ -43,7 +43,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def program(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     libraries = root / debian.LIB_DIR
     out = tmp_path_factory.mktemp("client") / "client"
-    command = [CC, "-std=gnu11", "-Wall", "-Wextra", "-Werror", f"-I{root / 'usr/include'}", "-o", str(out), str(SOURCE)]
+    command = [CC, "-std=gnu11", "-Wall", "-Wextra", "-Werror", f"-I{root / 'usr/include'}"]
+    command += ["-o", str(out), str(SOURCE)]
     # The library is for a newer C library than a cross-compiler may have.
     command += [f"-L{libraries}", "-Wl,--allow-shlib-undefined", "-l:libteec.so.2"]
     subprocess.run(command, check=True, timeout=60)
