@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 
 class StoredFile(Protocol):
-    """An object's file, open for any number of handles: the head, the attributes and the data stream in one. Each call is all or nothing.
+    """An object's file, open for any number of handles: the head, the attributes and the data stream in one.
 
-    TeeError: CORRUPT_OBJECT, ITEM_NOT_FOUND (somebody removed it), STORAGE_NO_SPACE, STORAGE_NOT_AVAILABLE.
+    Each call is all or nothing. TeeError: CORRUPT_OBJECT, ITEM_NOT_FOUND (somebody removed it), STORAGE_NO_SPACE,
+    STORAGE_NOT_AVAILABLE.
     """
 
     key: Key
