@@ -80,6 +80,10 @@ class Fat:
                 return index
         return None
 
+    def __len__(self) -> int:
+        """Entries, in use or not."""
+        return len(self._entries)
+
     def __getitem__(self, index: int) -> Entry:
         return self._entries[index]
 

@@ -42,16 +42,20 @@ def file_name(owner: UUID, object_id: bytes, *, temporary: bool = False) -> byte
     return checked_name(name.encode())
 
 
-def object_ids(fat: Fat, owner: UUID) -> list[bytes]:
+def object_id(entry: Entry, owner: UUID) -> bytes | None:
+    """Of the object in that file; None if it is not the owner's, or not whole yet."""
     prefix = f"/{tee_uuid_bytes(owner).hex().upper()}/".encode()
-    found = []
-    for entry in fat:
-        if entry.name.startswith(prefix) and not entry.name.startswith(prefix + b"."):
-            try:
-                found.append(bytes.fromhex(entry.name[len(prefix) :].decode()))
-            except ValueError:
-                continue
-    return found
+    if not entry.name.startswith(prefix) or entry.name.startswith(prefix + b"."):
+        return None
+    try:
+        return bytes.fromhex(entry.name[len(prefix) :].decode())
+    except ValueError:
+        return None
+
+
+def object_ids(fat: Fat, owner: UUID) -> list[bytes]:
+    found = (object_id(entry, owner) for entry in fat)
+    return [oid for oid in found if oid is not None]
 
 
 class RpmbFs:
@@ -72,6 +76,16 @@ class RpmbFs:
     def object_ids(self, owner: UUID) -> list[bytes]:
         with self._lock:
             return object_ids(self._fat, owner)
+
+    def next(self, owner: UUID, after: int) -> tuple[int, bytes]:
+        """Index and object id of the owner's next file behind index `after`; -1 begins. ITEM_NOT_FOUND: no more."""
+        with self._lock:
+            for index in range(after + 1, len(self._fat)):
+                entry = self._fat[index]
+                oid = object_id(entry, owner) if entry.active else None
+                if oid is not None:
+                    return index, oid
+        raise TeeError(results.ITEM_NOT_FOUND, "no more objects")
 
     def read(self, owner: UUID, name: bytes, pos: int, size: int) -> bytes:
         """Fewer bytes at the end of the file."""

@@ -26,6 +26,7 @@ class TrustedStorage:
         self._normal = normal
         self._lock = threading.Lock()
         self._ree: ReeFs | None = None
+        self._rpmb: FileSystem | None = None
         self.keys = StorageKeys(platform.root_of_trust)
         self.pobjs = PobjTable()
 
@@ -34,7 +35,7 @@ class TrustedStorage:
         if storage_id in (StorageId.PRIVATE, StorageId.PRIVATE_REE):
             return self.ree()
         if storage_id == StorageId.PRIVATE_RPMB:
-            raise TeeError(results.STORAGE_NOT_AVAILABLE, "there is no RPMB")
+            return self._rpmb_storage()
         raise TeeError(results.ITEM_NOT_FOUND, f"no storage {storage_id:#x}")
 
     def ree(self) -> ReeFs:
@@ -50,6 +51,21 @@ class TrustedStorage:
                     raise TeeError(results.STORAGE_NOT_AVAILABLE, "the normal world offers no files")
                 self._ree = ReeFs(files, self._platform.entropy, self.keys)
             return self._ree
+
+    def _rpmb_storage(self) -> FileSystem:
+        from tee.storage.rpmb import RpmbStorage
+
+        with self._lock:
+            if self._rpmb is None:
+                try:
+                    rpmb = self._normal.rpmb if self._normal is not None else None
+                    if rpmb is None:
+                        raise TeeError(results.STORAGE_NOT_AVAILABLE, "the normal world offers no RPMB")
+                    platform = self._platform
+                    self._rpmb = RpmbStorage(rpmb, platform.root_of_trust, platform.entropy, self.keys)
+                except TeeError as error:
+                    raise TeeError(results.STORAGE_NOT_AVAILABLE, error.detail) from error
+            return self._rpmb
 
     def close(self) -> None:
         """Every TA is gone."""
