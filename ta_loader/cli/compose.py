@@ -15,6 +15,7 @@ from ta_loader.cli.interrupt import Interruptible
 from ta_loader.cli.login import parse_uuid
 from ta_loader.cli.options import Option, seconds, size
 from ta_loader.cli.services import LateServices
+from ta_loader.container.versions import StoredVersions
 from ta_loader.errors import UsageError
 from ta_loader.source import Loader
 from ta_loader.store import TaStore
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ta_loader.cli.options import Arguments
     from ta_loader.cli.trace import Tracer
     from ta_loader.container.verify import Container
+    from ta_loader.container.versions import VersionDatabase
     from tee.normal import NormalWorld
     from tee.observe import CallRecord, Crash
 
@@ -130,8 +132,14 @@ def encryption_key(given: bytes | None, trust: TrustStore, platform: Platform) -
 class CliStore(TaStore):
     """A store that also knows files by name."""
 
-    def __init__(self, dirs: Sequence[str], trust: TrustStore, enc_key: Callable[[int], bytes]) -> None:
-        super().__init__(dirs, trust, enc_key=enc_key)
+    def __init__(
+        self,
+        dirs: Sequence[str],
+        trust: TrustStore,
+        enc_key: Callable[[int], bytes],
+        versions: VersionDatabase | None = None,
+    ) -> None:
+        super().__init__(dirs, trust, enc_key=enc_key, versions=versions)
         self._pins: dict[UUID, tuple[TaStore, str]] = {}
 
     def find(self, uuid: UUID) -> Container:
@@ -195,8 +203,9 @@ class Host:
     """A secure world on this host for the length of a `with`; signals interrupt its TAs meanwhile.
 
     normal: its services; None: those that storage needs, if a TA does. on_crash: told of crashes, which are kept
-    otherwise. interruptible: False if signals are no TA's concern, because the main thread runs none. console: of the
-    secure world.
+    otherwise. interruptible: False if signals are no TA's concern, because the main thread runs none. keep_versions:
+    whether the highest versions of TAs outlast this object, in trusted storage, which takes longer than most TAs' runs.
+    console: of the secure world.
     """
 
     def __init__(
@@ -206,12 +215,14 @@ class Host:
         normal: NormalWorld | None = None,
         on_crash: Callable[[Crash], None] | None = None,
         interruptible: bool = True,
+        keep_versions: bool = False,
         console: Console | None = None,
     ) -> None:
         self.setup = setup
         self.platform = linux_host(setup.state, console=NullConsole() if setup.quiet else console)
         trust = TrustStore(setup.trust, allow_unsigned=setup.allow_unsigned)
-        self.store = CliStore(setup.ta_dirs, trust, encryption_key(setup.enc_key, trust, self.platform))
+        versions = StoredVersions(lambda: self.world.storage) if keep_versions else None
+        self.store = CliStore(setup.ta_dirs, trust, encryption_key(setup.enc_key, trust, self.platform), versions)
         self.tracer = self._tracer()
         self.watch = Watch(self.tracer, on_crash)
         limits = Limits(memory=setup.memory, call_seconds=setup.timeout)

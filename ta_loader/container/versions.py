@@ -11,7 +11,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
+
+    from tee.storage.store import TrustedStorage
 
 TA_VERSIONS: Final = "ta_ver.db"
 SUBKEY_VERSIONS: Final = "subkey_ver.db"
@@ -26,6 +29,20 @@ class VersionDatabase(Protocol):
         A floor above `version` means that the image must be refused. TeeError when the database cannot be read or
         written: the image is not opened then.
         """
+
+
+class StoredVersions:
+    """A `VersionDatabase` in trusted storage, as OP-TEE's. storage: of the secure world, asked when an image is
+    opened, for it is made after the store of images.
+    """
+
+    def __init__(self, storage: Callable[[], TrustedStorage]) -> None:
+        self._storage = storage
+
+    def check_update(self, database: str, uuid: UUID, version: int) -> int:
+        from tee.storage.versions import check_update
+
+        return check_update(self._storage().ree(), database, uuid, version)
 
 
 class ProcessVersions:

@@ -62,13 +62,13 @@ class ReeFs:
         self.keys = keys
         self._lock = threading.RLock()
         self._directory: DirFile | None = None
+        self._depth = 0
         self._shared = files if isinstance(files, Shared) else None
 
     @contextmanager
     def session(self) -> Iterator[DirFile]:
         """The directory, for one operation; whatever fails, the next one opens it anew."""
-        outside = self._shared.exclusive() if self._shared is not None else nullcontext()
-        with self._lock, outside:
+        with self._lock, self._outside():
             try:
                 yield self._open_directory()
             except TeeError as error:
@@ -81,8 +81,18 @@ class ReeFs:
                 self.forget()
                 raise
 
+    @contextmanager
+    def _outside(self) -> Iterator[None]:
+        """Other processes kept out, by the outermost of sessions in sessions."""
+        self._depth += 1
+        try:
+            with self._shared.exclusive() if self._shared is not None and self._depth == 1 else nullcontext():
+                yield
+        finally:
+            self._depth -= 1
+
     def _open_directory(self) -> DirFile:
-        if self._directory is not None and self._shared is not None and self._directory.stale:
+        if self._directory is not None and self._depth == 1 and self._shared is not None and self._directory.stale:
             self.forget()
         if self._directory is None:
             self._directory = DirFile.open(self.files, self.entropy, self.keys)

@@ -1,0 +1,260 @@
+"""`litebox-ta storage`: look into trusted storage, take objects out, put them in, check it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from ta_loader.cli import exits
+from ta_loader.cli.compose import STATE_OPTION
+from ta_loader.cli.options import Command, Option
+from ta_loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ta_loader.cli.options import Arguments
+    from tee.storage.dirfile import Key
+    from tee.storage.inspect import Described
+    from tee.storage.ree_fs import ReeFs
+
+KEY_SIZE = 16
+
+
+class GivenRoot:
+    """A root of trust with a key that the user gives."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def hardware_unique_key(self) -> bytes:
+        return self._key
+
+    def device_id(self) -> bytes:
+        return b"BEEF" * 4
+
+
+def open_store(arguments: Arguments) -> ReeFs:
+    """UsageError: there is none."""
+    from normal_world.supplicant.files import ReeFiles
+    from normal_world.supplicant.services import FILES
+    from south.linux_host import linux_host
+    from south.linux_host.root_of_trust import default_state_folder
+    from tee.storage.keys import StorageKeys
+    from tee.storage.ree_fs import ReeFs
+
+    state = arguments.one("--state") or default_state_folder()
+    folder = arguments.one("--store") or os.path.join(state, FILES)
+    if not os.path.isdir(folder):
+        raise UsageError(f"{folder}: no such folder; --store names a folder of REE files, --state a state folder")
+    platform = linux_host(state)
+    huk = arguments.one("--huk")
+    root = platform.root_of_trust if huk is None else GivenRoot(_key_bytes(huk))
+    return ReeFs(ReeFiles(folder), platform.entropy, StorageKeys(root))
+
+
+def _key_bytes(text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_SIZE:
+        raise UsageError(f"--huk takes {2 * KEY_SIZE} hexadecimal digits: a hardware unique key")
+    return key
+
+
+def parse_oid(text: str) -> bytes:
+    """An object id as `show_oid` shows it."""
+    if not text.startswith("hex:"):
+        return text.encode()
+    try:
+        return bytes.fromhex(text[4:])
+    except ValueError:
+        raise UsageError(f"{text}: hex: takes hexadecimal digits") from None
+
+
+def show_oid(oid: bytes) -> str:
+    text = oid.decode("ascii", "replace")
+    if text.isprintable() and text.isascii() and text and " " not in text and not text.startswith("hex:"):
+        return text
+    return f"hex:{oid.hex()}"
+
+
+def _key(words: Sequence[str]) -> Key:
+    from tee.abi.storage import OBJECT_ID_MAX
+    from tee.storage.dirfile import Key
+
+    try:
+        owner = UUID(words[0])
+    except ValueError:
+        raise UsageError(f"{words[0]} is no UUID of a TA") from None
+    oid = parse_oid(words[1])
+    if len(oid) > OBJECT_ID_MAX:
+        raise UsageError(f"an object id has at most {OBJECT_ID_MAX} bytes")
+    return Key(owner, oid)
+
+
+def _row(found: Described) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "ta": str(found.key.owner),
+        "id": show_oid(found.key.oid),
+        "file": found.file,
+        "type": found.type_name,
+        "bits": found.bits,
+        "usage": found.usage,
+        "size": found.size,
+    }
+    if found.problem is not None:
+        row["problem"] = found.problem.detail or str(found.problem)
+    return row
+
+
+def _lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for row in rows:
+        kind = row["type"] + (f"-{row['bits']}" if row["bits"] else "")
+        end = f"  {row['problem']}" if "problem" in row else ""
+        yield f"{row['ta']}  {row['size']:>9}  {kind:<16} {row['file']:>4}  {row['id']}{end}"
+
+
+def _report(arguments: Arguments, rows: Sequence[dict[str, Any]], **more: object) -> None:
+    if arguments.switch("--json"):
+        from ta_loader.cli.output import print_json
+
+        print_json({"objects": list(rows), **more})
+    else:
+        for line in _lines(rows):
+            print(line)
+
+
+def _ls(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
+    from tee.storage.inspect import describe, entries
+
+    rows = [_row(describe(system, entry)) for entry in entries(system)]
+    _report(arguments, [row for row in rows if not words or row["ta"] == words[0].lower()])
+    return exits.OK
+
+
+def _get(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
+    from tee.storage.inspect import data_stream
+
+    data = data_stream(system, _key(words))
+    place = words[2] if len(words) > 2 else "-"
+    if place == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        with open(place, "wb") as out:
+            out.write(data)
+    return exits.OK
+
+
+def _put(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
+    from tee.storage.inspect import put
+
+    key = _key(words)
+    if words[2] == "-":
+        data = sys.stdin.buffer.read()
+    else:
+        with open(words[2], "rb") as file:
+            data = file.read()
+    put(system, key, data)
+    return exits.OK
+
+
+def _rm(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
+    system.remove(_key(words))
+    return exits.OK
+
+
+def _check(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
+    from tee.storage.inspect import check, strangers
+
+    found = list(check(system))
+    bad = [_row(row) for row in found if row.problem is not None]
+    left = strangers(system)
+    _report(arguments, bad, checked=len(found), strangers=left)
+    if not arguments.switch("--json"):
+        print(
+            f"{len(found)} objects, {len(bad)} of them corrupt" + (f"; unnamed files: {', '.join(left)}" * bool(left))
+        )
+    return exits.TA_ERROR if bad else exits.OK
+
+
+def _export(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
+    """Data streams in DIR/<UUID of the TA>/<id in hexadecimal>, everything else in DIR/index.json."""
+    import json
+
+    from tee.storage.inspect import data_stream, describe, entries
+
+    folder = words[0]
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    rows = []
+    for entry in entries(system):
+        found = describe(system, entry)
+        row = _row(found)
+        rows.append({**row, "max_bits": found.max_bits, "have": found.have, "attributes": found.attributes.hex()})
+        if found.problem is not None:
+            continue
+        place = os.path.join(folder, row["ta"])
+        os.makedirs(place, mode=0o700, exist_ok=True)
+        with open(os.path.join(place, entry.key.oid.hex() or "empty"), "wb") as out:
+            out.write(data_stream(system, entry.key))
+    with open(os.path.join(folder, "index.json"), "w", encoding="utf-8") as out:
+        json.dump({"objects": rows}, out, indent=1)
+    bad = sum("problem" in row for row in rows)
+    print(f"{len(rows) - bad} objects exported to {folder}" + (f", {bad} are corrupt" if bad else ""))
+    return exits.TA_ERROR if bad else exits.OK
+
+
+ACTIONS = {
+    # name: what runs it, words it needs, words it may have
+    "ls": (_ls, 0, 1),
+    "get": (_get, 2, 3),
+    "put": (_put, 3, 3),
+    "rm": (_rm, 2, 2),
+    "check": (_check, 0, 0),
+    "export": (_export, 1, 1),
+}
+
+
+def run(arguments: Arguments) -> int:
+    name, *words = arguments.words
+    if name not in ACTIONS:
+        raise UsageError(f"storage does not know {name!r}; there are {', '.join(ACTIONS)}")
+    action, least, most = ACTIONS[name]
+    if not least <= len(words) <= most:
+        raise UsageError(f"storage {name} takes {least if least == most else f'{least} to {most}'} words")
+    return action(open_store(arguments), arguments, words)
+
+
+EPILOG = """\
+  ls [TA]                 every object: TA, bytes of data, type, file, id
+  get TA ID [FILE]        an object's data, on standard output or in FILE
+  put TA ID FILE          make a data object, or replace the one of that name; - is standard input
+  rm TA ID                remove an object
+  check                   read and authenticate every block; exit code 1 if anything is corrupt
+  export DIR              everything decrypted: DIR/<TA>/<id in hexadecimal>, and DIR/index.json
+
+ID is text, or hex:00ff. A daemon may be running meanwhile: it sees what changes here. With --store and --huk the store
+of a board opens, whose REE files are tee-supplicant's folder (/var/lib/tee).
+
+examples:
+  litebox-ta storage ls
+  litebox-ta storage get f4e750bb-1437-4fbf-8785-8d3580c34994 object#1 > object.bin
+  litebox-ta storage check --store /mnt/board/var/lib/tee --huk 00000000000000000000000000000000"""
+
+COMMAND = Command(
+    name="storage",
+    summary="Look into a store of trusted storage: list, read, write, remove and check objects.",
+    words=("ACTION", "[WORD]..."),
+    options=(
+        STATE_OPTION,
+        Option("--store", "DIR", "folder of REE files (default: tee in the state folder)"),
+        Option("--huk", "HEX", "the device's hardware unique key (default: of the state folder)"),
+        Option("--json", "", "print one JSON object (ls, check)"),
+    ),
+    run=run,
+    epilog=EPILOG,
+)

@@ -1,0 +1,107 @@
+"""`litebox-ta storage` on stores of this device and of a real one."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from normal_world.cli.storage import COMMAND, parse_oid, show_oid
+from ta_loader.errors import UsageError
+from tee.errors import TeeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TA = "f4e750bb-1437-4fbf-8785-8d3580c34994"
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., tuple[int, bytes]]:
+    (tmp_path / "state" / "tee").mkdir(parents=True)
+
+    def call(*words: str) -> tuple[int, bytes]:
+        code = COMMAND.main([*words, "--state", str(tmp_path / "state")])
+        return code, capsysbinary.readouterr().out
+
+    return call
+
+
+def test_put_get_ls_rm(run: Callable[..., tuple[int, bytes]], tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.write_bytes(b"\0\1data" * 1000)
+    assert run("put", TA, "one", str(source)) == (0, b"")
+    assert run("put", TA, "hex:00ff", str(source))[0] == 0
+    assert run("get", TA, "one") == (0, source.read_bytes())
+    assert run("get", TA, "hex:00ff", str(target)) == (0, b"")
+    assert target.read_bytes() == source.read_bytes()
+    rows = json.loads(run("ls", "--json")[1])["objects"]
+    assert [(row["ta"], row["id"], row["size"], row["type"]) for row in rows] == [
+        (TA, "one", 6000, "DATA"),
+        (TA, "hex:00ff", 6000, "DATA"),
+    ]
+    assert len(run("ls", TA)[1].splitlines()) == 2
+    assert run("ls", TA.replace("f", "e"))[1] == b""
+    assert run("rm", TA, "one")[0] == 0
+    with pytest.raises(TeeError):
+        run("get", TA, "one")
+
+
+def test_check_and_export(run: Callable[..., tuple[int, bytes]], tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.write_bytes(b"x" * 9000)
+    for name in ("good", "bad"):
+        run("put", TA, name, str(source))
+    assert run("check") == (0, b"2 objects, 0 of them corrupt\n")
+    file = tmp_path / "state" / "tee" / "1"
+    raw = bytearray(file.read_bytes())
+    for at in range(4 * 4096, len(raw)):
+        raw[at] ^= 1
+    file.write_bytes(raw)
+    (tmp_path / "state" / "tee" / "7").write_bytes(b"")
+    code, text = run("check")
+    assert code == 1
+    assert b"bad" in text
+    assert b"2 objects, 1 of them corrupt; unnamed files: 7" in text
+    found = json.loads(run("check", "--json")[1])
+    assert (found["checked"], found["strangers"], found["objects"][0]["id"]) == (2, ["7"], "bad")
+    run("rm", TA, "bad")
+    code, _ = run("export", str(tmp_path / "dump"))
+    assert code == 0
+    assert (tmp_path / "dump" / TA / b"good".hex()).read_bytes() == source.read_bytes()
+    assert json.loads((tmp_path / "dump" / "index.json").read_text())["objects"][0]["size"] == 9000
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("burn",),
+        ("get", TA),
+        ("get", "me", "x"),
+        ("get", TA, "x" * 65),
+        ("get", TA, "hex:zz"),
+        ("ls", "--huk", "00"),
+        ("ls", "--store", "/nonexistent"),
+    ],
+)
+def test_usage(run: Callable[..., tuple[int, bytes]], words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        run(*words)
+
+
+@pytest.mark.parametrize("oid", [b"", b"plain", b"with space", b"\0", "ä".encode(), b"hex:00"])
+def test_object_ids_are_shown_so_that_they_can_be_typed(oid: bytes) -> None:
+    assert parse_oid(show_oid(oid)) == oid
+
+
+def test_a_real_store(run: Callable[..., tuple[int, bytes]], tmp_path: Path) -> None:
+    beside = Path(__file__).resolve().parents[3] / "shared"
+    folder = Path(os.environ.get("LITEBOX_SHARED") or beside) / "optee-store" / "tee"
+    if not (folder / "dirf.db").is_file():
+        pytest.skip(f"no trusted storage of a real OP-TEE at {folder}; LITEBOX_SHARED names its parent")
+    store = ("--store", str(folder), "--huk", "00" * 16)
+    assert run("get", TA, "object#2", *store) == (0, b"This is data stored in the secure storage.\n\0")
+    assert run("check", *store) == (0, b"3 objects, 0 of them corrupt\n")
