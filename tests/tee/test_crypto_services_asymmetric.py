@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding,
 from tee.abi import results
 from tee.abi.algorithms import Algorithm, Mode
 from tee.abi.attributes import Attr, Curve
-from tee.abi.objects import HandleFlag, ObjectType
-from tests.tee.fake_ta import FakeTask
+from tee.abi.objects import ObjectType
+from tests.tee.key_kit import key_ta, octets, operate, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tee.abi.results import Result
+    from tests.tee.fake_ta import FakeTask
 
 _A = Algorithm
 _T = ObjectType
@@ -30,15 +30,7 @@ BYTES = 128
 
 @pytest.fixture
 def ta() -> Iterator[FakeTask]:
-    from tee.native import Task
-
-    native = Task()
-    yield FakeTask(native)
-    native.close()
-
-
-def octets(number: int) -> bytes:
-    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+    yield from key_ta()
 
 
 def rsa_pair(ta: FakeTask, *, crt: bool = True) -> int:
@@ -56,44 +48,6 @@ def rsa_pair(ta: FakeTask, *, crt: bool = True) -> int:
     key = ta.alloc(_T.RSA_KEYPAIR, 1024)
     assert ta.populate(key, *((attr, octets(value)) for attr, value in attrs)) == results.SUCCESS
     return key
-
-
-def fresh_state(ta: FakeTask, algo: int, mode: Mode, key: int) -> int:
-    """A state with a key of its own, as libutee makes them: the same key serves many operations."""
-    type_, _, max_bits, _, _, _, flags = ta.info(key)
-    own = ta.alloc(type_, max_bits)
-    if flags & HandleFlag.INITIALIZED:
-        assert ta.call("cryp_obj_copy", own, key) == results.SUCCESS
-    result, state = ta.state(algo, mode, own)
-    assert result == results.SUCCESS
-    return state
-
-
-def operate(
-    ta: FakeTask,
-    algo: int,
-    mode: Mode,
-    key: int,
-    data: bytes,
-    *attrs: tuple[int, bytes | int],
-    room: int = 512,
-) -> tuple[Result, bytes, int]:
-    """(result, output, reported length)."""
-    state = fresh_state(ta, algo, mode, key)
-    out, length = ta.memory.place(bytes(room)), ta.cell(room, 8)
-    result = ta.call("asymm_operate", state, *ta.attributes(*attrs), ta.memory.place(data), len(data), out, length)
-    reported = ta.memory.word_at(length, 8)
-    assert ta.call("cryp_state_free", state) == results.SUCCESS
-    return result, ta.memory.copy_in(out, min(reported, room)), reported
-
-
-def verify(ta: FakeTask, algo: int, key: int, data: bytes, signature: bytes, *attrs: tuple[int, bytes | int]) -> Result:
-    state = fresh_state(ta, algo, Mode.VERIFY, key)
-    place = ta.memory.place
-    words = (place(data), len(data), place(signature), len(signature))
-    result = ta.call("asymm_verify", state, *ta.attributes(*attrs), *words)
-    assert ta.call("cryp_state_free", state) == results.SUCCESS
-    return result
 
 
 HASHES: list[tuple[str, hashes.HashAlgorithm]] = [
