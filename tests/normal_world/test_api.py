@@ -246,10 +246,9 @@ def test_an_operation_cancelled_before_its_call(session: Session) -> None:
     assert used.value.result == results.BAD_STATE
 
 
+@pytest.mark.parametrize("tee", ["local", "daemon"], indirect=True)
 def test_a_child_process_is_told(tee: Context, session: Session) -> None:
-    """A fork has neither the threads nor the connections of its parent."""
-    if type(tee.way).__name__ == "Closing":
-        pytest.skip("model: a forked client of the kernel's driver shares its file, as on a device")  # pragma: no cover
+    """A fork has neither the threads nor the connections of its parent. One of the kernel's driver shares its file."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
@@ -323,3 +322,14 @@ def test_what_is_no_parameter(session: Session) -> None:
 def test_a_uuid_object_names_a_ta(tee: Context) -> None:
     with tee.open_session(UUID(str(HELLO))) as session:
         assert session.uuid == HELLO
+
+
+def test_what_is_left_open_is_told(tee: Context, session: Session) -> None:
+    with tee.open_session(HELLO), tee.allocate(7):
+        assert tee.leaks() == ["7 bytes of shared memory are open", *[f"a session to {HELLO} is open"] * 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        tee.register(bytes(9))
+        gc.collect()
+    session.close()
+    assert tee.leaks() == ["9 bytes of shared memory were lost without a close"]
