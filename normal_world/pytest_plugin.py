@@ -6,7 +6,6 @@ until a fixture is used, and none is used by itself.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,7 +81,7 @@ def tee(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     text = f"left at the end of the test: {'; '.join(leaks)}"
     if settings.leaks == "error":
         pytest.fail(text, pytrace=False)
-    warnings.warn(LeakWarning(text), stacklevel=1)
+    request.node.warn(LeakWarning(text))
 
 
 @pytest.fixture
