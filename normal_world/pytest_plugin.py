@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    import pluggy
+
     from normal_world.api import Context, Session
     from normal_world.testing import SecureLog
 
@@ -101,16 +103,18 @@ def session(tee: Context, ta: str) -> Iterator[Session]:
         yield opened
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(hookwrapper=True)  # the form that pluggy before 1.2 knows, too
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
+) -> Generator[None, pluggy.Result[pytest.TestReport], None]:
+    outcome = yield
     log = item.stash.get(_LOG_KEY, None)
+    if log is None:
+        return
+    report = outcome.get_result()
     # What was said in a phase that passed stays, to explain a later one.
-    if log is not None and report.failed:
+    if report.failed:
         text = log.take()
         if text:
             # pytest shows a teardown's own sections only, and knows them by that word.
             report.sections.append((f"{LOG}, teardown" if call.when == "teardown" else LOG, text))
-    return report

@@ -93,6 +93,9 @@ class Local:
         self._lock = threading.Lock()
         self._log = options.log
         try:
+            for folder in options.plugin_dirs:
+                if not os.path.isdir(folder):
+                    raise UsageError(f"plugin_dirs: {os.fspath(folder)}: no such folder")
             self._supplicant = normal_world(_services(options))
             self._host = Host(
                 _setup(options),

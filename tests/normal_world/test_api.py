@@ -14,11 +14,14 @@ from uuid import UUID
 import pytest
 
 from normal_world import Context, Direction, Login, Memref, Operation, Origin, TeeError, Value
+from normal_world.client.local import Local
 from normal_world.params import Kind
+from normal_world.supplicant.plugins import HostPlugins
 from south.platform import Arch
 from ta_loader import samples
 from tee.abi import results
 from tests.normal_world.kit import eventually
+from tests.normal_world.plugin_kit import TEST_UUID, compile_plugin
 from tests.normal_world.ways import WAYS, device, local
 
 if TYPE_CHECKING:
@@ -333,3 +336,19 @@ def test_what_is_left_open_is_told(tee: Context, session: Session) -> None:
         gc.collect()
     session.close()
     assert tee.leaks() == ["9 bytes of shared memory were lost without a close"]
+
+
+def test_plugins_of_a_tee_in_this_process(tmp_path: Path) -> None:
+    """They start when a TA first calls one, and end with the context; a folder that is not there is told at once."""
+    with pytest.raises(TeeError, match=r"plugin_dirs: .*no such folder") as missing:
+        Context(plugin_dirs=[tmp_path / "nowhere"])
+    assert (missing.value.result, missing.value.origin) == (results.BAD_PARAMETERS, Origin.API)
+    compile_plugin(tmp_path / "plugins")
+    tee = Context(plugin_dirs=[tmp_path / "plugins"], state=tmp_path / "state")
+    assert isinstance(tee.way, Local)
+    plugins = tee.way._supplicant.plugins
+    assert isinstance(plugins, HostPlugins)
+    assert TEST_UUID in plugins.uuids
+    [plugin] = plugins._started
+    tee.close()
+    assert plugin._process.poll() == 0
