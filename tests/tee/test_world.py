@@ -38,9 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from north.memory import AddressSpace
-    from south.platform import Platform
     from ta_loader.image import TaImage
-    from tee.normal import NormalWorld
     from tee.ports import Program
     from tee.pta.registry import Registry
 
@@ -307,9 +305,9 @@ def test_pseudo_tas_are_made_once(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> 
     begun = threading.Barrier(2)
     real = made_by.standard
 
-    def slow(platform: Platform, normal: NormalWorld | None) -> Registry:
+    def slow(world: SecureWorld) -> Registry:
         time.sleep(0.05)
-        return real(platform, normal)
+        return real(world)
 
     monkeypatch.setattr(made_by, "standard", slow)
     found: list[object] = []
