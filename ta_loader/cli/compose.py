@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ta_loader.container.verify import Container
     from tee.normal import NormalWorld
     from tee.observe import CallRecord, Crash
+    from tee.pta.ports import PtaPorts
 
 TRUST_OPTIONS = (
     Option("--trust", "KEY", "PEM file, or folder of a TA development kit, whose signatures are believed", many=True),
@@ -214,8 +215,17 @@ class Host:
         self.watch = Watch(self.tracer, on_crash)
         limits = Limits(memory=setup.memory, call_seconds=setup.timeout)
         self.images = WatchedSource(Loader(self.store), self._debug_files())
-        self.world = SecureWorld(self.platform, self.images, limits=limits, observer=self.watch, normal=normal)
+        self.trust = trust
+        self.world = SecureWorld(
+            self.platform, self.images, limits=limits, observer=self.watch, normal=normal, pta_ports=self._pta_ports
+        )
         self._interruptible = Interruptible() if interruptible else contextlib.nullcontext()
+
+    def _pta_ports(self) -> PtaPorts:
+        from ta_loader.install import installable
+        from tee.pta.ports import PtaPorts
+
+        return PtaPorts(verify=lambda image: installable(image, self.trust))
 
     def _tracer(self) -> Tracer | None:
         if not self.setup.trace and self.setup.trace_out is None:

@@ -40,9 +40,33 @@ def standard(world: SecureWorld) -> Registry:
 
         return InvokeTestsPta(world.platform, ports.htree_self_test)
 
+    def stats() -> PseudoTa:
+        from tee.pta.stats import StatsPta
+
+        return StatsPta(world)
+
+    def attestation() -> PseudoTa:
+        from tee.pta.attestation import AttestationPta
+
+        return AttestationPta(world.images.digest, ports.attestation_key)
+
+    def rtc() -> PseudoTa:
+        from tee.pta.rtc import RtcPta
+
+        return RtcPta(world.platform.clock)
+
+    def rng() -> PseudoTa:
+        from tee.pta.rng import RngPta
+
+        return RngPta(world.platform.entropy)
+
     registry.declare(uuids.PTA_SYSTEM_UUID, _CONCURRENT, system)
     registry.declare(uuids.PTA_DEVICE_UUID, PTA_DEFAULT_FLAGS, device)
     registry.declare(uuids.PTA_INVOKE_TESTS_UUID, _DEVICE | TA_FLAG_SECURE_DATA_PATH, invoke_tests)
+    registry.declare(uuids.PTA_STATS_UUID, PTA_DEFAULT_FLAGS, stats)
+    registry.declare(uuids.PTA_ATTESTATION_UUID, PTA_DEFAULT_FLAGS, attestation)
+    registry.declare(uuids.PTA_RTC_UUID, _DEVICE, rtc)
+    registry.declare(uuids.PTA_RNG_UUID, _DEVICE, rng)
     sockets = world.normal.sockets if world.normal is not None else None
     if sockets is not None:
 
@@ -52,4 +76,13 @@ def standard(world: SecureWorld) -> Registry:
             return SocketPta(sockets)
 
         registry.declare(uuids.PTA_SOCKET_UUID, _CONCURRENT, socket)
+    verify = ports.verify
+    if verify is not None:
+
+        def secstor_ta_mgmt() -> PseudoTa:
+            from tee.pta.secstor_ta_mgmt import SecstorTaMgmtPta
+
+            return SecstorTaMgmtPta(verify, ports.database)
+
+        registry.declare(uuids.PTA_SECSTOR_TA_MGMT_UUID, PTA_DEFAULT_FLAGS, secstor_ta_mgmt)
     return registry

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 MISSING = {
-    "regression_1008": "its rest installs TAs in trusted storage",
     "regression_1033": "it needs tee-supplicant plugins",
 }
 """Cases of the list that do not pass yet, and why."""

@@ -71,6 +71,9 @@ class Source:
         self.found += 1
         return Flagged(self._loader.find(uuid), self.flags)
 
+    def digest(self, uuid: UUID) -> bytes:
+        return self._loader.digest(uuid)
+
 
 class Watcher(Observer):
     def __init__(self, tracing: bool = False) -> None:
