@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 """The calendar ends here."""
+_SPAN = int((LATEST - EPOCH).total_seconds())
 
 
 class RtcPta:
@@ -71,7 +72,7 @@ class RtcPta:
     def _now(self) -> datetime:
         with self._lock.reading():
             seconds = self._clock.wall() + self._ahead
-        return max(EPOCH, min(LATEST, EPOCH + timedelta(seconds=int(seconds))))
+        return EPOCH + timedelta(seconds=max(0, min(_SPAN, int(seconds))))
 
     def _set(self, time: datetime) -> None:
         with self._lock.writing():
