@@ -8,10 +8,15 @@ release agree, and a file that was changed shows. A process that was tampered wi
 from __future__ import annotations
 
 import importlib
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tee import native
+from tee.abi import results
+from tee.errors import TeeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PACKAGES = ("south", "north", "tee")
 """What the secure world consists of, lowest floor first; those that have not been imported are code of it as well."""
@@ -19,12 +24,22 @@ CODE = (".py", ".so")
 
 
 def core_digest(packages: tuple[str, ...] = PACKAGES) -> bytes:
-    """SHA-256 over every file's name in its package, its size and its content, in order of names."""
-    pieces: list[bytes] = []
-    for package in packages:
-        root = Path(os.path.dirname(os.fspath(importlib.import_module(package).__file__ or "")))
-        for path in sorted(file for file in root.rglob("*") if file.suffix in CODE):
-            content = path.read_bytes()
-            name = f"{package}/{path.relative_to(root).as_posix()}"
-            pieces += (f"{name}\0{len(content)}\0".encode(), content)
-    return native.digest("sha256", *pieces)
+    """SHA-256 over every file's name in its package, its size and its content, in order of names.
+
+    TeeError(GENERIC) if a file cannot be read: a digest of the rest would be none of the core.
+    """
+    try:
+        return native.digest("sha256", *(piece for package in packages for piece in _pieces(package)))
+    except OSError as problem:
+        raise TeeError(results.GENERIC, f"the core's code cannot be read: {problem}") from None
+
+
+def _pieces(package: str) -> Iterator[bytes]:
+    place = importlib.import_module(package).__file__
+    if place is None:
+        raise FileNotFoundError(f"{package} is not in files")
+    root = Path(place).parent
+    for path in sorted(file for file in root.rglob("*") if file.suffix in CODE):
+        content = path.read_bytes()
+        yield f"{package}/{path.relative_to(root).as_posix()}\0{len(content)}\0".encode()
+        yield content

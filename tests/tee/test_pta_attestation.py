@@ -150,6 +150,16 @@ def test_the_core_s_digest_is_of_every_file(tmp_path: Path, monkeypatch: pytest.
         assert changed()
 
 
+def test_a_core_that_cannot_be_read_has_no_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "unreadable_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "gone.py").symlink_to("nowhere")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(TeeError, match="GENERIC"):
+        core_digest(("unreadable_package",))
+
+
 @pytest.mark.parametrize("command", [TA_SHDR, TA_MEMORY, TEE_MEMORY])
 def test_sizes(pta: AttestationPta, command: int) -> None:
     caller = FakeCaller(TA)
