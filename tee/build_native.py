@@ -25,6 +25,7 @@ SOURCES = (
     "ccm",
     "cipher",
     "cts",
+    "finals",
     "key",
     "log",
     "native",

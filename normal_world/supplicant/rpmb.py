@@ -10,7 +10,6 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from normal_world.supplicant.rpmb_frames import Frame, is_signed, parse, signed
 from normal_world.supplicant.rpmb_store import Geometry, RpmbStore, State
 from ta_loader.errors import UsageError
 from tee.abi.results import BAD_PARAMETERS, GENERIC, ITEM_NOT_FOUND
@@ -25,6 +24,7 @@ from tee.abi.rpmb import (
 )
 from tee.errors import TeeError
 from tee.normal import RpmbInfo
+from tee.rpmb_frames import Frame, is_signed, parse, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -77,7 +77,8 @@ class Command(NamedTuple):
 
     def main(self, argv: Sequence[str]) -> int:
         """Parse `argv` and run. UsageError if it does not fit the declaration."""
-        if "-h" in argv or "--help" in argv:
+        ours = argv[: argv.index("--")] if "--" in argv else argv
+        if "-h" in ours or "--help" in ours:
             print(help_text(self))
             return 0
         return self.run(parse(self, argv))

@@ -6,20 +6,11 @@
  */
 #include <string.h>
 
+#include "calls.h"
 #include "native.h"
-#include "task.h"
-#include "user.h"
 
-#define READ (TEE_ACCESS_READ | TEE_ACCESS_ANY_OWNER)
-#define READ_WRITE (TEE_ACCESS_READ | TEE_ACCESS_WRITE | TEE_ACCESS_ANY_OWNER)
 #define MS_PER_S 1000u
 #define NS_PER_MS 1000000u
-
-static enum lb_verdict done(struct lb_call *call, uint32_t result)
-{
-    call->result = result;
-    return LB_DONE;
-}
 
 /* void syscall_log(const void *buf, size_t len) */
 static enum lb_verdict call_log(const struct lb_guest *g, struct lb_call *call, void *owner)
@@ -29,23 +20,23 @@ static enum lb_verdict call_log(const struct lb_guest *g, struct lb_call *call, 
     uint64_t va = call->arg[0], size = call->arg[1];
     size_t n = size < sizeof(text) ? size : sizeof(text);
 
-    if (!size || tee_user_check(g, va, size, READ) || tee_user_get(g, text, va, n, TEE_ACCESS_ANY_OWNER))
-        return done(call, 0);
+    if (!size || tee_user_check(g, va, size, TEE_READ) || tee_user_get(g, text, va, n, TEE_ACCESS_ANY_OWNER))
+        return tee_done(call, 0);
     if (tee_log_put(&t->log, text, n) == TEE_LOG_FULL)
         return LB_ASK;
-    return done(call, 0);
+    return tee_done(call, 0);
 }
 
 /* check_access_rights(unsigned long flags, const void *buf, size_t len) */
 static enum lb_verdict call_check_access(const struct lb_guest *g, struct lb_call *call, void *owner)
 {
     (void)owner;
-    return done(call, tee_user_check(g, call->arg[1], call->arg[2], (uint32_t)call->arg[0]));
+    return tee_done(call, tee_user_check(g, call->arg[1], call->arg[2], (uint32_t)call->arg[0]));
 }
 
 static enum lb_verdict put_word(const struct lb_guest *g, struct lb_call *call, uint32_t value)
 {
-    return done(call, tee_user_put(g, call->arg[0], &value, sizeof(value), TEE_ACCESS_ANY_OWNER));
+    return tee_done(call, tee_user_put(g, call->arg[0], &value, sizeof(value), TEE_ACCESS_ANY_OWNER));
 }
 
 /* get_cancellation_flag(uint32_t *cancel) */
@@ -80,7 +71,7 @@ static enum lb_verdict call_get_time(const struct lb_guest *g, struct lb_call *c
 
     if (!t->clock || call->arg[0] != UTEE_TIME_CAT_SYSTEM)
         return LB_ASK;
-    return done(call, tee_user_put(g, call->arg[1], now, sizeof(now), 0));
+    return tee_done(call, tee_user_put(g, call->arg[1], now, sizeof(now), 0));
 }
 
 /* cryp_random_number_generate(void *buf, size_t blen) */
@@ -90,20 +81,17 @@ static enum lb_verdict call_random(const struct lb_guest *g, struct lb_call *cal
     struct lb_span s;
 
     if (tee_user_check(g, va, size, TEE_ACCESS_WRITE | TEE_ACCESS_ANY_OWNER))
-        return done(call, TEE_ERROR_ACCESS_DENIED);
+        return tee_done(call, TEE_ERROR_ACCESS_DENIED);
     for (; size; va += s.size, size -= s.size) {
         if (!g->ops->span(g, va, size, LB_WRITE, &s) || !s.size || s.size > size)
-            return done(call, TEE_ERROR_ACCESS_DENIED);
+            return tee_done(call, TEE_ERROR_ACCESS_DENIED);
         if (!tee_task_random(owner, s.host, s.size))
-            return done(call, TEE_ERROR_GENERIC);
+            return tee_done(call, TEE_ERROR_GENERIC);
     }
-    return done(call, TEE_SUCCESS);
+    return tee_done(call, TEE_SUCCESS);
 }
 
-typedef uint32_t (*feed_fn)(struct tee_state *s, const uint8_t *data, size_t size);
-
-/* [va, va+size) is readable: feed it to `s`, run by run. */
-static uint32_t feed(const struct lb_guest *g, struct tee_state *s, uint64_t va, uint64_t size, feed_fn fn)
+uint32_t tee_feed(const struct lb_guest *g, struct tee_state *s, uint64_t va, uint64_t size, tee_feed_fn fn)
 {
     struct lb_span span;
     uint32_t rc = TEE_SUCCESS;
@@ -123,15 +111,15 @@ static enum lb_verdict call_hash_update(const struct lb_guest *g, struct lb_call
     struct tee_state *s;
 
     if (!va && size)
-        return done(call, TEE_ERROR_BAD_PARAMETERS);
+        return tee_done(call, TEE_ERROR_BAD_PARAMETERS);
     if (!size)
-        return done(call, TEE_SUCCESS);
-    if (tee_user_check(g, va, size, READ))
-        return done(call, TEE_ERROR_ACCESS_DENIED);
+        return tee_done(call, TEE_SUCCESS);
+    if (tee_user_check(g, va, size, TEE_READ))
+        return tee_done(call, TEE_ERROR_ACCESS_DENIED);
     s = tee_task_find(owner, call->arg[0]);
     if (!s)
-        return done(call, TEE_ERROR_BAD_PARAMETERS);
-    return done(call, feed(g, s, va, size, tee_hash_update));
+        return tee_done(call, TEE_ERROR_BAD_PARAMETERS);
+    return tee_done(call, tee_feed(g, s, va, size, tee_hash_update));
 }
 
 /* authenc_update_aad(unsigned long state, const void *aad_data, size_t aad_data_len) */
@@ -140,97 +128,60 @@ static enum lb_verdict call_ae_aad(const struct lb_guest *g, struct lb_call *cal
     uint64_t va = call->arg[1], size = call->arg[2];
     struct tee_state *s;
 
-    if (tee_user_check(g, va, size, READ))
-        return done(call, TEE_ERROR_ACCESS_DENIED);
+    if (tee_user_check(g, va, size, TEE_READ))
+        return tee_done(call, TEE_ERROR_ACCESS_DENIED);
     s = tee_task_find(owner, call->arg[0]);
     if (!s)
-        return done(call, TEE_ERROR_BAD_PARAMETERS);
+        return tee_done(call, TEE_ERROR_BAD_PARAMETERS);
     if (!size)
-        return done(call, tee_ae_aad(s, NULL, 0));
-    return done(call, feed(g, s, va, size, tee_ae_aad));
+        return tee_done(call, tee_ae_aad(s, NULL, 0));
+    return tee_done(call, tee_feed(g, s, va, size, tee_ae_aad));
 }
 
-struct transfer {
-    uint64_t src_va, src_size, dst_va, size_va;
-    uint64_t room;
-    uint8_t *src, *dst;
-};
-
-/*
- * The common walk of cipher_update and authenc_update_payload:
- * (unsigned long state, const void *src, size_t src_len, void *dst, uint64_t *dst_len).
- * SUCCESS with src NULL: the memory is allowed but not contiguous.
- */
-static uint32_t check_transfer(const struct lb_guest *g, const struct lb_call *call, bool may_lack_size,
-                               struct transfer *x)
+static enum lb_verdict cipher(const struct lb_guest *g, struct lb_call *call, void *owner, bool last)
 {
+    struct tee_state *s = tee_task_find(owner, call->arg[0]);
+    struct tee_transfer x;
     uint32_t rc;
 
-    *x = (struct transfer){.src_va = call->arg[1], .src_size = call->arg[2], .dst_va = call->arg[3],
-                           .size_va = call->arg[4]};
-    rc = tee_user_check(g, x->src_va, x->src_size, READ);
-    if (rc)
-        return rc;
-    if (x->size_va || !may_lack_size) {
-        rc = tee_user_get(g, &x->room, x->size_va, sizeof(x->room), TEE_ACCESS_ANY_OWNER);
-        if (!rc)
-            rc = tee_user_check(g, x->dst_va, x->room, READ_WRITE);
-        if (rc)
-            return rc;
-    }
-    if (x->room < x->src_size)
-        return TEE_ERROR_SHORT_BUFFER;
-    if (x->src_size) {
-        x->dst = lb_pin(g, x->dst_va, x->src_size, LB_READ | LB_WRITE);
-        x->src = x->dst ? lb_pin(g, x->src_va, x->src_size, LB_READ) : NULL;
-    }
-    return TEE_SUCCESS;
-}
-
-static enum lb_verdict end_transfer(const struct lb_guest *g, struct lb_call *call, const struct transfer *x,
-                                    uint32_t rc)
-{
-    uint32_t rc2 = TEE_SUCCESS;
-
-    if ((!rc || rc == TEE_ERROR_SHORT_BUFFER) && x->size_va)
-        rc2 = tee_user_put(g, x->size_va, &x->src_size, sizeof(x->src_size), TEE_ACCESS_ANY_OWNER);
-    return done(call, rc2 ? rc2 : rc);
+    if (!s)
+        return tee_done(call, TEE_ERROR_BAD_PARAMETERS);
+    if (s->phase != TEE_PHASE_ACTIVE)
+        return tee_done(call, TEE_ERROR_BAD_STATE);
+    rc = tee_check_transfer(g, call, true, &x);
+    if (!rc && x.src_size && !x.src)
+        return LB_ASK;
+    if (!rc)
+        rc = tee_cipher_update(s, last, x.src, x.src_size, x.dst);
+    return tee_end_transfer(g, call, &x, rc);
 }
 
 static enum lb_verdict call_cipher_update(const struct lb_guest *g, struct lb_call *call, void *owner)
 {
-    struct tee_state *s = tee_task_find(owner, call->arg[0]);
-    struct transfer x;
-    uint32_t rc;
+    return cipher(g, call, owner, false);
+}
 
-    if (!s)
-        return done(call, TEE_ERROR_BAD_PARAMETERS);
-    if (s->phase != TEE_PHASE_ACTIVE)
-        return done(call, TEE_ERROR_BAD_STATE);
-    rc = check_transfer(g, call, true, &x);
-    if (!rc && x.src_size && !x.src)
-        return LB_ASK;
-    if (!rc)
-        rc = tee_cipher_update(s, false, x.src, x.src_size, x.dst);
-    return end_transfer(g, call, &x, rc);
+static enum lb_verdict call_cipher_final(const struct lb_guest *g, struct lb_call *call, void *owner)
+{
+    return cipher(g, call, owner, true);
 }
 
 static enum lb_verdict call_ae_update(const struct lb_guest *g, struct lb_call *call, void *owner)
 {
     struct tee_state *s = tee_task_find(owner, call->arg[0]);
-    struct transfer x;
+    struct tee_transfer x;
     uint32_t rc;
 
     if (!s)
-        return done(call, TEE_ERROR_BAD_PARAMETERS);
+        return tee_done(call, TEE_ERROR_BAD_PARAMETERS);
     if (s->phase != TEE_PHASE_ACTIVE || tee_algo_class(s->id) != TEE_CLASS_AE)
-        return done(call, TEE_ERROR_BAD_STATE);
-    rc = check_transfer(g, call, false, &x);
+        return tee_done(call, TEE_ERROR_BAD_STATE);
+    rc = tee_check_transfer(g, call, false, &x);
     if (!rc && x.src_size && !x.src)
         return LB_ASK;
     if (!rc)
         rc = tee_ae_update(s, x.src, x.src_size, x.dst);
-    return end_transfer(g, call, &x, rc);
+    return tee_end_transfer(g, call, &x, rc);
 }
 
 static const struct {
@@ -245,10 +196,13 @@ static const struct {
     {TEE_SCN_MASK_CANCELLATION, call_mask, 1},
     {TEE_SCN_GET_TIME, call_get_time, 2},
     {TEE_SCN_HASH_UPDATE, call_hash_update, 3},
+    {TEE_SCN_HASH_FINAL, tee_call_hash_final, 5},
     {TEE_SCN_CIPHER_UPDATE, call_cipher_update, 5},
+    {TEE_SCN_CIPHER_FINAL, call_cipher_final, 5},
     {TEE_SCN_CRYP_RANDOM_NUMBER_GENERATE, call_random, 2},
     {TEE_SCN_AUTHENC_UPDATE_AAD, call_ae_aad, 3},
     {TEE_SCN_AUTHENC_UPDATE_PAYLOAD, call_ae_update, 5},
+    {TEE_SCN_AUTHENC_ENC_FINAL, tee_call_ae_enc_final, 7},
 };
 #define HANDLERS (sizeof(handlers) / sizeof(handlers[0]))
 

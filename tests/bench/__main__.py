@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from tests.bench import crypto, daemon, guest
+from tests.bench import applets, crypto, daemon, guest
 from tests.bench.measure import Figure, processes
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ GROUPS: dict[str, Callable[[guest.Bench], Iterator[Figure]]] = {
     "memory": guest.memory,
     "first": first_instance,
     "daemon": daemon.daemon,
+    "applets": applets.applets,
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 from south.platform import Arch
@@ -10,6 +9,7 @@ from tee.abi.algorithms import Algorithm, Mode
 from tee.abi.attributes import Attr
 from tee.abi.objects import ObjectType
 from tee.params import Kind, Memref, Value
+from tests.bench.applets import openssl_speed
 from tests.bench.measure import Figure, per_call
 from tests.tas import cryptdrv
 
@@ -41,17 +41,10 @@ def gcm(bench: Bench) -> Iterator[Figure]:
         bench.world.invoke(session, AE_UPDATE, (handle, source, target))
 
     through_ta = per_call(update, 50)
-    own = _openssl_speed()
+    own = openssl_speed("aes-128-gcm")
     yield Figure(
         "AES-128-GCM 1 MiB in place, through a TA against `openssl speed`", "MiB/s", 1 / through_ta, ">= 0.9 x", own
     )
-
-
-def _openssl_speed() -> float:
-    """MiB/s of the system's OpenSSL, which is the library we use: pyca's wheels bring one of their own."""
-    command = ["openssl", "speed", "-evp", "aes-128-gcm", "-bytes", str(MIB), "-seconds", "1"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(done.stdout.split()[-1].rstrip("k")) * 1000 / MIB
 
 
 def _bytes(bench: Bench, data: bytes) -> Memref:

@@ -15,7 +15,6 @@ from uuid import UUID
 
 from normal_world.protocol import FRAME_MAX
 from normal_world.supplicant.rpmb import EmulatedRpmb
-from normal_world.supplicant.rpmb_frames import Frame, signed
 from south.platform import Arch
 from ta_loader import samples
 from ta_loader.cli.params import parse_params
@@ -38,6 +37,7 @@ from tee.abi.ta_head import TA_HEAD
 from tee.errors import TeeError
 from tee.limits import Limits
 from tee.ports import Module
+from tee.rpmb_frames import Frame, signed
 from tests.hostile.kit import DIED, SCRATCH, UNANSWERED, Driver, RawCall, make_world
 from tests.hostile.mutate import elf_of
 from tests.normal_world import frames

@@ -113,7 +113,7 @@ class FakeDaemon:
             if command == WAIT:
                 time.sleep(0.002)  # a cancellation gets here before the call that it cancels
                 waiting = self.calls[words[3]] = threading.Event()
-                result = CANCEL if waiting.wait(5) else 0
+                result = CANCEL if waiting.wait(30) else 0
             elif command == LIE:
                 result, params = SHORT_BUFFER, [6, 0, 0, 0x7FFFFFFF, *[0] * 12]
             elif command == CLOSES:

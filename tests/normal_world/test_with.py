@@ -29,6 +29,10 @@ def test_exit_code_environment_and_clean_up() -> None:
     assert not os.path.exists(os.path.dirname(done.stdout.strip()))
 
 
+def test_help_of_the_program_is_the_programs() -> None:
+    assert run("--", "sh", "--help").stdout != run("--help").stdout
+
+
 def test_a_killed_program() -> None:
     assert run("--", "sh", "-c", "kill -TERM $$").returncode == 128 + 15
 

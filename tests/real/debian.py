@@ -35,6 +35,12 @@ CLIENT_PACKAGES = (
     *("libckteec0t64", "libseteec0t64", "libteeacl0.1.0t64", "libuuid1", "optee-client-dev"),
 )
 """What xtest and OP-TEE's other client libraries load, and the headers that clients are compiled with."""
+PKCS11_PACKAGES = (
+    *("opensc", "opensc-pkcs11", "openssl", "pkcs11-provider"),
+    *("libeac3", "libreadline8t64", "libtinfo6", "libglib2.0-0t64", "libpcre2-8-0", "libpcsclite1", "libffi8"),
+    *("libmount1", "libblkid1", "libselinux1", "libatomic1"),
+)
+"""Programs that use a PKCS#11 module, and what they load beside `CLIENT_PACKAGES`."""
 
 TA_DIR = Path("usr/lib/optee_armtz")
 KIT = Path("usr/lib/optee-os-dev/vexpress-qemu_armv8a")
@@ -81,6 +87,15 @@ def client_root() -> Path | None:
 def why_no_client() -> str:
     """Why `client_root` is None; "" if it is not."""
     return _client_outcome()[1]
+
+
+@functools.cache
+def pkcs11_root() -> tuple[Path | None, str]:
+    """Root of `PKCS11_PACKAGES`, fetched on first use; or None, and why it is not to be had."""
+    try:
+        return _cached(PKCS11_PACKAGES), ""
+    except (FetchError, OSError) as error:
+        return None, f"Debian's PKCS#11 programs: {error}"
 
 
 @functools.cache

@@ -58,7 +58,7 @@ def command(root: Path, *arguments: str) -> list[str]:
     return [
         *(sys.executable, "-m", "ta_loader.cli", "with", "--quiet"),
         *("--trust", str(base / debian.KIT / "keys" / "default_ta.pem")),
-        *("--ta-dir", str(base / debian.TA_DIR)),
+        *("--ta-dir", str(base / debian.TA_DIR), "--ta-dir", str(base / debian.KIT / "ta")),
         *("--sockets", "loopback", "--sysroot", str(root), "--", "xtest", *arguments),
     ]
 

@@ -176,10 +176,14 @@ static void cancel(void)
 
 	for (int n = 0; n < 20; n++) {
 		TEEC_Operation op = { 0 };
+		TEEC_Result result = TEEC_SUCCESS;
 		pthread_t thread;
 
 		CHECK(!pthread_create(&thread, NULL, cancel_soon, &op));
-		CHECK(TEEC_InvokeCommand(&session, WAIT, &op, &origin) == TEEC_ERROR_CANCEL);
+		result = TEEC_InvokeCommand(&session, WAIT, &op, &origin);
+		if (result != TEEC_ERROR_CANCEL)
+			fprintf(stderr, "call %d: result %#x, origin %u\n", n, result, origin);
+		CHECK(result == TEEC_ERROR_CANCEL);
 		pthread_join(thread, NULL);
 		TEEC_RequestCancellation(&op);
 	}
