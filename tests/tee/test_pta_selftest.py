@@ -302,3 +302,6 @@ def test_aes_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aes, "MOST_UPDATES", 7)
     assert aes_call(0, 128, data, repetitions=4)[0] == results.BAD_PARAMETERS
     assert aes_call(0, 128, data, repetitions=3)[0] == results.SUCCESS
+    monkeypatch.setattr(aes, "MOST_BYTES", 63)
+    assert aes_call(0, 128, data, repetitions=2)[0] == results.BAD_PARAMETERS
+    assert aes_call(0, 128, data, repetitions=1)[0] == results.SUCCESS

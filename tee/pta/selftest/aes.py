@@ -33,7 +33,8 @@ _IV = bytes(range(0xA0, 0xB0))
 _TAG_SIZE = 16
 
 MOST_UPDATES = 1 << 20
-"""Updates of one call, and MiB of data, at most: there is no way to cancel it."""
+MOST_BYTES = 16 << 30
+"""Of one call, which takes some ten seconds then: there is no way to cancel it."""
 
 
 def aes_perf(params: Sequence[Value | PtaMemref | None]) -> None:
@@ -48,7 +49,7 @@ def aes_perf(params: Sequence[Value | PtaMemref | None]) -> None:
     repetitions, unit = how.a, how.b
     if not unit:
         raise TeeError(results.BAD_PARAMETERS, "updates of no bytes")  # OP-TEE divides by it
-    if repetitions * max(-(-source.size // unit), source.size >> 20) > MOST_UPDATES:
+    if repetitions * -(-source.size // unit) > MOST_UPDATES or repetitions * source.size > MOST_BYTES:
         raise TeeError(results.BAD_PARAMETERS, "too much work for one call")
     mode = native.Mode.DECRYPT if what.a >> 16 else native.Mode.ENCRYPT
     data = source.read() if source.size else b""
