@@ -73,3 +73,6 @@ class Image(Protocol):
 class ImageSource(Protocol):
     def find(self, uuid: UUID) -> Image:
         """TeeError(ITEM_NOT_FOUND) when nobody has it, TeeError(SECURITY) when it is refused."""
+
+    def digest(self, uuid: UUID) -> bytes:
+        """SHA-256 of the image that the signature of TA or library `uuid` covers; TeeError as `find`."""

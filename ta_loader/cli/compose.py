@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ta_loader.container.versions import VersionDatabase
     from tee.normal import NormalWorld
     from tee.observe import CallRecord, Crash
+    from tee.pta.ports import PtaPorts
 
 TRUST_OPTIONS = (
     Option("--trust", "KEY", "PEM file, or folder of a TA development kit, whose signatures are believed", many=True),
@@ -227,11 +228,23 @@ class Host:
         self.watch = Watch(self.tracer, on_crash)
         limits = Limits(memory=setup.memory, call_seconds=setup.timeout)
         self.images = WatchedSource(Loader(self.store), self._debug_files())
+        self.trust = trust
         self._services = LateServices(setup.state) if normal is None else None
         self.world = SecureWorld(
-            self.platform, self.images, limits=limits, observer=self.watch, normal=normal or self._services
+            self.platform,
+            self.images,
+            limits=limits,
+            observer=self.watch,
+            normal=normal or self._services,
+            pta_ports=self._pta_ports,
         )
         self._interruptible = Interruptible() if interruptible else contextlib.nullcontext()
+
+    def _pta_ports(self) -> PtaPorts:
+        from ta_loader.install import installable
+        from tee.pta.ports import PtaPorts
+
+        return PtaPorts(verify=lambda image: installable(image, self.trust))
 
     def _tracer(self) -> Tracer | None:
         if not self.setup.trace and self.setup.trace_out is None:
