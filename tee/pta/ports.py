@@ -42,11 +42,8 @@ class PtaPorts(NamedTuple):
 
     verify: checks a signed image offered for installation, TeeError(SECURITY) for whatever is wrong with it; None:
     there is no PTA that installs TAs. database: where they go; None: nowhere, STORAGE_NOT_AVAILABLE.
-
-    htree_self_test: see `tee.pta.invoke_tests`.
     """
 
     attestation_key: KeyStore | None = None
     verify: Callable[[bytes], SignedImage] | None = None
     database: TaDatabase | None = None
-    htree_self_test: Callable[[], None] | None = None

@@ -37,8 +37,9 @@ def standard(world: SecureWorld) -> Registry:
 
     def invoke_tests() -> PseudoTa:
         from tee.pta.invoke_tests import InvokeTestsPta
+        from tee.storage.trees import StorageTrees
 
-        return InvokeTestsPta(world.platform, ports.htree_self_test)
+        return InvokeTestsPta(world.platform, StorageTrees(world.platform).self_test)
 
     def stats() -> PseudoTa:
         from tee.pta.stats import StatsPta

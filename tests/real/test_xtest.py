@@ -1,4 +1,4 @@
-"""xtest's cases that need no asymmetric cryptography, by the rule of tests.real.xtest."""
+"""All cases of the default run of xtest, by the rule of tests.real.xtest."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Self test of a hash tree: uncommitted changes vanish, committed ones stay, and no corruption is read as data.
 
-Trusted storage brings the tree (`Trees`) and hands `lambda: run(trees)` to `PtaPorts.htree_self_test`.
+Trusted storage brings the tree (`tee.storage.trees`).
 Source: optee_os core/pta/tests/fs_htree.c; xtest regression_1015.
 """
 
