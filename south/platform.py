@@ -185,6 +185,9 @@ class Cpu(Mmu, Protocol):
     def resume(self, result: int) -> TrapKind:
         """Answer the trapped system call and go on."""
 
+    def answer(self, result: int) -> int:
+        """As `resume`; the next call's number if Python is asked for one that can be bound, else minus the TrapKind."""
+
     def proceed(self) -> TrapKind:
         """Go on after an interruption; exact unless `mid_instruction`."""
 
@@ -194,8 +197,9 @@ class Cpu(Mmu, Protocol):
 
     def call(self) -> Call: ...
 
-    def trapped(self) -> list[int]:
-        """Number and the eight argument words of the trapped call; the cheapest way to both."""
+    @property
+    def args(self) -> memoryview:
+        """The eight argument words of the trapped call, live: 64 bits each, in the host's byte order."""
 
     def words(self) -> tuple[int, ...]:
         """The eight argument words of the trapped call; cheaper than `call()`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from functools import partial
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from north.errors import OutOfMemory, SpaceError
@@ -49,12 +50,13 @@ STACK_ALIGNMENT = 16
 ABOVE_STACK = PAGE
 """Bytes above the stack that a TA may read. OP-TEE maps a call's temporary buffers there, and TAs came to count on it:
 crypt offers 1025 bytes of a 14-byte array on its stack, and expects the system PTA to find that too much."""
-_Served = tuple[int, "Callable[..., Sequence[Any]]", "Callable[..., int | None]"]
+_Served = tuple["Callable[[memoryview], tuple[int, ...]] | None", "Callable[..., Sequence[Any]]",
+                "Callable[..., int | None]"]  # fmt: skip
 _served: dict[int, _Served] = {}
-"""By number, of the calls that came so far: where the arguments end in `Cpu.trapped` if each is a word that goes to
-the handler as it is, otherwise 0; the decoder for those; the handler."""
-_CALL = TrapKind.CALL  # enum members are slow to look up
-_INTERRUPTED = TrapKind.INTERRUPTED
+"""By number, of the calls that came so far: what takes the arguments from `Cpu.args` if each is a word that goes to
+the handler as it is, otherwise None; the decoder for those; the handler."""
+_CALL = -TrapKind.CALL  # as `Cpu.answer` tells it; enum members are slow to look up
+_INTERRUPTED = -TrapKind.INTERRUPTED
 
 
 def _unserved(row: Syscall, task: TaInstance, *_: object) -> int:
@@ -113,6 +115,7 @@ class TaInstance:
         self._params_va = top - (UTEE_PARAMS.size + STACK_ALIGNMENT - 1 & -STACK_ALIGNMENT)
         self._params_view = self.space.view(self._params_va, UTEE_PARAMS.size)
         self.native.bind(self.cpu)
+        self._args = self.cpu.args
         self._stack_arguments = image.arch is Arch.ARM
         self._tracing = world.observer is not None and world.observer.tracing
         if self._tracing:
@@ -192,7 +195,7 @@ class TaInstance:
                 trap = cpu.enter(
                     self.program.entry, self._params_va, (function, session.reference, self._params_va, command)
                 )
-                result = self._run(trap)
+                result = self._run(-trap)
             except BaseException:
                 self._die(Death("killed", 0, "the host stopped the call"))
                 raise
@@ -208,24 +211,25 @@ class TaInstance:
             self.activity = None
             self.flush_log()
 
-    def _run(self, trap: TrapKind) -> int:
+    def _run(self, number: int) -> int:
+        """Answer what stops the TA until it returns or dies. number: as `Cpu.answer` tells it."""
         cpu = self.cpu
-        answer = self._traced if self._tracing else self._answer
-        trapped, resume = cpu.trapped, cpu.resume
+        result_of = self._traced if self._tracing else self._answer
+        answer = cpu.answer
         while True:
-            if trap is _CALL:
-                words = trapped()
-                number = words[0]
+            if number == _CALL:
+                number = cpu.number
+            if number >= 0:
                 if number == SCN_RETURN:
-                    return words[1] & 0xFFFFFFFF
+                    return cpu.first & 0xFFFFFFFF
                 if number == SCN_PANIC:
-                    code = words[1] & 0xFFFFFFFF
+                    code = cpu.first & 0xFFFFFFFF
                     return self._die(Death("panic", code, f"TEE_Panic({results.Result(code)})"))
-                result = answer(number, words)
+                result = result_of(number)
                 if self.dead is not None:
                     return results.TARGET_DEAD
-                trap = resume(result)
-            elif trap is _INTERRUPTED:
+                number = answer(result)
+            elif number == _INTERRUPTED:
                 why = cpu.reason
                 cpu.acknowledge(why)
                 if why & Interrupt.KILL:
@@ -236,37 +240,37 @@ class TaInstance:
                 # A signal: its Python handler has run by now, and did not raise.
                 if cpu.mid_instruction:
                     return self._die(Death("killed", 0, "a signal stopped it in the middle of an instruction"))
-                trap = cpu.proceed()
+                number = -cpu.proceed()
             else:
-                return self._die(Death.of_trap(trap, cpu))
+                return self._die(Death.of_trap(TrapKind(-number), cpu))
 
-    def _traced(self, number: int, trapped: list[int]) -> int:
+    def _traced(self, number: int) -> int:
         """Answer one trapped system call, by C or Python, and report it."""
         from tee import services
         from tee.syscalls.table import TABLE
 
         row = TABLE.get(number)
         clock = self.platform.clock
-        words = tuple(trapped[1:])
+        words = self.cpu.words()
         texts = row.show(self.memory, words) if row else tuple(f"{w:#x}" for w in words)
         start = clock.monotonic()
         native = self.cpu.serve()
-        result = self._answer(number, trapped) if native is None else native
+        result = self._answer(number) if native is None else native
         services.trace(self, row, number, words, texts, result, start, native is not None)
         return result
 
-    def _answer(self, number: int, words: list[int]) -> int:
-        """Answer one trapped system call; words: `Cpu.trapped`. Never raises for what a TA did."""
+    def _answer(self, number: int) -> int:
+        """Answer one trapped system call. Never raises for what a TA did."""
         served = _served.get(number) or self._resolve(number)
         if served is None:
             return results.NOT_SUPPORTED  # syscall_not_supported, core/kernel/scall.c
-        plain, decode, handler = served
+        take, decode, handler = served
         if self._stack_arguments and self.cpu.unreadable:
             return results.ACCESS_DENIED
         try:
-            if plain:
-                return handler(self, *words[1:plain]) or 0
-            return handler(self, *decode(self.memory, tuple(words[1:]))) or 0
+            if take is not None:
+                return handler(self, *take(self._args)) or 0
+            return handler(self, *decode(self.memory, self.cpu.words())) or 0
         except TeeError as error:
             return error.result
         except OutOfMemory:
@@ -292,8 +296,8 @@ class TaInstance:
         if row is None:
             return None
         handler = services.find(row.handler) if row.handler else partial(_unserved, row)
-        plain = 1 + len(row.args) if all(arg.plain for arg in row.args) else 0
-        _served[number] = plain, row.decode, handler
+        take = Struct(f"={len(row.args)}Q").unpack_from if all(arg.plain for arg in row.args) else None
+        _served[number] = take, row.decode, handler
         return _served[number]
 
     # --- dying

@@ -13,7 +13,6 @@
 #define READ (TEE_ACCESS_READ | TEE_ACCESS_ANY_OWNER)
 #define READ_WRITE (TEE_ACCESS_READ | TEE_ACCESS_WRITE | TEE_ACCESS_ANY_OWNER)
 #define MS_PER_S 1000u
-#define NS_PER_MS 1000000u
 
 static enum lb_verdict done(struct lb_call *call, uint32_t result)
 {
@@ -74,12 +73,14 @@ static enum lb_verdict call_mask(const struct lb_guest *g, struct lb_call *call,
 static enum lb_verdict call_get_time(const struct lb_guest *g, struct lb_call *call, void *owner)
 {
     struct tee_task *t = owner;
-    int64_t ns = (int64_t)tee_now_ns() - t->clock_origin_ns;
-    uint64_t ms = ns > 0 ? (uint64_t)ns / NS_PER_MS : 0;
-    uint32_t now[2] = {(uint32_t)(ms / MS_PER_S), (uint32_t)(ms % MS_PER_S)}; /* seconds, millis */
+    uint32_t now[2]; /* seconds, millis */
+    uint64_t ms;
 
     if (!t->clock || call->arg[0] != UTEE_TIME_CAT_SYSTEM)
         return LB_ASK;
+    ms = tee_task_system_ms(t);
+    now[0] = (uint32_t)(ms / MS_PER_S);
+    now[1] = (uint32_t)(ms % MS_PER_S);
     return done(call, tee_user_put(g, call->arg[1], now, sizeof(now), 0));
 }
 
