@@ -19,9 +19,8 @@ from south.platform import PAGE, Arch, EngineError, Interrupt, Prot, TrapKind
 from tee.abi import results
 from tee.crash import Death, crash_report
 from tee.errors import TeeError
-from tee.mapping import PARAMS, UTEE_PARAMS, MappedParams
+from tee.mapping import UTEE_PARAMS, MappedParams, Places
 from tee.native import Task
-from tee.params import Memref
 from tee.usermemory import TaMemory
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ class TaInstance:
         """Held while somebody uses the CPU: a call, or who makes the engine forget memory."""
         self._gone: deque[Pages] = deque()
         self.releasing = False
-        self._near = [0] * PARAMS
+        self._places = Places(self._keep)
         self._cancel_at: float | None = None
         self._dead_at: float | None = None
         self._arena = platform.pages.arena(limits.memory)
@@ -175,11 +174,8 @@ class TaInstance:
         shared: list[int] = []
         cpu = self.cpu
         try:
-            for param in params:
-                if isinstance(param, Memref) and param.pages is not None and not param.secure:
-                    self._keep(param.pages)
             try:
-                mapped = MappedParams(self.space, params, self._near)
+                mapped = MappedParams(self.space, params, self._places)
             except OutOfMemory as error:
                 raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
             except SpaceError as error:  # a memref that its memory does not hold: xtest regression_1018
@@ -199,13 +195,14 @@ class TaInstance:
             except BaseException:
                 self._die(Death("killed", 0, "the host stopped the call"))
                 raise
-            mapped.update(UTEE_PARAMS.unpack_from(self._params_view, 0))
+            if mapped.answers:
+                mapped.update(UTEE_PARAMS.unpack_from(self._params_view, 0))
             return result
         finally:
             for identity in shared:
                 sharing.leave(identity, cpu)
-            if mapped is not None:
-                mapped.unmap(self.space)
+            if mapped is not None and mapped.regions:
+                mapped.leave(self.space, self._places)
             activity.depth -= 1
             self.session = None
             self.activity = None
@@ -409,7 +406,7 @@ class TaInstance:
 
         From any thread; no call offers that memory any more, or waits to. Nothing happens if it was never offered.
         """
-        if pages.identity in self._kept or self._gate.locked():
+        if pages.identity in self._kept or self._gate.locked() or self._places.holds(pages):
             self._gone.append(pages)
             self._forget_gone()
 
@@ -418,7 +415,10 @@ class TaInstance:
         while self._gone and self._gate.acquire(blocking=False):
             try:
                 while self._gone:
-                    known = self._kept.pop(self._gone.popleft().identity, None)
+                    pages = self._gone.popleft()
+                    known = self._kept.pop(pages.identity, None)
+                    if self._places.holds(pages):
+                        self._places.clear(self.space)
                     if known is not None:
                         self.cpu.forget(known)
             finally:
