@@ -185,8 +185,11 @@ class Cpu(Mmu, Protocol):
     def resume(self, result: int) -> TrapKind:
         """Answer the trapped system call and go on."""
 
-    def answer(self, result: int) -> int:
-        """As `resume`; the next call's number if Python is asked for one that can be bound, else minus the TrapKind."""
+    def start(self, pc: int, sp: int, a0: int, a1: int, a2: int, a3: int, /) -> int:
+        """As `enter`; the call's number if it stopped at one that can be bound, else minus the TrapKind."""
+
+    def answer(self, result: int, /) -> int:
+        """As `resume`; tells the next trap as `start` does."""
 
     def proceed(self) -> TrapKind:
         """Go on after an interruption; exact unless `mid_instruction`."""

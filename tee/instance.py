@@ -54,7 +54,7 @@ _Served = tuple["Callable[[memoryview], tuple[int, ...]] | None", "Callable[...,
 _served: dict[int, _Served] = {}
 """By number, of the calls that came so far: what takes the arguments from `Cpu.args` if each is a word that goes to
 the handler as it is, otherwise None; the decoder for those; the handler."""
-_CALL = -TrapKind.CALL  # as `Cpu.answer` tells it; enum members are slow to look up
+_CALL = -TrapKind.CALL  # as `Cpu.start` tells it; enum members are slow to look up
 _INTERRUPTED = -TrapKind.INTERRUPTED
 
 
@@ -188,10 +188,8 @@ class TaInstance:
                 self._dead_at = self.platform.clock.monotonic() + limits.call_seconds
                 cpu.set_deadline(limits.call_seconds)
             try:
-                trap = cpu.enter(
-                    self.program.entry, self._params_va, (function, session.reference, self._params_va, command)
-                )
-                result = self._run(-trap)
+                va = self._params_va
+                result = self._run(cpu.start(self.program.entry, va, function, session.reference, va, command))
             except BaseException:
                 self._die(Death("killed", 0, "the host stopped the call"))
                 raise
@@ -206,10 +204,11 @@ class TaInstance:
             activity.depth -= 1
             self.session = None
             self.activity = None
-            self.flush_log()
+            if native.log_waits():
+                self.flush_log()
 
     def _run(self, number: int) -> int:
-        """Answer what stops the TA until it returns or dies. number: as `Cpu.answer` tells it."""
+        """Answer what stops the TA until it returns or dies. number: as `Cpu.start` tells it."""
         cpu = self.cpu
         result_of = self._traced if self._tracing else self._answer
         answer = cpu.answer
@@ -426,7 +425,7 @@ class TaInstance:
 
     def flush_log(self) -> None:
         """Hand on what C kept of the log."""
-        if not self.native.log_waits:
+        if not self.native.log_waits():
             return
         text, dropped = self.native.take_log()
         if text or dropped:

@@ -125,9 +125,7 @@ class MappedParams:
             places.clear(space)
         self.words = (types, *vals, *_EMPTY * (PARAMS - len(params)))
 
-    def _map_one(
-        self, space: AddressSpace, i: int, ref: Memref, pages: Pages, vals: list[int], places: Places
-    ) -> None:
+    def _map_one(self, space: AddressSpace, i: int, ref: Memref, pages: Pages, vals: list[int], places: Places) -> None:
         start = ref.offset & -PAGE
         size = (ref.offset - start + (ref.size or 1) + PAGE - 1) & -PAGE
         region = places.left[i]

@@ -104,6 +104,7 @@ class UnicornCpu:
         self._call = raw.call
         self._args = raw.call.arg
         self.args = memoryview(ffi.buffer(raw.call.arg))
+        self.start: Callable[[int, int, int, int, int, int], int] = partial(lib.lb_cpu_start, raw)
         self.answer: Callable[[int], int] = partial(lib.lb_cpu_answer, raw)
 
     # --- memory

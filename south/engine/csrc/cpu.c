@@ -141,11 +141,20 @@ int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result)
     return run(cpu, current_pc(cpu));
 }
 
-/* As lb_cpu_resume, but a call is told by its number, if that is one a system call can have; others as -trap. */
+/* A call is told by its number, if that is one a system call can have; anything else as -trap. */
+static int told(const struct lb_cpu *cpu, int trap)
+{
+    return trap == LB_TRAP_CALL && cpu->call.number < LB_CALL_MAX ? (int)cpu->call.number : -trap;
+}
+
+int lb_cpu_start(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3)
+{
+    return told(cpu, lb_cpu_enter(cpu, pc, sp, a0, a1, a2, a3));
+}
+
 int lb_cpu_answer(struct lb_cpu *cpu, uint64_t result)
 {
-    int trap = lb_cpu_resume(cpu, result);
-    return trap == LB_TRAP_CALL && cpu->call.number < LB_CALL_MAX ? (int)cpu->call.number : -trap;
+    return told(cpu, lb_cpu_resume(cpu, result));
 }
 
 int lb_cpu_proceed(struct lb_cpu *cpu)
