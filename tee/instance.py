@@ -314,6 +314,7 @@ class TaInstance:
         if self._objects is not None:
             self._objects.close()
         with self._gate:
+            self._places.clear(self.space)
             self.cpu.close()
             self._kept.clear()
         self.native.close()

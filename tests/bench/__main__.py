@@ -68,6 +68,7 @@ GROUPS: dict[str, Callable[[guest.Bench], Iterator[Figure]]] = {
     "memory": guest.memory,
     "first": first_instance,
     "daemon": daemon.daemon,
+    "client": daemon.c_client,
 }
 
 
