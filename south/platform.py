@@ -202,7 +202,7 @@ class Cpu(Mmu, Protocol):
 
     @property
     def args(self) -> memoryview:
-        """The eight argument words of the trapped call, live: 64 bits each, in the host's byte order."""
+        """The eight argument words of the trapped call, live."""
 
     def words(self) -> tuple[int, ...]:
         """The eight argument words of the trapped call; cheaper than `call()`."""

@@ -49,11 +49,11 @@ STACK_ALIGNMENT = 16
 ABOVE_STACK = PAGE
 """Bytes above the stack that a TA may read. OP-TEE maps a call's temporary buffers there, and TAs came to count on it:
 crypt offers 1025 bytes of a 14-byte array on its stack, and expects the system PTA to find that too much."""
-_Served = tuple["Callable[[memoryview], tuple[int, ...]] | None", "Callable[..., Sequence[Any]]",
+_Served = tuple["Callable[[memoryview], tuple[int, ...]] | None", "Callable[..., Sequence[Any]] | None",
                 "Callable[..., int | None]"]  # fmt: skip
 _served: dict[int, _Served] = {}
 """By number, of the calls that came so far: what takes the arguments from `Cpu.args` if each is a word that goes to
-the handler as it is, otherwise None; the decoder for those; the handler."""
+the handler as it is; the decoder, if one is not; the handler. Neither: the first word is all there is."""
 _CALL = -TrapKind.CALL  # as `Cpu.start` tells it; enum members are slow to look up
 _INTERRUPTED = -TrapKind.INTERRUPTED
 
@@ -87,7 +87,7 @@ class TaInstance:
         """Held while somebody uses the CPU: a call, or who makes the engine forget memory."""
         self._gone: deque[Pages] = deque()
         self.releasing = False
-        self._places = Places(self._keep)
+        self._places = Places()
         self._cancel_at: float | None = None
         self._dead_at: float | None = None
         self._arena = platform.pages.arena(limits.memory)
@@ -175,7 +175,7 @@ class TaInstance:
         cpu = self.cpu
         try:
             try:
-                mapped = MappedParams(self.space, params, self._places)
+                mapped = MappedParams(self.space, params, self._places, self._keep)
             except OutOfMemory as error:
                 raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
             except SpaceError as error:  # a memref that its memory does not hold: xtest regression_1018
@@ -257,16 +257,21 @@ class TaInstance:
 
     def _answer(self, number: int) -> int:
         """Answer one trapped system call. Never raises for what a TA did."""
-        served = _served.get(number) or self._resolve(number)
-        if served is None:
-            return results.NOT_SUPPORTED  # syscall_not_supported, core/kernel/scall.c
-        take, decode, handler = served
+        try:
+            take, decode, handler = _served[number]
+        except KeyError:
+            served = self._resolve(number)
+            if served is None:
+                return results.NOT_SUPPORTED  # syscall_not_supported, core/kernel/scall.c
+            take, decode, handler = served
         if self._stack_arguments and self.cpu.unreadable:
             return results.ACCESS_DENIED
         try:
             if take is not None:
                 return handler(self, *take(self._args)) or 0
-            return handler(self, *decode(self.memory, self.cpu.words())) or 0
+            if decode is not None:
+                return handler(self, *decode(self.memory, self.cpu.words())) or 0
+            return handler(self, self._args[0]) or 0
         except TeeError as error:
             return error.result
         except OutOfMemory:
@@ -292,8 +297,9 @@ class TaInstance:
         if row is None:
             return None
         handler = services.find(row.handler) if row.handler else partial(_unserved, row)
-        take = Struct(f"={len(row.args)}Q").unpack_from if all(arg.plain for arg in row.args) else None
-        _served[number] = take, row.decode, handler
+        plain, count = all(arg.plain for arg in row.args), len(row.args)
+        take = Struct(f"={count}Q").unpack_from if plain and count != 1 else None
+        _served[number] = take, None if plain else row.decode, handler
         return _served[number]
 
     # --- dying
@@ -317,6 +323,7 @@ class TaInstance:
             self._places.clear(self.space)
             self.cpu.close()
             self._kept.clear()
+        self._gone.clear()
         self.native.close()
         self._arena.discard()
 

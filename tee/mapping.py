@@ -53,13 +53,12 @@ class Places:
     two calls, when no guest runs, and is taken over by the next call; whatever that one does not offer again
     leaves the table before the guest is entered. Memory of other TAs never stays.
 
-    near: addresses of the last time, 0: none yet. keep: told of a client's memory that is mapped.
+    near: addresses of the last time, 0: none yet.
     """
 
-    __slots__ = ("keep", "left", "near", "waiting")
+    __slots__ = ("left", "near", "waiting")
 
-    def __init__(self, keep: Callable[[Pages], None]) -> None:
-        self.keep = keep
+    def __init__(self) -> None:
         self.near = [0] * PARAMS
         self.left: list[Region | None] = [None] * PARAMS
         self.waiting = False
@@ -78,11 +77,16 @@ class Places:
 
 
 class MappedParams:
-    """The parameters of one call while it runs. words: what goes into struct utee_params; answers: some come back."""
+    """The parameters of one call while it runs. words: what goes into struct utee_params; answers: some come back.
+
+    keep: told of a client's memory before it is mapped.
+    """
 
     __slots__ = ("_slots", "answers", "params", "regions", "words")
 
-    def __init__(self, space: AddressSpace, params: Sequence[Param], places: Places) -> None:
+    def __init__(
+        self, space: AddressSpace, params: Sequence[Param], places: Places, keep: Callable[[Pages], None]
+    ) -> None:
         self.params = params
         self.regions: list[Region] = []
         self._slots: list[int] = []
@@ -111,13 +115,13 @@ class MappedParams:
             try:
                 if len(memrefs) == 1 or len({pages.identity for _, _, pages in memrefs}) == len(memrefs):
                     for i, ref, pages in memrefs:
-                        self._map_one(space, i, ref, pages, vals, places)
+                        self._map_one(space, i, ref, pages, vals, places, keep)
                 elif len(memrefs) == 2 and _same(memrefs[0][1], memrefs[1][1]):
                     i, ref, pages = memrefs[0]
-                    self._map_one(space, i, ref, pages, vals, places)
+                    self._map_one(space, i, ref, pages, vals, places, keep)
                     vals[2 * memrefs[1][0]] = vals[2 * i]
                 else:
-                    self._map(space, memrefs, vals, places)
+                    self._map(space, memrefs, vals, places, keep)
             except BaseException:
                 self.unmap(space)
                 raise
@@ -125,7 +129,16 @@ class MappedParams:
             places.clear(space)
         self.words = (types, *vals, *_EMPTY * (PARAMS - len(params)))
 
-    def _map_one(self, space: AddressSpace, i: int, ref: Memref, pages: Pages, vals: list[int], places: Places) -> None:
+    def _map_one(
+        self,
+        space: AddressSpace,
+        i: int,
+        ref: Memref,
+        pages: Pages,
+        vals: list[int],
+        places: Places,
+        keep: Callable[[Pages], None],
+    ) -> None:
         start = ref.offset & -PAGE
         size = (ref.offset - start + (ref.size or 1) + PAGE - 1) & -PAGE
         region = places.left[i]
@@ -136,7 +149,7 @@ class MappedParams:
                 region = None
         if region is None:
             if not ref.secure:
-                places.keep(pages)
+                keep(pages)
             region = space.attach(pages, start, size, _RW, _SECURE if ref.secure else _NONSECURE, places.near[i])
             places.near[i] = region.va
         self.regions.append(region)
@@ -144,7 +157,12 @@ class MappedParams:
         vals[2 * i] = region.va + ref.offset - start
 
     def _map(
-        self, space: AddressSpace, memrefs: list[tuple[int, Memref, Pages]], vals: list[int], places: Places
+        self,
+        space: AddressSpace,
+        memrefs: list[tuple[int, Memref, Pages]],
+        vals: list[int],
+        places: Places,
+        keep: Callable[[Pages], None],
     ) -> None:
         """Map every piece of memory once; memrefs of one memory whose pages touch share a region."""
         pieces: list[tuple[int, int, int, Memref, Pages]] = []
@@ -154,7 +172,7 @@ class MappedParams:
             pieces.append((pages.identity, start, max(end, start + PAGE), ref, pages))
             vals[2 * i] = ref.offset - start
             if not ref.secure:
-                places.keep(pages)
+                keep(pages)
         places.clear(space)
         near = places.near
         spans: list[list[int]] = []

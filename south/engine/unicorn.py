@@ -103,7 +103,7 @@ class UnicornCpu:
         self._kept: dict[int, tuple[Pages, int]] = {}
         self._call = raw.call
         self._args = raw.call.arg
-        self.args = memoryview(ffi.buffer(raw.call.arg))
+        self.args = memoryview(ffi.buffer(raw.call.arg)).cast("Q")
         self.start: Callable[[int, int, int, int, int, int], int] = partial(lib.lb_cpu_start, raw)
         self.answer: Callable[[int], int] = partial(lib.lb_cpu_answer, raw)
 
