@@ -61,8 +61,8 @@ class Places:
     def __init__(self) -> None:
         self.near = [0] * PARAMS
         self.left: list[Region | None] = [None] * PARAMS
-        self.waiting = False
-        """Something is left."""
+        self.waiting = 0
+        """How many are left."""
 
     def clear(self, space: AddressSpace) -> None:
         """Unmap what is left."""
@@ -70,7 +70,7 @@ class Places:
             if region is not None:
                 self.left[i] = None
                 space.remove(region)
-        self.waiting = False
+        self.waiting = 0
 
     def holds(self, pages: Pages) -> bool:
         return any(region is not None and region.pages is pages for region in tuple(self.left))
@@ -113,13 +113,14 @@ class MappedParams:
             vals += (0, param.size)
         if memrefs:
             try:
-                if len(memrefs) == 1 or len({pages.identity for _, _, pages in memrefs}) == len(memrefs):
-                    for i, ref, pages in memrefs:
-                        self._map_one(space, i, ref, pages, vals, places, keep)
-                elif len(memrefs) == 2 and _same(memrefs[0][1], memrefs[1][1]):
+                count = len(memrefs)
+                if count == 2 and _same(memrefs[0][1], memrefs[1][1]):
                     i, ref, pages = memrefs[0]
                     self._map_one(space, i, ref, pages, vals, places, keep)
                     vals[2 * memrefs[1][0]] = vals[2 * i]
+                elif count == 1 or len({pages.identity for _, _, pages in memrefs}) == count:
+                    for i, ref, pages in memrefs:
+                        self._map_one(space, i, ref, pages, vals, places, keep)
                 else:
                     self._map(space, memrefs, vals, places, keep)
             except BaseException:
@@ -144,6 +145,7 @@ class MappedParams:
         region = places.left[i]
         if region is not None:
             places.left[i] = None
+            places.waiting -= 1
             if region.pages is not pages or region.offset != start or region.size != size or ref.secure:
                 space.remove(region)
                 region = None
@@ -206,7 +208,7 @@ class MappedParams:
         for i, region in zip(self._slots, self.regions, strict=True):
             if region.flags is _NONSECURE:
                 places.left[i] = region
-                places.waiting = True
+                places.waiting += 1
             else:
                 space.remove(region)
         self.regions = []
