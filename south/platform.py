@@ -185,6 +185,12 @@ class Cpu(Mmu, Protocol):
     def resume(self, result: int) -> TrapKind:
         """Answer the trapped system call and go on."""
 
+    def start(self, pc: int, sp: int, a0: int, a1: int, a2: int, a3: int, /) -> int:
+        """As `enter`; the call's number if it stopped at one that can be bound, else minus the TrapKind."""
+
+    def answer(self, result: int, /) -> int:
+        """As `resume`; tells the next trap as `start` does."""
+
     def proceed(self) -> TrapKind:
         """Go on after an interruption; exact unless `mid_instruction`."""
 
@@ -194,8 +200,9 @@ class Cpu(Mmu, Protocol):
 
     def call(self) -> Call: ...
 
-    def trapped(self) -> list[int]:
-        """Number and the eight argument words of the trapped call; the cheapest way to both."""
+    @property
+    def args(self) -> memoryview:
+        """The eight argument words of the trapped call, live."""
 
     def words(self) -> tuple[int, ...]:
         """The eight argument words of the trapped call; cheaper than `call()`."""

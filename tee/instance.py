@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from functools import partial
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from north.errors import OutOfMemory, SpaceError
@@ -18,9 +19,8 @@ from south.platform import PAGE, Arch, EngineError, Interrupt, Prot, RegionFlag,
 from tee.abi import results
 from tee.crash import Death, crash_report
 from tee.errors import TeeError
-from tee.mapping import PARAMS, UTEE_PARAMS, MappedParams
+from tee.mapping import UTEE_PARAMS, MappedParams, Places
 from tee.native import Task
-from tee.params import Memref
 from tee.usermemory import TaMemory
 
 if TYPE_CHECKING:
@@ -51,12 +51,13 @@ STACK_ALIGNMENT = 16
 ABOVE_STACK = PAGE
 """Bytes above the stack that a TA may read. OP-TEE maps a call's temporary buffers there, and TAs came to count on it:
 crypt offers 1025 bytes of a 14-byte array on its stack, and expects the system PTA to find that too much."""
-_Served = tuple[int, "Callable[..., Sequence[Any]]", "Callable[..., int | None]"]
+_Served = tuple["Callable[[memoryview], tuple[int, ...]] | None", "Callable[..., Sequence[Any]] | None",
+                "Callable[..., int | None]"]  # fmt: skip
 _served: dict[int, _Served] = {}
-"""By number, of the calls that came so far: where the arguments end in `Cpu.trapped` if each is a word that goes to
-the handler as it is, otherwise 0; the decoder for those; the handler."""
-_CALL = TrapKind.CALL  # enum members are slow to look up
-_INTERRUPTED = TrapKind.INTERRUPTED
+"""By number, of the calls that came so far: what takes the arguments from `Cpu.args` if each is a word that goes to
+the handler as it is; the decoder, if one is not; the handler. Neither: the first word is all there is."""
+_CALL = -TrapKind.CALL  # as `Cpu.start` tells it; enum members are slow to look up
+_INTERRUPTED = -TrapKind.INTERRUPTED
 
 
 def _unserved(row: Syscall, task: TaInstance, *_: object) -> int:
@@ -88,7 +89,7 @@ class TaInstance:
         """Held while somebody uses the CPU: a call, or who makes the engine forget memory."""
         self._gone: deque[Pages] = deque()
         self.releasing = False
-        self._near = [0] * PARAMS
+        self._places = Places()
         self._cancel_at: float | None = None
         self._dead_at: float | None = None
         self._arena = platform.pages.arena(limits.memory)
@@ -116,6 +117,7 @@ class TaInstance:
         self._params_va = top - (UTEE_PARAMS.size + STACK_ALIGNMENT - 1 & -STACK_ALIGNMENT)
         self._params_view = self.space.view(self._params_va, UTEE_PARAMS.size)
         self.native.bind(self.cpu)
+        self._args = self.cpu.args
         self._stack_arguments = image.arch is Arch.ARM
         self._tracing = world.observer is not None and world.observer.tracing
         if self._tracing:
@@ -175,11 +177,8 @@ class TaInstance:
         shared: list[int] = []
         cpu = self.cpu
         try:
-            for param in params:
-                if isinstance(param, Memref) and param.pages is not None and not param.secure:
-                    self._keep(param.pages)
             try:
-                mapped = MappedParams(self.space, params, self._near)
+                mapped = MappedParams(self.space, params, self._places, self._keep)
             except OutOfMemory as error:
                 raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
             except SpaceError as error:  # a memref that its memory does not hold: xtest regression_1018
@@ -192,43 +191,44 @@ class TaInstance:
                 self._dead_at = self.platform.clock.monotonic() + limits.call_seconds
                 cpu.set_deadline(limits.call_seconds)
             try:
-                trap = cpu.enter(
-                    self.program.entry, self._params_va, (function, session.reference, self._params_va, command)
-                )
-                result = self._run(trap)
+                va = self._params_va
+                result = self._run(cpu.start(self.program.entry, va, function, session.reference, va, command))
             except BaseException:
                 self._die(Death("killed", 0, "the host stopped the call"))
                 raise
-            mapped.update(UTEE_PARAMS.unpack_from(self._params_view, 0))
+            if mapped.answers:
+                mapped.update(UTEE_PARAMS.unpack_from(self._params_view, 0))
             return result
         finally:
             for identity in shared:
                 sharing.leave(identity, cpu)
-            if mapped is not None:
-                mapped.unmap(self.space)
+            if mapped is not None and mapped.regions:
+                mapped.leave(self.space, self._places)
             activity.depth -= 1
             self.session = None
             self.activity = None
-            self.flush_log()
+            if native.log_waits():
+                self.flush_log()
 
-    def _run(self, trap: TrapKind) -> int:
+    def _run(self, number: int) -> int:
+        """Answer what stops the TA until it returns or dies. number: as `Cpu.start` tells it."""
         cpu = self.cpu
-        answer = self._traced if self._tracing else self._answer
-        trapped, resume = cpu.trapped, cpu.resume
+        result_of = self._traced if self._tracing else self._answer
+        answer = cpu.answer
         while True:
-            if trap is _CALL:
-                words = trapped()
-                number = words[0]
+            if number == _CALL:
+                number = cpu.number
+            if number >= 0:
                 if number == SCN_RETURN:
-                    return words[1] & 0xFFFFFFFF
+                    return cpu.first & 0xFFFFFFFF
                 if number == SCN_PANIC:
-                    code = words[1] & 0xFFFFFFFF
+                    code = cpu.first & 0xFFFFFFFF
                     return self._die(Death("panic", code, f"TEE_Panic({results.Result(code)})"))
-                result = answer(number, words)
+                result = result_of(number)
                 if self.dead is not None:
                     return results.TARGET_DEAD
-                trap = resume(result)
-            elif trap is _INTERRUPTED:
+                number = answer(result)
+            elif number == _INTERRUPTED:
                 why = cpu.reason
                 cpu.acknowledge(why)
                 if why & Interrupt.KILL:
@@ -239,37 +239,42 @@ class TaInstance:
                 # A signal: its Python handler has run by now, and did not raise.
                 if cpu.mid_instruction:
                     return self._die(Death("killed", 0, "a signal stopped it in the middle of an instruction"))
-                trap = cpu.proceed()
+                number = -cpu.proceed()
             else:
-                return self._die(Death.of_trap(trap, cpu))
+                return self._die(Death.of_trap(TrapKind(-number), cpu))
 
-    def _traced(self, number: int, trapped: list[int]) -> int:
+    def _traced(self, number: int) -> int:
         """Answer one trapped system call, by C or Python, and report it."""
         from tee import services
         from tee.syscalls.table import TABLE
 
         row = TABLE.get(number)
         clock = self.platform.clock
-        words = tuple(trapped[1:])
+        words = self.cpu.words()
         texts = row.show(self.memory, words) if row else tuple(f"{w:#x}" for w in words)
         start = clock.monotonic()
         native = self.cpu.serve()
-        result = self._answer(number, trapped) if native is None else native
+        result = self._answer(number) if native is None else native
         services.trace(self, row, number, words, texts, result, start, native is not None)
         return result
 
-    def _answer(self, number: int, words: list[int]) -> int:
-        """Answer one trapped system call; words: `Cpu.trapped`. Never raises for what a TA did."""
-        served = _served.get(number) or self._resolve(number)
-        if served is None:
-            return results.NOT_SUPPORTED  # syscall_not_supported, core/kernel/scall.c
-        plain, decode, handler = served
+    def _answer(self, number: int) -> int:
+        """Answer one trapped system call. Never raises for what a TA did."""
+        try:
+            take, decode, handler = _served[number]
+        except KeyError:
+            served = self._resolve(number)
+            if served is None:
+                return results.NOT_SUPPORTED  # syscall_not_supported, core/kernel/scall.c
+            take, decode, handler = served
         if self._stack_arguments and self.cpu.unreadable:
             return results.ACCESS_DENIED
         try:
-            if plain:
-                return handler(self, *words[1:plain]) or 0
-            return handler(self, *decode(self.memory, tuple(words[1:]))) or 0
+            if take is not None:
+                return handler(self, *take(self._args)) or 0
+            if decode is not None:
+                return handler(self, *decode(self.memory, self.cpu.words())) or 0
+            return handler(self, self._args[0]) or 0
         except TeeError as error:
             return error.result
         except OutOfMemory:
@@ -295,8 +300,9 @@ class TaInstance:
         if row is None:
             return None
         handler = services.find(row.handler) if row.handler else partial(_unserved, row)
-        plain = 1 + len(row.args) if all(arg.plain for arg in row.args) else 0
-        _served[number] = plain, row.decode, handler
+        plain, count = all(arg.plain for arg in row.args), len(row.args)
+        take = Struct(f"={count}Q").unpack_from if plain and count != 1 else None
+        _served[number] = take, None if plain else row.decode, handler
         return _served[number]
 
     # --- dying
@@ -317,8 +323,10 @@ class TaInstance:
         if self._objects is not None:
             self._objects.close()
         with self._gate:
+            self._places.clear(self.space)
             self.cpu.close()
             self._kept.clear()
+        self._gone.clear()
         self.native.close()
         self._arena.discard()
 
@@ -429,7 +437,7 @@ class TaInstance:
 
         From any thread; no call offers that memory any more, or waits to. Nothing happens if it was never offered.
         """
-        if pages.identity in self._kept or self._gate.locked():
+        if pages.identity in self._kept or self._gate.locked() or self._places.holds(pages):
             self._gone.append(pages)
             self._forget_gone()
 
@@ -438,7 +446,10 @@ class TaInstance:
         while self._gone and self._gate.acquire(blocking=False):
             try:
                 while self._gone:
-                    known = self._kept.pop(self._gone.popleft().identity, None)
+                    pages = self._gone.popleft()
+                    known = self._kept.pop(pages.identity, None)
+                    if self._places.holds(pages):
+                        self._places.clear(self.space)
                     if known is not None:
                         self.cpu.forget(known)
             finally:
@@ -446,7 +457,7 @@ class TaInstance:
 
     def flush_log(self) -> None:
         """Hand on what C kept of the log."""
-        if not self.native.log_waits:
+        if not self.native.log_waits():
             return
         text, dropped = self.native.take_log()
         if text or dropped:

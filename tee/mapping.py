@@ -14,7 +14,7 @@ from south.platform import PAGE, Prot, RegionFlag
 from tee.params import Kind, Memref, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from north.memory import AddressSpace, Region
     from south.platform import Pages
@@ -46,14 +46,51 @@ def _same(one: Memref, other: Memref) -> bool:
     )
 
 
+class Places:
+    """Where the parameters of an instance's calls are mapped, by their number.
+
+    A client mostly offers the same memory in call after call. What it offered last stays in the table between
+    two calls, when no guest runs, and is taken over by the next call; whatever that one does not offer again
+    leaves the table before the guest is entered. Memory of other TAs never stays.
+
+    near: addresses of the last time, 0: none yet.
+    """
+
+    __slots__ = ("left", "near", "waiting")
+
+    def __init__(self) -> None:
+        self.near = [0] * PARAMS
+        self.left: list[Region | None] = [None] * PARAMS
+        self.waiting = 0
+        """How many are left."""
+
+    def clear(self, space: AddressSpace) -> None:
+        """Unmap what is left."""
+        for i, region in enumerate(self.left):
+            if region is not None:
+                self.left[i] = None
+                space.remove(region)
+        self.waiting = 0
+
+    def holds(self, pages: Pages) -> bool:
+        return any(region is not None and region.pages is pages for region in tuple(self.left))
+
+
 class MappedParams:
-    """The parameters of one call while it runs. words: what goes into struct utee_params."""
+    """The parameters of one call while it runs. words: what goes into struct utee_params; answers: some come back.
 
-    __slots__ = ("params", "regions", "words")
+    keep: told of a client's memory before it is mapped.
+    """
 
-    def __init__(self, space: AddressSpace, params: Sequence[Param], near: list[int]) -> None:
+    __slots__ = ("_slots", "answers", "params", "regions", "words")
+
+    def __init__(
+        self, space: AddressSpace, params: Sequence[Param], places: Places, keep: Callable[[Pages], None]
+    ) -> None:
         self.params = params
         self.regions: list[Region] = []
+        self._slots: list[int] = []
+        self.answers = False
         types = 0
         vals: list[int] = []
         memrefs: list[tuple[int, Memref, Pages]] = []
@@ -61,9 +98,12 @@ class MappedParams:
             if param is None:
                 vals += _EMPTY
                 continue
-            types |= param.kind << 4 * i
+            kind = param.kind
+            types |= kind << 4 * i
+            if kind is not _VALUE_INPUT and kind is not _MEMREF_INPUT:
+                self.answers = True
             if isinstance(param, Value):
-                vals += _EMPTY if param.kind is _VALUE_OUTPUT else (param.a, param.b)
+                vals += _EMPTY if kind is _VALUE_OUTPUT else (param.a, param.b)
                 continue
             pages = param.pages
             if pages is not None:
@@ -73,33 +113,58 @@ class MappedParams:
             vals += (0, param.size)
         if memrefs:
             try:
-                if len(memrefs) == 1 or len({pages.identity for _, _, pages in memrefs}) == len(memrefs):
-                    for i, ref, pages in memrefs:
-                        self._map_one(space, i, ref, pages, vals, near)
-                elif len(memrefs) == 2 and _same(memrefs[0][1], memrefs[1][1]):
+                count = len(memrefs)
+                if count == 2 and _same(memrefs[0][1], memrefs[1][1]):
                     i, ref, pages = memrefs[0]
-                    self._map_one(space, i, ref, pages, vals, near)
+                    self._map_one(space, i, ref, pages, vals, places, keep)
                     vals[2 * memrefs[1][0]] = vals[2 * i]
+                elif count == 1 or len({pages.identity for _, _, pages in memrefs}) == count:
+                    for i, ref, pages in memrefs:
+                        self._map_one(space, i, ref, pages, vals, places, keep)
                 else:
-                    self._map(space, memrefs, vals, near)
+                    self._map(space, memrefs, vals, places, keep)
             except BaseException:
                 self.unmap(space)
                 raise
+        if places.waiting:
+            places.clear(space)
         self.words = (types, *vals, *_EMPTY * (PARAMS - len(params)))
 
     def _map_one(
-        self, space: AddressSpace, i: int, ref: Memref, pages: Pages, vals: list[int], near: list[int]
+        self,
+        space: AddressSpace,
+        i: int,
+        ref: Memref,
+        pages: Pages,
+        vals: list[int],
+        places: Places,
+        keep: Callable[[Pages], None],
     ) -> None:
-        """near: where each parameter was mapped last time, 0: nowhere yet; kept up to date."""
         start = ref.offset & -PAGE
         size = (ref.offset - start + (ref.size or 1) + PAGE - 1) & -PAGE
-        region = space.attach(pages, start, size, _RW, _SECURE if ref.secure else _NONSECURE, near[i])
-        near[i] = region.va
+        region = places.left[i]
+        if region is not None:
+            places.left[i] = None
+            places.waiting -= 1
+            if region.pages is not pages or region.offset != start or region.size != size or ref.secure:
+                space.remove(region)
+                region = None
+        if region is None:
+            if not ref.secure:
+                keep(pages)
+            region = space.attach(pages, start, size, _RW, _SECURE if ref.secure else _NONSECURE, places.near[i])
+            places.near[i] = region.va
         self.regions.append(region)
+        self._slots.append(i)
         vals[2 * i] = region.va + ref.offset - start
 
     def _map(
-        self, space: AddressSpace, memrefs: list[tuple[int, Memref, Pages]], vals: list[int], near: list[int]
+        self,
+        space: AddressSpace,
+        memrefs: list[tuple[int, Memref, Pages]],
+        vals: list[int],
+        places: Places,
+        keep: Callable[[Pages], None],
     ) -> None:
         """Map every piece of memory once; memrefs of one memory whose pages touch share a region."""
         pieces: list[tuple[int, int, int, Memref, Pages]] = []
@@ -108,6 +173,10 @@ class MappedParams:
             end = (ref.offset + (ref.size or 1) + PAGE - 1) & -PAGE
             pieces.append((pages.identity, start, max(end, start + PAGE), ref, pages))
             vals[2 * i] = ref.offset - start
+            if not ref.secure:
+                keep(pages)
+        places.clear(space)
+        near = places.near
         spans: list[list[int]] = []
         for identity, start, end, _, _ in sorted(pieces, key=lambda p: p[:3]):
             if spans and spans[-1][0] == identity and start <= spans[-1][2]:
@@ -129,6 +198,19 @@ class MappedParams:
     def unmap(self, space: AddressSpace) -> None:
         for region in self.regions:
             space.remove(region)
+        self.regions = []
+
+    def leave(self, space: AddressSpace, places: Places) -> None:
+        """As `unmap`, but what the next call may offer again is left in its place."""
+        if len(self._slots) != len(self.regions):
+            self.unmap(space)
+            return
+        for i, region in zip(self._slots, self.regions, strict=True):
+            if region.flags is _NONSECURE:
+                places.left[i] = region
+                places.waiting += 1
+            else:
+                space.remove(region)
         self.regions = []
 
     def update(self, words: tuple[int, ...]) -> None:

@@ -11,6 +11,7 @@ Semantics of operation states: optee_os 4.5 core/tee/tee_svc_cryp.c and core/cry
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from tee.abi import results
@@ -106,6 +107,10 @@ class Task:
         if not task:
             raise TeeError(results.OUT_OF_MEMORY, "no memory for a TA instance's states")
         self._task: Any = _ffi.gc(task, _lib.tee_task_free)
+        self.begin: Callable[[], None] = partial(_lib.tee_task_begin, self._task)
+        """A call begins: not cancelled, and masked."""
+        self.log_waits: Callable[[], int] = partial(_lib.tee_task_log_waits, self._task)
+        """Whether `take_log` would give anything; from any thread."""
 
     # --- what Cpu.bind needs ---------------------------------------------------------------
 
@@ -134,10 +139,6 @@ class Task:
         """Set the session's cancellation flag; from any thread."""
         _lib.tee_task_cancel(self._task, 1)
 
-    def begin(self) -> None:
-        """A call begins: not cancelled, and masked."""
-        _lib.tee_task_begin(self._task)
-
     @property
     def cancelled(self) -> bool:
         """The raw flag, whether masked or not (`get_cancellation_flag` reads false while masked)."""
@@ -163,11 +164,6 @@ class Task:
     def set_system_clock(self, origin: float | None) -> None:
         """System time is `time.monotonic()` minus `origin` seconds; None: Python answers get_time."""
         _lib.tee_task_set_clock(self._task, origin is not None, int((origin or 0.0) * 1e9))
-
-    @property
-    def log_waits(self) -> bool:
-        """Whether `take_log` would give anything; from any thread."""
-        return bool(_lib.tee_task_log_waits(self._task))
 
     def take_log(self) -> LogText:
         """Drain what the TA logged; from any thread."""

@@ -74,9 +74,10 @@ def from_ta(caller: TaInstance, words: tuple[int, ...]) -> list[Param | TaParam]
 
 def plain(params: Sequence[Param | TaParam]) -> Sequence[Param]:
     """Parameters for a user TA. Sizes that come back are taken over by `settle`."""
-    if not any(isinstance(p, TaParam) for p in params):
-        return params  # type: ignore[return-value]
-    return [p.memref() if isinstance(p, TaParam) else p for p in params]
+    for param in params:
+        if isinstance(param, TaParam):
+            return [p.memref() if isinstance(p, TaParam) else p for p in params]
+    return params  # type: ignore[return-value]
 
 
 def _for_pta(params: Sequence[Param | TaParam]) -> list[Value | PtaMemref | None]:

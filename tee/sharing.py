@@ -24,18 +24,20 @@ class Sharing:
     def enter(self, identity: int, cpu: Cpu) -> None:
         """`cpu` is about to map the memory known by `identity`."""
         with self._lock:
-            users = self._users.setdefault(identity, [])
-            users.append(cpu)
-            if len(users) > 1:
+            users = self._users.get(identity)
+            if users is None:
+                self._users[identity] = [cpu]
+            else:
+                users.append(cpu)
                 self._arrange()
 
     def leave(self, identity: int, cpu: Cpu) -> None:
         with self._lock:
             users = self._users[identity]
-            users.remove(cpu)
-            if not users:
+            if len(users) == 1:
                 del self._users[identity]
             else:
+                users.remove(cpu)
                 self._arrange()
 
     def _arrange(self) -> None:

@@ -59,6 +59,9 @@ class Outcome(NamedTuple):
     origin: Origin
 
 
+_DONE = Outcome(results.SUCCESS, Origin.TRUSTED_APP)
+
+
 class Opened(NamedTuple):
     """session: handle for invoke and close, 0 if it was refused."""
 
@@ -97,6 +100,8 @@ class SecureWorld:
         self._ptas: Registry | None = None
         self._lock = threading.Lock()
         self._free = threading.Condition(self._lock)
+        self._waiting = 0
+        """Threads that wait for `_free`: mostly none, and telling nobody costs as much as a lock."""
         self._sessions: dict[int, Session] = {}
         self._contexts: dict[UUID, TaInstance] = {}
         self._loading: set[UUID] = set()
@@ -331,7 +336,7 @@ class SecureWorld:
                 cancellation.detach()
         if instance.dead:
             return Outcome(results.TARGET_DEAD, Origin.TEE)
-        return Outcome(Result(result), Origin.TRUSTED_APP)
+        return Outcome(Result(result), Origin.TRUSTED_APP) if result else _DONE
 
     def _instance_for(self, uuid: UUID) -> TaInstance:
         """The instance a new session goes to, its reference already counted."""
@@ -345,7 +350,7 @@ class SecureWorld:
                     return instance
                 if uuid not in self._loading:
                     break
-                self._free.wait()
+                self._wait()
             self._loading.add(uuid)
         try:
             image = self.images.find(uuid)
@@ -373,18 +378,27 @@ class SecureWorld:
                     return False
                 activity.waiting_for = instance
                 try:
-                    self._free.wait()
+                    self._wait()
                 finally:
                     activity.waiting_for = None
             instance.busy_with = activity
             return True
+
+    def _wait(self) -> None:
+        """Until something is released or loaded; the lock is held before and after."""
+        self._waiting += 1
+        try:
+            self._free.wait()
+        finally:
+            self._waiting -= 1
 
     def _release(self, instance: TaInstance) -> None:
         with self._lock:
             instance.busy_with = None
             if instance.dead and self._contexts.get(instance.uuid) is instance and not self._keeps_crashed(instance):
                 del self._contexts[instance.uuid]
-            self._free.notify_all()
+            if self._waiting:
+                self._free.notify_all()
         if instance.dead:
             self._free_state(instance)
 

@@ -32,6 +32,8 @@ struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, uint8_t *arena, uint64_t a
 void lb_cpu_free(struct lb_cpu *cpu);
 int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3);
 int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result);
+int lb_cpu_start(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3);
+int lb_cpu_answer(struct lb_cpu *cpu, uint64_t result);
 int lb_cpu_proceed(struct lb_cpu *cpu);
 int lb_cpu_bind(struct lb_cpu *cpu, uint64_t number, uintptr_t handler, uintptr_t owner, unsigned args);
 bool lb_cpu_serve(struct lb_cpu *cpu);

@@ -103,8 +103,9 @@ class UnicornCpu:
         self._kept: dict[int, tuple[Pages, int]] = {}
         self._call = raw.call
         self._args = raw.call.arg
-        # number, then arg[8], in one go: struct lb_call of dispatch.h begins with them
-        self.trapped: Callable[[], list[int]] = partial(_UNPACK, ffi.cast("uint64_t *", ffi.addressof(raw, "call")), 9)
+        self.args = memoryview(ffi.buffer(raw.call.arg)).cast("Q")
+        self.start: Callable[[int, int, int, int, int, int], int] = partial(lib.lb_cpu_start, raw)
+        self.answer: Callable[[int], int] = partial(lib.lb_cpu_answer, raw)
 
     # --- memory
 

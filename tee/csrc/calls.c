@@ -10,7 +10,6 @@
 #include "native.h"
 
 #define MS_PER_S 1000u
-#define NS_PER_MS 1000000u
 
 /* void syscall_log(const void *buf, size_t len) */
 static enum lb_verdict call_log(const struct lb_guest *g, struct lb_call *call, void *owner)
@@ -65,12 +64,14 @@ static enum lb_verdict call_mask(const struct lb_guest *g, struct lb_call *call,
 static enum lb_verdict call_get_time(const struct lb_guest *g, struct lb_call *call, void *owner)
 {
     struct tee_task *t = owner;
-    int64_t ns = (int64_t)tee_now_ns() - t->clock_origin_ns;
-    uint64_t ms = ns > 0 ? (uint64_t)ns / NS_PER_MS : 0;
-    uint32_t now[2] = {(uint32_t)(ms / MS_PER_S), (uint32_t)(ms % MS_PER_S)}; /* seconds, millis */
+    uint32_t now[2]; /* seconds, millis */
+    uint64_t ms;
 
     if (!t->clock || call->arg[0] != UTEE_TIME_CAT_SYSTEM)
         return LB_ASK;
+    ms = tee_task_system_ms(t);
+    now[0] = (uint32_t)(ms / MS_PER_S);
+    now[1] = (uint32_t)(ms % MS_PER_S);
     return tee_done(call, tee_user_put(g, call->arg[1], now, sizeof(now), 0));
 }
 

@@ -37,6 +37,7 @@ struct tee_task {
     _Atomic uint64_t deadline_ns; /* monotonic; 0: none */
     bool clock;                   /* system time is served here */
     int64_t clock_origin_ns;      /* monotonic time at which system time is 0 */
+    uint64_t clock_ms, clock_ticks; /* the last answer, and the counter just before it */
     uint8_t pool[TEE_POOL];
     uint32_t pool_left;
     uint64_t pool_fork; /* value of tee_forks() when it was filled */
@@ -44,6 +45,9 @@ struct tee_task {
 };
 
 uint64_t tee_now_ns(void);
+
+/* System time in milliseconds. */
+uint64_t tee_task_system_ms(struct tee_task *t);
 
 struct tee_task *tee_task_new(uint32_t max_states, uint32_t log_room, uint32_t log_rate, uint32_t log_burst);
 void tee_task_free(struct tee_task *t);

@@ -69,6 +69,7 @@ GROUPS: dict[str, Callable[[guest.Bench], Iterator[Figure]]] = {
     "first": first_instance,
     "daemon": daemon.daemon,
     "applets": applets.applets,
+    "client": daemon.c_client,
 }
 
 

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from south.linux_host import linux_host
@@ -21,7 +22,7 @@ from ta_loader.store import TaStore
 from ta_loader.trust import TrustStore
 from tee.params import Kind, Memref, Value
 from tee.world import SecureWorld
-from tests.bench.measure import Figure, once, per_call
+from tests.bench.measure import Figure, in_turns
 from tests.real import debian
 from tests.tas import cryptdrv
 
@@ -68,20 +69,29 @@ def invoke(bench: Bench) -> Iterator[Figure]:
     instance = bench.world._sessions[bench.session].instance
     assert instance is not None
     cpu, entry, sp = instance.cpu, instance.program.entry, instance._params_va
-    raw = per_call(lambda: cpu.enter(entry, sp, (2, 1, sp, EMPTY)), 2000) * US
     value = Value(Kind.VALUE_INPUT, 1, 2)
-    whole = per_call(lambda: bench.world.invoke(bench.session, EMPTY, (value,)), 2000) * US
-    yield Figure("value-only invoke, Python API (floor: the engine's entry alone)", "us", whole, "<= 12 us", raw)
     big = bench.memory(MIB)
-    mapped = per_call(lambda: bench.world.invoke(bench.session, TOUCH, (big,)), 500) * US
-    yield Figure("1 MiB inout memref invoke; the TA touches one byte", "us", mapped, "<= 15 us", whole)
+    raw, whole, mapped = in_turns(
+        (lambda: cpu.enter(entry, sp, (2, 1, sp, EMPTY)), 500),
+        (lambda: bench.world.invoke(bench.session, EMPTY, (value,)), 500),
+        (lambda: bench.world.invoke(bench.session, TOUCH, (big,)), 500),
+    )
+    name = "value-only invoke, Python API (floor: the engine's entry alone)"
+    yield Figure(name, "us", whole * US, "<= 12 us", raw * US)
+    name = "1 MiB inout memref invoke; the TA touches one byte (floor: the value-only invoke)"
+    yield Figure(name, "us", mapped * US, "<= 15 us", whole * US)
 
 
 def calls(bench: Bench) -> Iterator[Figure]:
     count = Value(Kind.VALUE_INPUT, LOOPS)
-    bare = once(lambda: bench.call(BARE_LOOP, count)) / LOOPS * 1e9
-    native = once(lambda: bench.call(SYSTEM_TIME, count)) / LOOPS * 1e9
-    python = once(lambda: bench.call(REE_TIME, count)) / LOOPS * 1e9
+    bare, native, python = (
+        seconds / LOOPS * 1e9
+        for seconds in in_turns(
+            (lambda: bench.call(BARE_LOOP, count), 1),
+            (lambda: bench.call(SYSTEM_TIME, count), 1),
+            (lambda: bench.call(REE_TIME, count), 1),
+        )
+    )
     yield Figure("system call served in C, above the bare loop", "ns", native - bare, "<= 60 ns")
     yield Figure("REE time, served in Python with its handler, above the bare loop", "ns", python - bare, "-")
     yield Figure(
@@ -96,32 +106,33 @@ def _trivial(bench: Bench) -> float:
     """Nanoseconds of close_ta_session of a session that does not exist, above a call that C answers in as little."""
     opened = bench.world.open_session(cryptdrv.UUIDS[Arch.AARCH64])
     scratch = bench.memory(PAGE)
-    times = []
+    work = []
     for number in (GET_CANCELLATION_FLAG, CLOSE_TA_SESSION):
         records = cryptdrv.raw(number) * RECORDS
         ref = bench.memory(len(records))
         assert ref.pages is not None
         ref.pages.view(0, len(records))[:] = records
-        times.append(once(lambda ref=ref: bench.call(cryptdrv.CMD_RAW, ref, scratch, session=opened.session)))  # type: ignore[misc]
-    return (times[1] - times[0]) / RECORDS * 1e9
+        work.append((partial(bench.call, cryptdrv.CMD_RAW, ref, scratch, session=opened.session), 1))
+    native, python = in_turns(*work)
+    return (python - native) / RECORDS * 1e9
 
 
 def compute(bench: Bench) -> Iterator[Figure]:
     data, out = bench.memory(MIB, Kind.MEMREF_INPUT), bench.memory(PAGE, Kind.MEMREF_OUTPUT)
-    out.size = 32
-    guest = once(lambda: bench.call(OWN_HASH, data, out)) * US
+
+    def guest() -> None:
+        out.size = 32
+        bench.call(OWN_HASH, data, out)
+
     with tempfile.TemporaryDirectory() as folder:
         library = os.path.join(folder, "native.so")
         source = os.path.join(samples.FOLDER, "src", "sha256.c")
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
-        native = _native_hash(library)
-    yield Figure("the sample's own SHA-256 in C over 1 MiB, guest against native", "us", guest, "<= 6.5 x", native)
-
-
-def _native_hash(library: str) -> float:
-    loaded = ctypes.CDLL(library)
-    data, out = ctypes.create_string_buffer(MIB), ctypes.create_string_buffer(32)
-    return once(lambda: loaded.sample_sha256(data, ctypes.c_size_t(MIB), out)) * US
+        loaded = ctypes.CDLL(library)
+    plain, digest = ctypes.create_string_buffer(MIB), ctypes.create_string_buffer(32)
+    ours, native = in_turns((guest, 1), (lambda: loaded.sample_sha256(plain, ctypes.c_size_t(MIB), digest), 1))
+    name = "the sample's own SHA-256 in C over 1 MiB, guest against native"
+    yield Figure(name, "us", ours * US, "<= 6.5 x", native * US)
 
 
 def threads(bench: Bench) -> Iterator[Figure]:

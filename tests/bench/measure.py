@@ -23,6 +23,24 @@ def per_call(function: Callable[[], Any], calls: int, rounds: int = 9) -> float:
     return statistics.median(times)
 
 
+def in_turns(*work: tuple[Callable[[], Any], int], rounds: int = 21) -> list[float]:
+    """Seconds of one call of each, where work is (function, calls a round); medians over the rounds.
+
+    Each round runs all of them, so that a slow phase of the machine hits figure and floor alike, and what counts is
+    this thread's processor time, so that other processes' work does not. For work that never waits.
+    """
+    for function, _ in work:
+        function()
+    times: list[list[float]] = [[] for _ in work]
+    for _ in range(rounds):
+        for (function, calls), seen in zip(work, times, strict=True):
+            start = time.thread_time_ns()
+            for _ in range(calls):
+                function()
+            seen.append((time.thread_time_ns() - start) / calls / 1e9)
+    return [statistics.median(seen) for seen in times]
+
+
 def once(function: Callable[[], Any], rounds: int = 15) -> float:
     """Seconds of one call, each timed by itself; the median."""
     return per_call(function, 1, rounds)

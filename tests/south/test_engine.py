@@ -32,6 +32,21 @@ def test_a_call_traps_with_its_arguments_and_resumes_with_a_result(arch: Arch) -
     assert guest.cpu.first == 42
 
 
+def test_traps_are_told_as_numbers_too(arch: Arch) -> None:
+    guest = Guest(arch, "number", "svc", "inc", "svc", "load")
+    assert guest.cpu.start(CODE, SP, 10, 20, 30, 40) == 7
+    assert list(guest.cpu.args[:4]) == [10, 20, 30, 40]
+    assert guest.cpu.answer(41) == 7
+    assert guest.cpu.args[0] == guest.cpu.first == 42
+    guest.cpu.set_register("x1" if arch is Arch.AARCH64 else "r1", HIGH[arch])
+    assert guest.cpu.answer(0) == -TrapKind.FAULT
+    guest = Guest(arch, "svc", "svc")
+    assert guest.cpu.start(CODE, SP, 0, 0, 0, 0) == 0
+    guest.cpu.set_register("x8" if arch is Arch.AARCH64 else "r7", 512)
+    assert guest.cpu.answer(0) == -TrapKind.CALL
+    assert guest.cpu.number == 512
+
+
 def test_every_entry_starts_with_clean_registers(arch: Arch) -> None:
     guest = Guest(arch, "number", "svc")
     guest.cpu.enter(CODE, SP, (1, 2, 3, 4))

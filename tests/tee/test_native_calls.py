@@ -165,6 +165,18 @@ def test_time(guest: Guest) -> None:
     assert guest.call(GET_TIME, 0, WORD) is None
 
 
+def test_system_time_keeps_up_with_the_clock(guest: Guest) -> None:
+    guest.task.set_system_clock(0.0)
+    end = time.monotonic() + 0.02
+    before = 0.0
+    while before < end:
+        before = time.monotonic()
+        assert guest.call(GET_TIME, 0, WORD) == results.SUCCESS
+        after = time.monotonic()
+        seconds, millis = struct.unpack_from("<II", data_of(guest, RW))
+        assert int(before * 1000) - 1 <= 1000 * seconds + millis <= after * 1000
+
+
 def test_random(guest: Guest) -> None:
     seen = set()
     for _ in range(300):

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tee.ports import Program
     from tee.pta.registry import Registry
 
-INCREMENT, HASH, PANIC, LOG, SPIN, EMPTY, COUNT = 0, 1, 2, 5, 6, 7, 18
+INCREMENT, HASH, PANIC, LOG, SPIN, EMPTY, READ_BYTE, COUNT = 0, 1, 2, 5, 6, 7, 16, 18
 ONE = TA_FLAG_SINGLE_INSTANCE
 SHARED = ONE | TA_FLAG_MULTI_SESSION
 ALIVE = SHARED | TA_FLAG_INSTANCE_KEEP_ALIVE
@@ -299,6 +299,35 @@ def test_memory_given_up_during_a_call_is_forgotten_when_it_ends(kit: Kit) -> No
         assert instance._kept
     assert not kit.world.invoke(session, EMPTY).result
     assert not instance._kept
+
+
+def test_what_a_call_offered_is_out_of_reach_in_the_next(kit: Kit) -> None:
+    session = kit.open()
+    (instance,) = kit.world.alive()
+    pages = kit.platform.pages.shared(4096)
+    ref = Memref(Kind.MEMREF_INOUT, pages, 4096)
+    assert not kit.world.invoke(session, EMPTY, [ref]).result
+    (place,) = {region.va for region in instance.space if region.name == "param"}
+    assert not kit.world.invoke(session, EMPTY, [ref]).result
+    assert [region.va for region in instance.space if region.name == "param"] == [place], "it was not taken over"
+    assert not kit.world.invoke(session, EMPTY, [None, Memref(Kind.MEMREF_INOUT, pages, 1)]).result
+    (other,) = {region.va for region in instance.space if region.name == "param"}
+    assert other != place
+    where = Value(Kind.VALUE_INPUT, other & 0xFFFFFFFF, other >> 32)
+    outcome = kit.world.invoke(session, READ_BYTE, [where, Value(Kind.VALUE_OUTPUT)])
+    assert outcome == (results.TARGET_DEAD, Origin.TEE)
+    kit.world.forget(pages)
+
+
+def test_memory_left_mapped_goes_with_a_ta_that_dies(kit: Kit) -> None:
+    session = kit.open()
+    (instance,) = kit.world.alive()
+    pages = kit.platform.pages.shared(4096)
+    assert not kit.world.invoke(session, EMPTY, [Memref(Kind.MEMREF_INOUT, pages, 4096)]).result
+    kit.world.close_session(session)
+    assert not instance._kept
+    assert not instance._places.holds(pages)
+    instance.forget(pages)
 
 
 def test_pseudo_tas_are_made_once(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 #include "transport.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,6 +15,9 @@
 
 /* Looks at the socket between two looks at the clock. */
 #define LB_LOOKS 4
+
+/* Receipts without polling between two tries, at most. */
+#define LB_PAUSE_MAX 64u
 
 union control {
 	struct cmsghdr align;
@@ -127,6 +131,27 @@ static ssize_t receive_spinning(int fd, struct msghdr *message, union control *c
 	return -1;
 }
 
+/*
+ * Polling pays while the other end has a processor of its own. On a busy machine both may share one, and then who
+ * polls keeps the other from answering. So a thread that polled in vain does not for its next 1 receipts, then 2, 4,
+ * ..., until it once polls and finds a frame.
+ */
+static _Thread_local unsigned pause_left, pause_next = 1;
+
+static bool worth_polling(void)
+{
+	if (!pause_left)
+		return true;
+	pause_left--;
+	return false;
+}
+
+static void note_polling(bool found)
+{
+	pause_left = found ? 0 : pause_next;
+	pause_next = found ? 1 : pause_next < LB_PAUSE_MAX ? 2 * pause_next : LB_PAUSE_MAX;
+}
+
 ssize_t lb_receive(int fd, void *frame, size_t room, int *passed_fd, unsigned spin_us)
 {
 	struct iovec part = { .iov_base = frame, .iov_len = room };
@@ -137,8 +162,10 @@ ssize_t lb_receive(int fd, void *frame, size_t room, int *passed_fd, unsigned sp
 	if (passed_fd)
 		*passed_fd = -1;
 	errno = EAGAIN;
-	if (spin_us)
+	if (spin_us && worth_polling()) {
 		size = receive_spinning(fd, &message, &control, spin_us);
+		note_polling(size >= 0 || errno != EAGAIN);
+	}
 	while (size < 0 && (errno == EAGAIN || errno == EINTR)) {
 		size = receive_once(fd, &message, &control, 0);
 		/* A socket that somebody set to O_NONBLOCK, or that has a time limit, does not block: say so. */

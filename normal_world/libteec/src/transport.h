@@ -22,6 +22,7 @@ int lb_send(int fd, const void *frame, size_t size, int pass_fd);
 
 /*
  * Receives one frame of at most `room` bytes: polls for up to `spin_us` microseconds, then blocks.
+ * Where polling was in vain lately it blocks at once.
  * Returns its size, 0 at hang-up, or -errno; -EMSGSIZE for a frame longer than `room`.
  * *passed_fd becomes a descriptor that came along (close-on-exec, now the caller's) or -1; any
  * further ones are closed. With `passed_fd` NULL all are closed.

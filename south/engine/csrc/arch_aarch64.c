@@ -32,26 +32,22 @@ static uc_err open_cpu(struct lb_cpu *cpu)
     return e ? e : lb_uc.reg_write(cpu->uc, UC_ARM64_REG_CP_REG, &cpacr);
 }
 
-/* Registers are fetched in batches: each fetch costs more than a register in it. */
+/* What makes a call, in the order of struct lb_call. Fetched in batches: a fetch costs more than a register in it. */
+static int call_registers[1 + LB_CALL_ARGS] = {
+    UC_ARM64_REG_X8, UC_ARM64_REG_X0, UC_ARM64_REG_X1, UC_ARM64_REG_X2, UC_ARM64_REG_X3,
+    UC_ARM64_REG_X4, UC_ARM64_REG_X5, UC_ARM64_REG_X6, UC_ARM64_REG_X7,
+};
+
 static uint64_t number(struct lb_cpu *cpu)
 {
-    static int ids[] = {UC_ARM64_REG_X8, UC_ARM64_REG_X0, UC_ARM64_REG_X1, UC_ARM64_REG_X2, UC_ARM64_REG_X3,
-                        UC_ARM64_REG_X4, UC_ARM64_REG_X5, UC_ARM64_REG_X6, UC_ARM64_REG_X7};
-    uint64_t *a = cpu->call.arg, value = 0;
-    void *values[] = {&value, &a[0], &a[1], &a[2], &a[3], &a[4], &a[5], &a[6], &a[7]};
-    lb_uc.reg_read_batch(cpu->uc, ids, values, 1 + (int)cpu->ahead);
-    return value;
+    lb_uc.reg_read_batch(cpu->uc, call_registers, cpu->call_words, 1 + (int)cpu->ahead);
+    return cpu->call.number;
 }
 
 static bool arguments(struct lb_cpu *cpu, unsigned from, unsigned to)
 {
-    static int ids[LB_CALL_ARGS] = {UC_ARM64_REG_X0, UC_ARM64_REG_X1, UC_ARM64_REG_X2, UC_ARM64_REG_X3,
-                                    UC_ARM64_REG_X4, UC_ARM64_REG_X5, UC_ARM64_REG_X6, UC_ARM64_REG_X7};
-    if (from >= to)
-        return true;
-    uint64_t *a = cpu->call.arg;
-    void *values[LB_CALL_ARGS] = {&a[0], &a[1], &a[2], &a[3], &a[4], &a[5], &a[6], &a[7]};
-    lb_uc.reg_read_batch(cpu->uc, ids + from, values + from, (int)(to - from));
+    if (from < to)
+        lb_uc.reg_read_batch(cpu->uc, call_registers + 1 + from, cpu->call_words + 1 + from, (int)(to - from));
     return true;
 }
 

@@ -30,6 +30,12 @@ static void stop(struct lb_cpu *cpu, enum lb_trap trap)
     lb_uc.emu_stop(cpu->uc);
 }
 
+/* Let the handler of `b`, if there is one, answer the current call; true: call.result is set. */
+static inline bool serve(struct lb_cpu *cpu, const struct lb_binding *b)
+{
+    return !cpu->call_unreadable && b->handler && b->handler(&cpu->guest, &cpu->call, b->owner) == LB_DONE;
+}
+
 static void on_interrupt(uc_engine *uc, uint32_t number, void *data)
 {
     struct lb_cpu *cpu = data;
@@ -43,13 +49,14 @@ static void on_interrupt(uc_engine *uc, uint32_t number, void *data)
     struct lb_call *call = &cpu->call;
     call->number = cpu->arch->number(cpu);
     unsigned known = cpu->ahead;
-    if (!cpu->ask_always && call->number < LB_CALL_MAX && cpu->table[call->number].handler) {
-        unsigned args = cpu->table[call->number].args;
-        cpu->call_unreadable = !cpu->arch->arguments(cpu, known, args);
+    if (call->number < LB_CALL_MAX && cpu->table[call->number].handler && !cpu->ask_always) {
+        const struct lb_binding *b = &cpu->table[call->number];
+        unsigned args = b->args;
+        cpu->call_unreadable = known < args && !cpu->arch->arguments(cpu, known, args);
         cpu->ahead = args;
         if (known < args)
             known = args;
-        if (lb_cpu_serve(cpu)) {
+        if (serve(cpu, b)) {
             set_reg(cpu, cpu->arch->ret, call->result);
             return;
         }
@@ -59,13 +66,9 @@ static void on_interrupt(uc_engine *uc, uint32_t number, void *data)
     stop(cpu, LB_TRAP_CALL);
 }
 
-/* Let the C handler answer the current call, if there is one and it will; true: call.result is set. */
 bool lb_cpu_serve(struct lb_cpu *cpu)
 {
-    if (cpu->call_unreadable || cpu->call.number >= LB_CALL_MAX)
-        return false;
-    const struct lb_binding *b = &cpu->table[cpu->call.number];
-    return b->handler && b->handler(&cpu->guest, &cpu->call, b->owner) == LB_DONE;
+    return cpu->call.number < LB_CALL_MAX && serve(cpu, &cpu->table[cpu->call.number]);
 }
 
 /* Where to go on; bit 0 set in T32 state, as emu_start wants it. */
@@ -138,6 +141,22 @@ int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result)
     return run(cpu, current_pc(cpu));
 }
 
+/* A call is told by its number, if that is one a system call can have; anything else as -trap. */
+static int told(const struct lb_cpu *cpu, int trap)
+{
+    return trap == LB_TRAP_CALL && cpu->call.number < LB_CALL_MAX ? (int)cpu->call.number : -trap;
+}
+
+int lb_cpu_start(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3)
+{
+    return told(cpu, lb_cpu_enter(cpu, pc, sp, a0, a1, a2, a3));
+}
+
+int lb_cpu_answer(struct lb_cpu *cpu, uint64_t result)
+{
+    return told(cpu, lb_cpu_resume(cpu, result));
+}
+
 int lb_cpu_proceed(struct lb_cpu *cpu)
 {
     return run(cpu, current_pc(cpu));
@@ -195,6 +214,9 @@ struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, uint8_t *arena, uint64_t a
         return NULL;
     }
     cpu->arch = arch;
+    cpu->call_words[0] = &cpu->call.number;
+    for (unsigned i = 0; i < LB_CALL_ARGS; i++)
+        cpu->call_words[1 + i] = &cpu->call.arg[i];
     cpu->guest = (struct lb_guest){.ops = &guest_ops, .cpu = cpu, .word_bits = (uint32_t)arch->word_bits};
     uc_err e = arch->open(cpu);
     if (!e)

@@ -26,7 +26,7 @@ static pthread_mutex_t sleep_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static atomic_int active;
 static atomic_bool asleep;
-static atomic_int signal_fd = -1;
+static int signal_fd = -1; /* guarded by list_lock */
 static bool started;
 
 uint64_t lb_now_ns(void)
@@ -45,8 +45,7 @@ unsigned lb_watchdog_period_us(void)
 static unsigned signals(void)
 {
     unsigned char bytes[64];
-    int fd = atomic_load(&signal_fd);
-    ssize_t got = fd >= 0 ? read(fd, bytes, sizeof bytes) : 0;
+    ssize_t got = signal_fd >= 0 ? read(signal_fd, bytes, sizeof bytes) : 0;
     for (ssize_t i = 0; i < got; i++)
         if (bytes[i] == SIGINT || bytes[i] == SIGTERM || bytes[i] == SIGHUP)
             return LB_WHY_SIGNAL;
@@ -86,8 +85,8 @@ static void *loop(void *unused)
         }
         struct timespec tick = {.tv_nsec = TICK_NS};
         nanosleep(&tick, NULL);
-        unsigned why = signals();
         pthread_mutex_lock(&list_lock);
+        unsigned why = signals();
         uint64_t now = lb_now_ns();
         for (struct lb_cpu *cpu = list; cpu; cpu = cpu->next)
             look(cpu, now, why);
@@ -184,5 +183,7 @@ void lb_set_deadline(struct lb_cpu *cpu, int64_t ns_from_now)
 
 void lb_watch_signals(int fd)
 {
-    atomic_store(&signal_fd, fd);
+    pthread_mutex_lock(&list_lock); /* afterwards nobody reads the descriptor given before: it may be closed */
+    signal_fd = fd;
+    pthread_mutex_unlock(&list_lock);
 }
