@@ -14,7 +14,7 @@ from tee.abi import results
 from tee.abi.algorithms import Algorithm, Mode
 from tee.abi.attributes import Attr, Curve
 from tee.abi.objects import ObjectType
-from tests.tee.key_kit import key_ta, octets, operate, verify
+from tests.tee.key_kit import key_ta, octets, operate, populated, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,6 +185,15 @@ def test_rsa_without_padding(ta: FakeTask) -> None:
     assert operate(ta, _A.RSA_NOPAD, Mode.SIGN, key, b"\1")[0] == results.GENERIC
 
 
+def test_rsa_with_a_large_exponent(ta: FakeTask) -> None:
+    """libcrypto does not compute with one under a large modulus, and says so instead of calling a signature wrong."""
+    exponent = (Attr.RSA_PUBLIC_EXPONENT, octets((1 << 65) + 1))
+    for size, result in ((384, results.SIGNATURE_INVALID), (385, results.NOT_SUPPORTED)):
+        modulus = (Attr.RSA_MODULUS, b"\xc1" * size)
+        key = populated(ta, _T.RSA_PUBLIC_KEY, 4096, modulus, exponent)
+        assert verify(ta, _A.RSASSA_PKCS1_V1_5_SHA256, key, bytes(32), bytes(size)) == result
+
+
 def test_dsa(ta: FakeTask) -> None:
     private = dsa.generate_private_key(1024)
     numbers = private.private_numbers()
@@ -217,6 +226,33 @@ def test_dsa(ta: FakeTask) -> None:
         assert verify(ta, algo, key, cut, b"") == results.SIGNATURE_INVALID
         assert operate(ta, algo, Mode.SIGN, key, cut, room=2 * half - 1)[::2] == (results.SHORT_BUFFER, 2 * half)
         assert operate(ta, algo, Mode.SIGN, key, cut + b"x")[0] == results.SECURITY
+
+
+def test_dsa_in_an_unusual_group(ta: FakeTask) -> None:
+    """OP-TEE takes a subgroup of any size; Python's integers do the other side."""
+    q = (1 << 191) + 27  # 192 bits: none of FIPS 186
+    while not all(pow(base, q - 1, q) == 1 for base in (2, 3, 5, 7)):
+        q += 2
+    k = 1 << 320
+    while not all(pow(base, k * q, k * q + 1) == 1 for base in (2, 3, 5, 7)):
+        k += 2
+    p = k * q + 1
+    g = pow(2, k, p)
+    x = 0x1234567890ABCDEF
+    group = [(Attr.DSA_PRIME, p), (Attr.DSA_SUBPRIME, q), (Attr.DSA_BASE, g)]
+    values = [*group, (Attr.DSA_PRIVATE_VALUE, x), (Attr.DSA_PUBLIC_VALUE, pow(g, x, p))]
+    key = ta.alloc(_T.DSA_KEYPAIR, 512)
+    assert ta.populate(key, *((attr, octets(value)) for attr, value in values)) == results.SUCCESS
+    digest = hashlib.sha256(b"message").digest()[:24]
+    result, signature, size = operate(ta, _A.DSA_SHA256, Mode.SIGN, key, digest)
+    assert (result, size) == (results.SUCCESS, 48)
+    r, s = (int.from_bytes(half, "big") for half in (signature[:24], signature[24:]))
+    w = pow(s, -1, q)
+    h = int.from_bytes(digest, "big")
+    assert pow(g, h * w % q, p) * pow(pow(g, x, p), r * w % q, p) % p % q == r
+    assert verify(ta, _A.DSA_SHA256, key, digest, signature) == results.SUCCESS
+    for wrong in (bytes(48), b"\xff" * 48, signature[24:] + signature[:24], b""):
+        assert verify(ta, _A.DSA_SHA256, key, digest, wrong) == results.SIGNATURE_INVALID
 
 
 CURVES: list[tuple[Curve, Algorithm, ec.EllipticCurve, hashes.HashAlgorithm]] = [
