@@ -100,14 +100,14 @@ def _oaep(algo: int, params: Sequence[Attribute]) -> tuple[keys.RsaScheme, bytes
     return keys.RsaScheme(keys.OAEP_PADDING, hash_, mgf), label
 
 
-def _cipher(algo: int, params: Sequence[Attribute]) -> tuple[keys.RsaScheme, bytes]:
+def cipher_scheme(algo: int, params: Sequence[Attribute]) -> tuple[keys.RsaScheme, bytes]:
+    """(scheme, label)."""
     if algo == Algorithm.RSAES_PKCS1_V1_5:
         return keys.RsaScheme(keys.PKCS1_PADDING), b""
     return _oaep(algo, params)
 
 
-def encrypt(algo: int, obj: Object, params: Sequence[Attribute], data: bytes) -> bytes:
-    scheme, label = _cipher(algo, params)
+def encrypt(obj: Object, scheme: keys.RsaScheme, label: bytes, data: bytes) -> bytes:
     return keys.rsa_crypt(public_key_of(obj), scheme, data, decrypt=False, label=label)
 
 
@@ -115,7 +115,7 @@ def decrypt(algo: int, obj: Object, params: Sequence[Attribute], data: bytes) ->
     """One error for everything that may be wrong inside, so that it tells an attacker as little as OP-TEE's."""
     if len(data) != modulus_size(obj):
         raise TeeError(results.BAD_PARAMETERS, f"{len(data)} octets under a modulus of {modulus_size(obj)}")
-    scheme, label = _cipher(algo, params)
+    scheme, label = cipher_scheme(algo, params)
     return keys.rsa_crypt(key_of(obj), scheme, data, decrypt=True, label=label)
 
 
