@@ -38,11 +38,60 @@ uint32_t tee_dsa_sign(const struct tee_dsa_key *key, struct tee_span digest, uin
     TEE_QUIETLY(dsa_sign(key, digest, sig, half));
 }
 
+/* g^u1 * y^u2 mod p mod q, u1 = h/s, u2 = r/s mod q; 1 <= r, s < q is known. FIPS 186-4 section 4.7 */
+static bool dsa_matches(BIGNUM *const n[4], const BIGNUM *r, const BIGNUM *s, const BIGNUM *h, BN_CTX *ctx)
+{
+    const BIGNUM *p = n[0], *q = n[1];
+    BIGNUM *w = BN_mod_inverse(NULL, s, q, ctx), *u = BN_new(), *v1 = NULL, *v2 = NULL;
+    bool ok = w && u && BN_mod_mul(u, h, w, q, ctx) == 1;
+
+    v1 = ok ? tee_power(n[2], u, p, ctx) : NULL;
+    ok = v1 && BN_mod_mul(u, r, w, q, ctx) == 1;
+    v2 = ok ? tee_power(n[3], u, p, ctx) : NULL;
+    ok = v2 && BN_mod_mul(u, v1, v2, p, ctx) == 1 && BN_nnmod(u, u, q, ctx) == 1 && BN_cmp(u, r) == 0;
+    BN_free(w);
+    BN_free(u);
+    BN_free(v1);
+    BN_free(v2);
+    return ok;
+}
+
+/* libcrypto checks signatures of subgroups of 160, 224 and 256 bits only, OP-TEE any. */
+static uint32_t dsa_verify_any(const struct tee_dsa_key *k, struct tee_span digest, struct tee_span sig)
+{
+    BIGNUM *n[4] = {tee_number(k->p), tee_number(k->q), tee_number(k->g), tee_number(k->y)};
+    struct tee_span first = {sig.data, sig.size / 2}, second = {sig.data + sig.size / 2, sig.size / 2};
+    BIGNUM *r = tee_number(first), *s = tee_number(second), *h = NULL;
+    BN_CTX *ctx = BN_CTX_new_ex(tee_libctx());
+    uint32_t rc = TEE_ERROR_SIGNATURE_INVALID;
+
+    if (!n[0] || !n[1] || !n[2] || !n[3] || !ctx)
+        rc = TEE_ERROR_OUT_OF_MEMORY;
+    else if (r && s && !BN_is_zero(r) && !BN_is_zero(s) && BN_cmp(r, n[1]) < 0 && BN_cmp(s, n[1]) < 0) {
+        if (digest.size > (uint64_t)BN_num_bytes(n[1]))
+            digest.size = (uint64_t)BN_num_bytes(n[1]);
+        h = tee_number(digest);
+        if (h && dsa_matches(n, r, s, h, ctx))
+            rc = TEE_SUCCESS;
+    }
+    for (int i = 0; i < 4; i++)
+        BN_free(n[i]);
+    BN_free(r);
+    BN_free(s);
+    BN_free(h);
+    BN_CTX_free(ctx);
+    return rc;
+}
+
 static uint32_t dsa_verify(const struct tee_dsa_key *k, struct tee_span digest, struct tee_span sig)
 {
-    EVP_PKEY *pkey = dsa_key(k, false);
+    uint64_t bits = k->q.size * 8;
+    EVP_PKEY *pkey;
     uint32_t rc = TEE_ERROR_GENERIC;
 
+    if (bits != 160 && bits != 224 && bits != 256)
+        return tee_crypto_ready() ? dsa_verify_any(k, digest, sig) : TEE_ERROR_GENERIC;
+    pkey = dsa_key(k, false);
     if (pkey)
         rc = tee_verify_raw(pkey, digest.data, digest.size, sig.data, sig.size / 2);
     EVP_PKEY_free(pkey);

@@ -24,7 +24,7 @@ from tee.abi.algorithms import (
 from tee.abi.attributes import Attr, Curve
 from tee.errors import TeeError
 from tee.services import crypto_rsa as rsa
-from tee.services.crypto_eddsa import eddsa_sign, eddsa_verify
+from tee.services.crypto_eddsa import eddsa_variant
 from tee.services.crypto_generate import curve_of, octets
 
 if TYPE_CHECKING:
@@ -78,8 +78,9 @@ def _encipher(record: State, key: Object, params: Sequence[Attribute], src: byte
     elif decrypt:
         dst.put(rsa.decrypt(record.algo, key, params, src))
     else:
+        scheme, label = rsa.cipher_scheme(record.algo, params)
         dst.need(rsa.modulus_size(key))
-        dst.put(rsa.encrypt(record.algo, key, params, src))
+        dst.put(rsa.encrypt(key, scheme, label, src))
 
 
 def _sm2(key: Object, src: bytes, dst: OutBuffer, *, decrypt: bool) -> None:
@@ -105,8 +106,9 @@ def _sign(record: State, key: Object, params: Sequence[Attribute], src: bytes, d
     elif main == MainAlgorithm.DSA:
         _dsa_sign(record.algo, key, src, dst)
     elif main == MainAlgorithm.ED25519:
+        variant = eddsa_variant(params)
         dst.need(keys.ED25519_SIGNATURE)
-        dst.put(eddsa_sign(_private(key, Attr.ED25519_PRIVATE_VALUE), params, src))
+        dst.put(keys.ed25519_sign(_private(key, Attr.ED25519_PRIVATE_VALUE), src, variant))
     elif record.algo in CURVES:
         curve = _curve(record.algo, key)
         dst.need(2 * keys.coordinate(curve))
@@ -186,7 +188,7 @@ def asymm_verify(task: CryptoTask, state: int, params: Sequence[Attribute], data
     elif main == MainAlgorithm.DSA:
         _dsa_verify(record.algo, key, data, sig)
     elif main == MainAlgorithm.ED25519:
-        eddsa_verify(octets(key, Attr.ED25519_PUBLIC_VALUE), params, data, sig)
+        keys.ed25519_verify(octets(key, Attr.ED25519_PUBLIC_VALUE), data, sig, eddsa_variant(params))
     elif main in (MainAlgorithm.ECDSA, MainAlgorithm.SM2_DSA_SM3):
         _ec_verify(record.algo, key, data, sig)
     else:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tee import native_keys as keys
 from tee.abi import results
 from tee.abi.attributes import Attr
 from tee.errors import TeeError
+from tee.native_keys import Eddsa
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ MAX_CONTEXT = 255
 """TEE_ED25519_CTX_MAX_LENGTH, octets."""
 
 
-def _parse(params: Sequence[Attribute]) -> keys.Eddsa:
+def eddsa_variant(params: Sequence[Attribute]) -> Eddsa:
     """BAD_PARAMETERS: another attribute, two contexts, or a value that is none."""
     prehash, context = False, b""
     for attr in params:
@@ -36,12 +36,4 @@ def _parse(params: Sequence[Attribute]) -> keys.Eddsa:
             context = attr.read()
         else:
             raise TeeError(results.BAD_PARAMETERS, f"attribute {attr.id:#x} in an Ed25519 operation")
-    return keys.Eddsa(prehash, context)
-
-
-def eddsa_sign(private: bytes, params: Sequence[Attribute], message: bytes) -> bytes:
-    return keys.ed25519_sign(private, message, _parse(params))
-
-
-def eddsa_verify(public: bytes, params: Sequence[Attribute], message: bytes, signature: bytes) -> None:
-    keys.ed25519_verify(public, message, signature, _parse(params))
+    return Eddsa(prehash, context)

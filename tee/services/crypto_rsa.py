@@ -28,6 +28,8 @@ _INT_MAX = 0x7FFFFFFF
 _MAX_LABEL = 1 << 16
 """Octets of a label; more is OUT_OF_MEMORY."""
 _MD5SHA1_SIZE = 36
+_SMALL_MODULUS_BITS, _MAX_EXPONENT_BITS = 3072, 64
+"""OPENSSL_RSA_SMALL_MODULUS_BITS and OPENSSL_RSA_MAX_PUBEXP_BITS: openssl/rsa.h."""
 _DIGESTS = frozenset(algo for algo in Algorithm if digest_size(algo) and algo >> 28 == 5)
 
 
@@ -44,6 +46,15 @@ def key_of(obj: Object) -> keys.RsaKey:
     )
 
 
+def public_key_of(obj: Object) -> keys.RsaKey:
+    """A key that is to be used with its exponent. NOT_SUPPORTED where libcrypto fears for its time."""
+    key = key_of(obj)
+    n, e = (int.from_bytes(number, "big").bit_length() for number in key[:2])
+    if n > _SMALL_MODULUS_BITS and e > _MAX_EXPONENT_BITS:
+        raise TeeError(results.NOT_SUPPORTED, f"libcrypto takes no exponent of {e} bits under a modulus of {n}")
+    return key
+
+
 def modulus_size(obj: Object) -> int:
     """Octets."""
     return len(octets(obj, Attr.RSA_MODULUS))
@@ -51,7 +62,9 @@ def modulus_size(obj: Object) -> int:
 
 def raw(obj: Object, data: bytes, *, decrypt: bool) -> bytes:
     """RSA_NOPAD: a number below the modulus to another one, without leading zeros but with one octet at least."""
-    key = key_of(obj)
+    key = key_of(obj) if decrypt else public_key_of(obj)
+    if not key.n:
+        raise TeeError(results.GENERIC, "a modulus of zero")
     data = data.lstrip(b"\0")
     if len(data) > len(key.n) or int.from_bytes(data, "big") > int.from_bytes(key.n, "big"):
         raise TeeError(results.BAD_PARAMETERS, "a number larger than the modulus")
@@ -87,22 +100,22 @@ def _oaep(algo: int, params: Sequence[Attribute]) -> tuple[keys.RsaScheme, bytes
     return keys.RsaScheme(keys.OAEP_PADDING, hash_, mgf), label
 
 
-def _cipher(algo: int, params: Sequence[Attribute]) -> tuple[keys.RsaScheme, bytes]:
+def cipher_scheme(algo: int, params: Sequence[Attribute]) -> tuple[keys.RsaScheme, bytes]:
+    """(scheme, label)."""
     if algo == Algorithm.RSAES_PKCS1_V1_5:
         return keys.RsaScheme(keys.PKCS1_PADDING), b""
     return _oaep(algo, params)
 
 
-def encrypt(algo: int, obj: Object, params: Sequence[Attribute], data: bytes) -> bytes:
-    scheme, label = _cipher(algo, params)
-    return keys.rsa_crypt(key_of(obj), scheme, data, decrypt=False, label=label)
+def encrypt(obj: Object, scheme: keys.RsaScheme, label: bytes, data: bytes) -> bytes:
+    return keys.rsa_crypt(public_key_of(obj), scheme, data, decrypt=False, label=label)
 
 
 def decrypt(algo: int, obj: Object, params: Sequence[Attribute], data: bytes) -> bytes:
     """One error for everything that may be wrong inside, so that it tells an attacker as little as OP-TEE's."""
     if len(data) != modulus_size(obj):
         raise TeeError(results.BAD_PARAMETERS, f"{len(data)} octets under a modulus of {modulus_size(obj)}")
-    scheme, label = _cipher(algo, params)
+    scheme, label = cipher_scheme(algo, params)
     return keys.rsa_crypt(key_of(obj), scheme, data, decrypt=True, label=label)
 
 
@@ -136,4 +149,4 @@ def verify(algo: int, obj: Object, params: Sequence[Attribute], digest: bytes, s
     scheme = signature_scheme(algo, params, digest)
     if len(signature) != modulus_size(obj):
         raise TeeError(results.SIGNATURE_INVALID, f"{len(signature)} octets of signature")
-    keys.rsa_verify(key_of(obj), scheme, digest, signature)
+    keys.rsa_verify(public_key_of(obj), scheme, digest, signature)

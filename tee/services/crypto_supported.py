@@ -17,6 +17,7 @@ from tee.abi.algorithms import (
 )
 from tee.abi.attributes import Curve
 from tee.errors import TeeError
+from tee.services.crypto_asymmetric import CURVES as SIGNED_ON
 from tee.services.crypto_derive import HASH_NAMES
 from tee.services.crypto_rsa import oaep_hash
 
@@ -31,14 +32,13 @@ _NO_KEY: dict[int, str] = {
     Algorithm.ECDSA_SHA3_512: _ECDSA_SHA3,
 }
 _RAW_BYTES: dict[int, int] = {MainAlgorithm.ED25519: 32, MainAlgorithm.X25519: 32, MainAlgorithm.X448: 56}
-_NIST = (Curve.NIST_P192, Curve.NIST_P224, Curve.NIST_P256, Curve.NIST_P384, Curve.NIST_P521)
-_CURVES: dict[int, tuple[Curve, ...]] = {
-    MainAlgorithm.ECDSA: _NIST,
-    MainAlgorithm.ECDH: _NIST,
-    MainAlgorithm.SM2_DSA_SM3: (Curve.SM2,),
-    MainAlgorithm.SM2_PKE: (Curve.SM2,),
-    MainAlgorithm.SM2_KEP: (Curve.SM2,),
+_CURVES: dict[int, Curve] = {
+    Algorithm.ECDH_DERIVE_SHARED_SECRET: Curve.NIST_P256,
+    Algorithm.SM2_PKE: Curve.SM2,
+    Algorithm.SM2_KEP: Curve.SM2,
+    **{algo: Curve(curve) for algo, curves in SIGNED_ON.items() for curve in curves},
 }
+"""A curve that an algorithm cannot be without."""
 
 
 class Support(NamedTuple):
@@ -86,9 +86,8 @@ def _asymmetric(task: object, algo: Algorithm) -> str:
     try:
         if main in _RAW_BYTES:
             native_keys.raw_generate(main, _RAW_BYTES[main])
-        elif main in _CURVES:
-            for curve in _CURVES[main]:
-                native_keys.ec_generate(curve)
+        elif algo in _CURVES:
+            native_keys.ec_generate(_CURVES[algo])
     except TeeError:
         return "libcrypto lacks its curve"
     return ""

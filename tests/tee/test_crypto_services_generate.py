@@ -135,6 +135,7 @@ def test_dsa(ta: FakeTask) -> None:
     assert generate(ta, _T.DSA_KEYPAIR, 1024, (given[0][0], even), *given[1:])[0] == results.BAD_PARAMETERS
 
 
+@pytest.mark.filterwarnings("ignore:Diffie-Hellman over finite fields")
 def test_dh(ta: FakeTask) -> None:
     parameters = dh.generate_parameters(2, 512)
     p = parameters.parameter_numbers().p

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from north.errors import BadRange, OutOfMemory
 from north.memory import AddressSpace, Arena
 from south.platform import PAGE, Arch, Prot, RegionFlag
-from tee.mapping import PARAMS, MappedParams
+from tee.mapping import MappedParams, Places
 from tee.params import Kind, Memref, Value
 from tee.pta.selftest.kit import check, refuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from south.platform import Platform
+    from south.platform import Pages, Platform
 
 QUOTA = 16
 """Pages of the address space that the tests work in; its arena has twice as many."""
@@ -118,8 +118,10 @@ def passing(platform: Platform, space: AddressSpace) -> None:
     shared = platform.pages.shared(3 * PAGE)
     shared.view(PAGE - 5, 10)[:] = b"0123456789"
     value, memref = Value(Kind.VALUE_INOUT, 0x11, 0x22), Memref(Kind.MEMREF_INOUT, shared, 10, PAGE - 5)
-    near = [0] * PARAMS
-    mapped = MappedParams(space, [value, memref, None, Memref(Kind.MEMREF_INPUT, None, 0)], near)
+    places = Places()
+    known: list[Pages] = []
+    mapped = MappedParams(space, [value, memref, None, Memref(Kind.MEMREF_INPUT, None, 0)], places, known.append)
+    check(known == [shared], "the engine is told of the memory")
     types, *words = mapped.words
     check(types == Kind.VALUE_INOUT | Kind.MEMREF_INOUT << 4 | Kind.MEMREF_INPUT << 12, "types lie in nibbles")
     check(words[:2] == [0x11, 0x22] and words[3:] == [10, 0, 0, 0, 0], "values and sizes are told, NULL is NULL")
@@ -132,7 +134,7 @@ def passing(platform: Platform, space: AddressSpace) -> None:
     mapped.update((types, 0x33, 0x44, words[2], 7, 0, 0, 0, 0))
     check((value.a, value.b, memref.size) == (0x33, 0x44, 7), "values and sizes come back")
     too_long = Memref(Kind.MEMREF_INPUT, shared, 2 * PAGE, PAGE + 1)
-    refuses(BadRange, lambda: MappedParams(space, [too_long], near), "a memref larger than its memory is refused")
+    refuses(BadRange, lambda: MappedParams(space, [too_long], places, known.append), "a memref larger than its memory is refused")
     check(not list(space), "a refused call maps nothing")
 
 
