@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from tests.bench import applets, crypto, daemon, guest
+from tests.bench import applets, crypto, daemon, guest, storage
 from tests.bench.measure import Figure, processes
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ GROUPS: dict[str, Callable[[guest.Bench], Iterator[Figure]]] = {
     "first": first_instance,
     "daemon": daemon.daemon,
     "applets": applets.applets,
+    "storage": storage.storage,
 }
 
 
