@@ -24,7 +24,12 @@ NUMBERS = (
     *range(2001, 2005), *range(4001, 4006), 4010, 4012, 4013, 4017, *range(4101, 4118), 5006, *range(6001, 6011),
     *range(6012, 6022), *range(8101, 8104),
 )  # fmt: skip
-CASES = [*(f"regression_{number}" for number in NUMBERS), "regression_4007_symmetric"]
+TOKENS = (*range(1000, 1019), 1020, 1024, *range(1027, 1031))
+CASES = [
+    *(f"regression_{number}" for number in NUMBERS),
+    "regression_4007_symmetric",
+    *(f"pkcs11_{number}" for number in TOKENS),
+]
 LEAST = xtest.reference()
 
 

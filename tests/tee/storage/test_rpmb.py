@@ -56,10 +56,11 @@ def test_objects_last(device: EmulatedRpmb) -> None:
     assert ta.write(obj, b"end") == results.SUCCESS
     again = ta_on(device)
     assert again.open(b"name") == results.SUCCESS
-    assert again.data(again.out) == b"hello " * 100 + bytes(100) + b"end"
-    assert again.info(again.out)[:5] == (ObjectType.DATA, 0, 0, 0xFFFFFFFF, 703)
-    assert again.call("storage_obj_trunc", again.out, 5) == results.SUCCESS
-    assert again.data(again.out) == b"hello"
+    obj = again.out
+    assert again.data(obj) == b"hello " * 100 + bytes(100) + b"end"
+    assert again.info(obj)[:5] == (ObjectType.DATA, 0, 0, 0xFFFFFFFF, 703)
+    assert again.call("storage_obj_trunc", obj, 5) == results.SUCCESS
+    assert again.data(obj) == b"hello"
 
 
 def test_names(device: EmulatedRpmb) -> None:
@@ -72,7 +73,7 @@ def test_names(device: EmulatedRpmb) -> None:
     assert ta.call("storage_obj_rename", obj, ta.memory.place(b"c"), 1) == results.SUCCESS
     assert ta.write(obj, b"C") == results.SUCCESS
     assert ta.names() == {b"b", b"c"}
-    assert ta_on(device, number=2).names() == set()
+    assert RpmbTa(ta.storage, number=2).names() == set()
     assert ta.call("storage_obj_del", obj) == results.SUCCESS
     assert ta.names() == {b"b"}
     assert ta.data(ta.made(b"b", b"over", ALL | DataFlag.OVERWRITE)) == b"over"
