@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tee.normal import NormalWorld
     from tee.observe import Crash, Observer
     from tee.params import Param
-    from tee.ports import ImageSource
+    from tee.ports import ImageSource, Installer
     from tee.pta.base import PseudoTa
     from tee.pta.registry import Registry
     from tee.services.properties import Implementation
@@ -70,7 +70,8 @@ class SecureWorld:
     """Hosts TAs. Thread-safe: calls into different instances run at the same time.
 
     images: where TAs come from. limits: per instance. observer: watches calls, logs and crashes.
-    normal: the normal world's services, None: there are none.
+    normal: the normal world's services, None: there are none. installer: judges TAs that are to be installed in trusted
+    storage, None: none may be.
     """
 
     def __init__(
@@ -81,12 +82,14 @@ class SecureWorld:
         limits: Limits | None = None,
         observer: Observer | None = None,
         normal: NormalWorld | None = None,
+        installer: Installer | None = None,
     ) -> None:
         self.platform = platform
         self.images = images
         self.limits = limits or Limits()
         self.observer = observer
         self.normal = normal
+        self.installer = installer
         self.sharing = Sharing(platform.engine)
         self._making = threading.Lock()
         """Whatever is made on first use is made once: it has state that all sessions share."""
@@ -446,7 +449,7 @@ class SecureWorld:
             from tee.pta.standard import standard
 
             with self._making:
-                self._ptas = self._ptas or standard(self.platform, self.normal)
+                self._ptas = self._ptas or standard(self.platform, self.normal, self.installer, lambda: self.storage)
         return self._ptas.find(uuid)
 
     @property

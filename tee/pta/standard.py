@@ -10,11 +10,21 @@ from tee.pta.registry import Registry
 from tee.pta.system import SystemPta
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from south.platform import Platform
     from tee.normal import NormalWorld
+    from tee.ports import Installer
+    from tee.storage.store import TrustedStorage
 
 
-def standard(platform: Platform, normal: NormalWorld | None = None) -> Registry:
+def standard(
+    platform: Platform,
+    normal: NormalWorld | None = None,
+    installer: Installer | None = None,
+    storage: Callable[[], TrustedStorage] | None = None,
+) -> Registry:
+    """installer, storage: for TAs to be installed in trusted storage; None: they cannot be."""
     registry = Registry()
     registry.add(SystemPta(platform.root_of_trust, normal=normal))
     registry.add(DevicePta(registry.devices))
@@ -23,4 +33,8 @@ def standard(platform: Platform, normal: NormalWorld | None = None) -> Registry:
         from tee.pta.socket import SocketPta
 
         registry.add(SocketPta(normal.sockets))
+    if installer is not None and storage is not None:
+        from tee.pta.secstor_ta_mgmt import SecstorTaMgmtPta
+
+        registry.add(SecstorTaMgmtPta(installer, storage))
     return registry

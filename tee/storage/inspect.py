@@ -13,6 +13,7 @@ from tee.abi.objects import USAGE_DEFAULT, ObjectType
 from tee.abi.ree_fs import DIRFILE
 from tee.abi.storage import HEAD
 from tee.errors import TeeError
+from tee.storage import tadb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,5 +118,5 @@ def check(system: ReeFs) -> Iterator[Described]:
 
 def strangers(system: ReeFs) -> list[str]:
     """Files that the directory does not name: what a crash left (harmless), and what is none of the store's."""
-    named = {entry.file for entry in entries(system)} | {DIRFILE}
+    named = {entry.file for entry in entries(system)} | {entry.file for entry in tadb.entries(system)} | {DIRFILE}
     return [name for name in system.files.list("") if name not in named]
