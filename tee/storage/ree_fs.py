@@ -78,8 +78,7 @@ class ReeFs:
             try:
                 yield self._open_directory()
             except TeeError as error:
-                if error.result not in (results.ITEM_NOT_FOUND, results.ACCESS_CONFLICT):
-                    self.forget()
+                self._forget_after(error)
                 if error.result not in _KEPT:
                     raise TeeError(results.STORAGE_NOT_AVAILABLE, error.detail) from error
                 raise
@@ -103,6 +102,12 @@ class ReeFs:
         if self._directory is None:
             self._directory = DirFile.open(self.files, self.entropy, self.keys)
         return self._directory
+
+    def _forget_after(self, error: TeeError) -> None:
+        """Unless it only told what is, or is not, in the directory."""
+        harmless = error.result in (results.ITEM_NOT_FOUND, results.ACCESS_CONFLICT)
+        if not harmless or (self._directory is not None and self._directory.changed):
+            self.forget()
 
     def opened(self, stored: ReeStoredFile) -> None:
         """In a session: it uses its file now. Whoever has not for long must open it anew."""
