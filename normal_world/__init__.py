@@ -8,8 +8,10 @@ For Python programs it is the TEE Client API itself:
         (count,) = session.invoke(0, Value.inout(41))
 
 Its rooms: `client/`, the ways to a TEE; `libteec/`, a drop-in library for C programs; `daemon/`, which serves
-both over a Unix socket (`protocol.py`); `supplicant/`, services that the secure world calls back for; `run_with/`,
-a program with a daemon of its own; `cli/`, the subcommands. `compose.py` puts them together.
+both over a Unix socket (`protocol.py`); `supplicant/`, services that the secure world calls back for;
+`plugin_host/`, processes for its C plugins; `run_with/`, a program with a daemon of its own; `cli/`, the
+subcommands. `compose.py` puts them together. `pytest_plugin.py` offers fixtures for tests of TAs, which
+`testing.py` makes.
 
 It may import `ta_loader`, `tee`, `north` and `south`, and only `boards` imports it.
 """

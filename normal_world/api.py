@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from normal_world.client.ports import Memory, Way
 
 MAX_PARAMS = 4
+MOST_LOST = 64
+"""Sessions and shared memory that a context remembers to have been lost without a close."""
 
 
 class Login(enum.IntEnum):
@@ -93,6 +95,7 @@ class Context:
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._objects: weakref.WeakSet[SharedMemory] = weakref.WeakSet()
         self._dropped: collections.deque[Callable[[], None]] = collections.deque()
+        self._lost: collections.deque[str] = collections.deque(maxlen=MOST_LOST)
 
     @property
     def way(self) -> Way:
@@ -117,6 +120,7 @@ class Context:
         """
         if (group is not None) != (login in (Login.GROUP, Login.GROUP_APPLICATION)):
             raise ValueError(f"{login.name}: a group's number goes with group logins, and only with them")
+        __tracebackhide__ = True  # pytest shows the caller's line
         way = self.way
         uuid = ta if isinstance(ta, UUID) else way.resolve(ta)
         number = 0
@@ -188,7 +192,7 @@ class Context:
         if size < 0:
             raise ValueError(f"{size} bytes")
         self._bury()
-        return self._own(SharedMemory(self.way.allocate(size), size, direction, drop=self._dropped.append))
+        return self._own(SharedMemory(self.way.allocate(size), size, direction, drop=self.drop))
 
     def register(self, buffer: Any, direction: Direction | None = None) -> SharedMemory:
         """Offer a buffer of one's own; calls copy what they refer to. direction: None: as far as it is writable."""
@@ -199,7 +203,7 @@ class Context:
             raise TypeError(f"a TA cannot write into {type(buffer).__name__}")
         self._bury()
         memory = self.way.allocate(view.nbytes)
-        return self._own(SharedMemory(memory, view.nbytes, direction, view, drop=self._dropped.append))
+        return self._own(SharedMemory(memory, view.nbytes, direction, view, drop=self.drop))
 
     def _own(self, shared: SharedMemory) -> SharedMemory:
         self._objects.add(shared)
@@ -222,11 +226,18 @@ class Context:
             way, self._way = self._way, None
             way.close()
 
-    def drop(self, close: Callable[[], None]) -> None:
+    def leaks(self) -> list[str]:
+        """What has not been closed yet, or was lost without a close: what a test says of itself at its end."""
+        out = [f"a session to {session.uuid} is open" for session in self._sessions if session.open]
+        out += [f"{shared.size} bytes of shared memory are open" for shared in self._objects if shared.open]
+        return sorted(out) + [f"{what} lost without a close" for what in self._lost]
+
+    def drop(self, close: Callable[[], None], what: str) -> None:
         """Something was lost without a close. That may be noticed at any moment, in the middle of a call even, so
         it is closed by the next call.
         """
         self._dropped.append(close)
+        self._lost.append(what)
 
     def _bury(self) -> None:
         while self._dropped:
@@ -264,6 +275,7 @@ class Session:
         timeout: seconds until the call is cancelled, which the TA has to heed (`LocalOptions.timeout` and the daemon's
         --timeout stop any TA). operation: lets another thread cancel it. TeeError.
         """
+        __tracebackhide__ = True  # pytest shows the caller's line
         number, context = self._number, self._context
         if number is None:
             raise closed("session")
@@ -275,6 +287,10 @@ class Session:
         typed, outcome = context.call(call, params, timeout, operation)
         check(outcome, f"command {command} of {self.uuid}", timeout)
         return typed
+
+    @property
+    def open(self) -> bool:
+        return self._number is not None
 
     def close(self) -> None:
         """Once or more often."""
@@ -295,11 +311,12 @@ class Session:
         if number is not None and not sys.is_finalizing():
             warnings.warn(f"a Session to {self.uuid} was never closed", ResourceWarning, stacklevel=2)
             way = self._context.way
-            self._context.drop(lambda: way.close_session(number))
+            self._context.drop(lambda: way.close_session(number), f"a session to {self.uuid} was")
 
 
 def check(outcome: Outcome, what: str, timeout: float | None) -> None:
     """TeeError unless it succeeded."""
+    __tracebackhide__ = True
     if outcome.result == results.SUCCESS:
         return
     late = timeout is not None and outcome.result == results.CANCEL

@@ -43,7 +43,7 @@ class SharedMemory:
         direction: Direction,
         source: memoryview | None = None,
         *,
-        drop: Callable[[Callable[[], None]], None],
+        drop: Callable[[Callable[[], None], str], None],
     ) -> None:
         """drop: told how to close it when it is lost without a close."""
         self.size = size
@@ -64,6 +64,10 @@ class SharedMemory:
     def registered(self) -> bool:
         """It is a buffer of the caller's, which calls copy."""
         return self._source is not None
+
+    @property
+    def open(self) -> bool:
+        return not self._closed
 
     def __buffer__(self, _: int) -> memoryview:  # Python 3.12: memoryview(shared), bytes(shared)
         return self.view
@@ -91,7 +95,7 @@ class SharedMemory:
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and not sys.is_finalizing():
             warnings.warn(f"{self.size} bytes of shared memory were never closed", ResourceWarning, stacklevel=2)
-            self._drop(self.memory.close)
+            self._drop(self.memory.close, f"{self.size} bytes of shared memory were")
 
     def __repr__(self) -> str:
         return f"<SharedMemory {self.size} bytes, {self.direction.name}{', closed' if self._closed else ''}>"

@@ -9,7 +9,7 @@ client's memfd or a list of a guest's 4 KiB pages, which cost no copy and do not
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from north.errors import BadRange, OutOfMemory
 from south.platform import PAGE, Arch, Cpu, Entropy, Pages, Prot, RegionFlag
@@ -58,20 +58,36 @@ class Region:
         return f"{self.va:#x}-{self.end:#x} {letters} {self.name}"
 
 
+class Usage(NamedTuple):
+    """Bytes of private memory, but for `refused`: requests that were not met. largest_refused: the largest of those;
+    used_then: what was in use when it came. peak and what was refused count from the last reset.
+    """
+
+    used: int
+    peak: int
+    limit: int
+    refused: int
+    largest_refused: int
+    used_then: int
+
+
 class Arena:
     """Private pages of one instance: first-fit over free runs, zeroed when given out again."""
 
-    __slots__ = ("_free", "limit", "pages", "used")
+    __slots__ = ("_free", "_refused", "limit", "pages", "peak", "used")
 
     def __init__(self, pages: Pages, limit: int) -> None:
         self.pages = pages
         self.limit = min(limit, pages.size)
         self.used = 0
+        self.peak = 0
+        self._refused = (0, 0, 0)  # as the last three of Usage
         self._free: list[tuple[int, int, bool]] = [(0, pages.size, False)]  # (offset, size, dirty)
 
     def take(self, size: int) -> int:
         """Offset of `size` zeroed bytes; OutOfMemory beyond the limit."""
         if self.used + size > self.limit:
+            self._refuse(size)
             raise OutOfMemory(f"{size} bytes more than the limit of {self.limit} allows")
         for i, (offset, room, dirty) in enumerate(self._free):
             if room >= size:
@@ -80,10 +96,24 @@ class Arena:
                 else:
                     self._free[i] = (offset + size, room - size, dirty)
                 self.used += size
+                if self.used > self.peak:
+                    self.peak = self.used
                 if dirty:
                     self.pages.view(offset, size)[:] = bytes(size)
                 return offset
+        self._refuse(size)
         raise OutOfMemory("private memory is fragmented")
+
+    def _refuse(self, size: int) -> None:
+        count, largest, then = self._refused
+        self._refused = (count + 1, size, self.used) if size > largest else (count + 1, largest, then)
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self.used, self.peak, self.limit, *self._refused)
+
+    def reset_usage(self) -> None:
+        self.peak, self._refused = self.used, (0, 0, 0)
 
     def give(self, offset: int, size: int) -> None:
         self.used -= size
@@ -119,6 +149,14 @@ class AddressSpace:
     def used(self) -> int:
         """Bytes of private memory in use."""
         return self._arena.used
+
+    @property
+    def usage(self) -> Usage:
+        """Bytes of private memory; from any thread."""
+        return self._arena.usage
+
+    def reset_usage(self) -> None:
+        self._arena.reset_usage()
 
     def __iter__(self) -> Iterator[Region]:
         return iter(self._regions)

@@ -7,20 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ta_loader.container.layout import ImageType
-from ta_loader.container.verify import open_container
-from ta_loader.errors import ImageRefused
 from tee import native
 from tee.abi import results
 from tee.errors import TeeError
-from tee.ports import SignedTa
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
     from ta_loader.source import Store, Verified
-    from ta_loader.trust import TrustStore
     from tee.storage.store import TrustedStorage
 
 _ELSEWHERE = frozenset({results.ITEM_NOT_FOUND, results.STORAGE_NOT_AVAILABLE})
@@ -52,16 +47,3 @@ class InstalledFirst:
                 raise
             return self._store.find(uuid)
         return InstalledTa(memoryview(image), version, native.digest("sha256", image))
-
-
-class TrustInstaller:
-    """`tee.ports.Installer`: images that a trusted key signed itself, with a UUID and a version in their header."""
-
-    def __init__(self, trust: TrustStore) -> None:
-        self._trust = trust
-
-    def verify(self, data: bytes) -> SignedTa:
-        container = open_container(data, self._trust)
-        if container.kinds != (ImageType.BOOTSTRAP_TA,) or container.key is None or container.uuid is None:
-            raise ImageRefused("type", "only a TA with a UUID and a version, signed by a trusted key, is installed")
-        return SignedTa(container.uuid, container.version, bytes(container.elf))

@@ -62,6 +62,9 @@ class Loader:
             raise TeeError(SECURITY, f"the image is TA {claimed}, not {uuid}")
         return image
 
+    def digest(self, uuid: UUID) -> bytes:
+        return self._store.find(uuid).digest
+
     def _library(self, uuid: UUID) -> ElfObject:
         return self._parse(self._store.find(uuid), main=False)
 

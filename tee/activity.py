@@ -7,12 +7,19 @@ instance it waits for, so that a circle of waits is found before it closes (OP-T
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from south.platform import Interrupt
 
 if TYPE_CHECKING:
     from tee.instance import TaInstance
+
+
+class Held(Protocol):
+    """What one activity at a time may be inside of: a TA instance."""
+
+    @property
+    def busy_with(self) -> Activity | None: ...
 
 
 class Activity:
@@ -25,8 +32,18 @@ class Activity:
 
     def __init__(self) -> None:
         self.depth = 0
-        self.waiting_for: TaInstance | None = None
+        self.waiting_for: Held | None = None
         self.cancellation: Cancellation | None = None
+
+
+def closes_circle(activity: Activity, held: Held) -> bool:
+    """Whether `activity` would wait for ever if it waited for `held`: who holds it waits for `activity`, at any remove,
+    or is that activity. The caller keeps everybody from taking or releasing anything meanwhile.
+    """
+    holder = held.busy_with
+    while holder is not None and holder is not activity:
+        holder = holder.waiting_for.busy_with if holder.waiting_for else None
+    return holder is activity
 
 
 class Cancellation:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from north.errors import OutOfMemory, SpaceError
 from north.memory import AddressSpace
-from south.platform import PAGE, Arch, EngineError, Interrupt, Prot, TrapKind
+from south.platform import PAGE, Arch, EngineError, Interrupt, Prot, RegionFlag, TrapKind
 from tee.abi import results
 from tee.crash import Death, crash_report
 from tee.errors import TeeError
@@ -46,6 +46,7 @@ ENTRY_OPEN = 0  # enum utee_entry_func, lib/libutee/include/utee_types.h
 ENTRY_CLOSE = 1
 ENTRY_INVOKE = 2
 
+STACK = "stack"
 STACK_ALIGNMENT = 16
 ABOVE_STACK = PAGE
 """Bytes above the stack that a TA may read. OP-TEE maps a call's temporary buffers there, and TAs came to count on it:
@@ -103,7 +104,7 @@ class TaInstance:
             self._enumerators: EnumeratorTable | None = None
             self.native.set_system_clock(0.0)
             self.program = image.link(self.space)
-            stack = self.space.map(max(image.stack_size, 1) + ABOVE_STACK, Prot.RW, name="stack")
+            stack = self.space.map(max(image.stack_size, 1) + ABOVE_STACK, Prot.RW, name=STACK)
             top = stack.end - ABOVE_STACK
             self.space.protect(top, ABOVE_STACK, Prot.R)
         except SpaceError as error:
@@ -400,6 +401,14 @@ class TaInstance:
 
     def unmap(self, va: int, size: int) -> None:
         self.memory.unmap(self.space, va, size)
+
+    def immutable(self) -> list[bytes]:
+        """The page above the stack is as if another call's buffers were there, so it is none of these."""
+        return [
+            self.space.read(region.va, region.size)
+            for region in self.space
+            if region.flags & RegionFlag.PRIVATE and not region.prot & Prot.W and region.name != STACK
+        ]
 
     def dlopen(self, uuid: UUID, flags: int) -> None:
         self.program.dlopen(uuid, flags)

@@ -70,21 +70,9 @@ class Image(Protocol):
         """Map, relocate and protect the TA and its dependencies; TeeError if it cannot be linked."""
 
 
-class SignedTa(NamedTuple):
-    """A TA whose signature is right, as it is installed. image: its ELF file."""
-
-    uuid: UUID
-    version: int
-    image: bytes
-
-
-class Installer(Protocol):
-    """Judges images that the normal world offers for installation."""
-
-    def verify(self, data: bytes) -> SignedTa:
-        """TeeError(SECURITY) unless it may be installed."""
-
-
 class ImageSource(Protocol):
     def find(self, uuid: UUID) -> Image:
         """TeeError(ITEM_NOT_FOUND) when nobody has it, TeeError(SECURITY) when it is refused."""
+
+    def digest(self, uuid: UUID) -> bytes:
+        """SHA-256 of the image that the signature of TA or library `uuid` covers; TeeError as `find`."""

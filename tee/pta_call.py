@@ -132,10 +132,13 @@ def _settle(params: Sequence[Param | TaParam], used: Sequence[Value | PtaMemref 
 
 
 def open_session(
-    pta: PseudoTa, caller: TaInstance | None, params: Sequence[Param | TaParam]
+    pta: PseudoTa, caller: TaInstance | None, params: Sequence[Param | TaParam], login: int
 ) -> tuple[tuple[Result, Origin], object]:
-    """((result, origin), the session's context)."""
+    """((result, origin), the session's context). login: TEE_LOGIN_* of who opens it."""
     context: object = None
+    logins = getattr(pta, "logins", None)
+    if logins is not None and login not in logins:
+        return (results.ACCESS_DENIED, Origin.TRUSTED_APP), None
 
     def call(used: list[Value | PtaMemref | None]) -> None:
         nonlocal context

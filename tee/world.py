@@ -22,7 +22,7 @@ from tee.abi.ta_head import (
     TA_FLAG_MULTI_SESSION,
     TA_FLAG_SINGLE_INSTANCE,
 )
-from tee.activity import Activity, Cancellation
+from tee.activity import Activity, Cancellation, closes_circle
 from tee.crash import crash_lines
 from tee.errors import TeeError
 from tee.instance import ENTRY_CLOSE, ENTRY_INVOKE, ENTRY_OPEN, TaInstance
@@ -31,15 +31,16 @@ from tee.session import LOGIN_TRUSTED_APP, PUBLIC, Client, Session
 from tee.sharing import Sharing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from south.platform import Pages, Platform
     from tee.normal import NormalWorld
     from tee.observe import Crash, Observer
     from tee.params import Param
-    from tee.ports import ImageSource, Installer
+    from tee.ports import ImageSource
     from tee.pta.base import PseudoTa
+    from tee.pta.ports import PtaPorts
     from tee.pta.registry import Registry
     from tee.services.properties import Implementation
     from tee.services.time import TaTimes
@@ -70,8 +71,8 @@ class SecureWorld:
     """Hosts TAs. Thread-safe: calls into different instances run at the same time.
 
     images: where TAs come from. limits: per instance. observer: watches calls, logs and crashes.
-    normal: the normal world's services, None: there are none. installer: judges TAs that are to be installed in trusted
-    storage, None: none may be.
+    normal: the normal world's services, None: there are none. pta_ports: gives what pseudo TAs need beyond this world,
+    asked for when the first of them is looked for; None: they have nothing.
     """
 
     def __init__(
@@ -82,14 +83,14 @@ class SecureWorld:
         limits: Limits | None = None,
         observer: Observer | None = None,
         normal: NormalWorld | None = None,
-        installer: Installer | None = None,
+        pta_ports: Callable[[], PtaPorts] | None = None,
     ) -> None:
         self.platform = platform
         self.images = images
         self.limits = limits or Limits()
         self.observer = observer
         self.normal = normal
-        self.installer = installer
+        self._pta_ports = pta_ports
         self.sharing = Sharing(platform.engine)
         self._making = threading.Lock()
         """Whatever is made on first use is made once: it has state that all sessions share."""
@@ -245,7 +246,7 @@ class SecureWorld:
             pta = self.find_pta(uuid)
             if pta is not None:
                 session.pta = pta
-                outcome, session.context = pta_call.open_session(pta, session.owner, params)
+                outcome, session.context = pta_call.open_session(pta, session.owner, params, session.client.login)
                 return Outcome(*outcome)
             instance = self._instance_for(uuid)
         except TeeError as error:
@@ -368,10 +369,7 @@ class SecureWorld:
                 instance.busy_with = activity
                 return True
             while instance.busy_with is not None:
-                holder: Activity | None = instance.busy_with
-                while holder is not None and holder is not activity:
-                    holder = holder.waiting_for.busy_with if holder.waiting_for else None
-                if holder is activity:
+                if closes_circle(activity, instance):
                     return False
                 activity.waiting_for = instance
                 try:
@@ -449,8 +447,16 @@ class SecureWorld:
             from tee.pta.standard import standard
 
             with self._making:
-                self._ptas = self._ptas or standard(self.platform, self.normal, self.installer, lambda: self.storage)
+                self._ptas = self._ptas or standard(self)
         return self._ptas.find(uuid)
+
+    def pta_ports(self) -> PtaPorts:
+        """What the composition root gives to pseudo TAs."""
+        if self._pta_ports is not None:
+            return self._pta_ports()
+        from tee.pta.ports import PtaPorts
+
+        return PtaPorts()
 
     @property
     def times(self) -> TaTimes:

@@ -1,7 +1,7 @@
 """Checks an installed wheel: `python -I tests/installed.py CHECKOUT`, with the installation's own interpreter.
 
-Every module of the checkout is there and imports, none comes from the checkout, and `litebox-ta` runs
-the sample TA.
+Every module of the checkout is there and imports, none comes from the checkout, `litebox-ta` runs the sample TA, and a
+supplicant's plugin works.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 PACKAGES = ("south", "north", "tee", "ta_loader", "normal_world", "boards")
@@ -42,7 +43,26 @@ def main(checkout: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         assert done.returncode == 0, done.stderr
         assert "42" in done.stdout or "0x2a" in done.stdout, done.stdout
-    print(f"{len(modules(site))} modules import from {site}; litebox-ta runs the sample")
+    try_plugin()
+    print(f"{len(modules(site))} modules import from {site}; litebox-ta runs the sample; a plugin answers")
+
+
+def try_plugin() -> None:
+    """The sources of the plugins' program and its headers are there: it is compiled, and runs the tests' plugin."""
+    from normal_world.libteec import INCLUDE, compiler
+    from normal_world.supplicant.plugins import HostPlugins
+
+    source = Path(__file__).resolve().parent / "normal_world" / "csrc" / "plugin.c"
+    with tempfile.TemporaryDirectory() as folder:
+        target = str(Path(folder) / "test.plugin")
+        subprocess.run([compiler(), "-shared", "-fPIC", f"-I{INCLUDE}", str(source), "-o", target], check=True)
+        plugins = HostPlugins([folder])
+        try:
+            data = bytearray(b"abc")
+            assert plugins.invoke(plugins.uuids[0], 1, 1, data, lambda: False) == (0, 3)
+            assert data == b"bcd"
+        finally:
+            plugins.close()
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ class LocalOptions(NamedTuple):
     ta_dirs: where TAs are found by UUID. trust: PEM files or TA development kits whose signatures are believed.
     enc_key: of encrypted TAs, 32 bytes. state: folder of the device's key and of storage; None: the user's.
     memory: bytes for each TA instance. timeout: seconds until a TA that goes on is stopped. sockets: what TAs may
-    connect to. plugin_dirs: of <uuid>.plugin. log: told what TAs and the secure world print; None: standard error.
+    connect to. plugin_dirs: of <uuid>.plugin; plugin_seconds: a plugin's time for one call, None: 30. log: told what
+    TAs and the secure world print; None: standard error.
     """
 
     ta_dirs: Sequence[str | os.PathLike[str]] = ()
@@ -50,6 +51,7 @@ class LocalOptions(NamedTuple):
     timeout: float | None = None
     sockets: str = "off"
     plugin_dirs: Sequence[str | os.PathLike[str]] = ()
+    plugin_seconds: float | None = None
     log: Callable[[str], None] | None = None
 
 
@@ -91,9 +93,13 @@ class Local:
         self._lock = threading.Lock()
         self._log = options.log
         try:
+            for folder in options.plugin_dirs:
+                if not os.path.isdir(folder):
+                    raise UsageError(f"plugin_dirs: {os.fspath(folder)}: no such folder")
+            self._supplicant = normal_world(_services(options))
             self._host = Host(
                 _setup(options),
-                normal=normal_world(_services(options)),
+                normal=self._supplicant,
                 on_crash=self._crashed,
                 interruptible=False,
                 use_storage=True,
@@ -173,8 +179,11 @@ class Local:
 
     def close(self) -> None:
         if os.getpid() == self._pid:
-            with Interruptible():
-                self._world.close()
+            try:
+                with Interruptible():
+                    self._world.close()
+            finally:
+                self._supplicant.close()
 
     def _crashed(self, crash: Crash) -> None:
         if self._log is None:
@@ -243,4 +252,5 @@ def _services(options: LocalOptions) -> ServiceOptions:
         sockets=options.sockets,
         plugin_dirs=tuple(os.fspath(folder) for folder in options.plugin_dirs),
         state=None if options.state is None else os.fspath(options.state),
+        plugin_seconds=options.plugin_seconds,
     )

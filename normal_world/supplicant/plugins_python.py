@@ -92,7 +92,7 @@ class _Call(threading.Thread):
     def run(self) -> None:
         try:
             self.answer = _checked(self._plugin.invoke(*self._words, memoryview(self.data)))
-        except (Exception, SystemExit) as error:  # whatever it is, it is not ours
+        except BaseException as error:  # whatever it is, it ends this call alone
             self.problem = f"{type(error).__name__}: {error}"
         finally:
             self._places.release()

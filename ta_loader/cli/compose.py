@@ -17,7 +17,7 @@ from ta_loader.cli.options import Option, seconds, size
 from ta_loader.cli.services import LateServices
 from ta_loader.container.versions import StoredVersions
 from ta_loader.errors import UsageError
-from ta_loader.installed import InstalledFirst, TrustInstaller
+from ta_loader.installed import InstalledFirst
 from ta_loader.source import Loader
 from ta_loader.store import TaStore
 from ta_loader.trust import TrustStore, read_config
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ta_loader.source import Store
     from tee.normal import NormalWorld
     from tee.observe import CallRecord, Crash
+    from tee.pta.ports import PtaPorts
 
 TRUST_OPTIONS = (
     Option("--trust", "KEY", "PEM file, or folder of a TA development kit, whose signatures are believed", many=True),
@@ -206,8 +207,8 @@ class Host:
 
     normal: its services; None: those that storage needs, if a TA does. on_crash: told of crashes, which are kept
     otherwise. interruptible: False if signals are no TA's concern, because the main thread runs none. use_storage:
-    whether images come from trusted storage, too, which also keeps the highest versions seen; looking there takes
-    longer than most TAs run. console: of the secure world.
+    whether trusted storage also holds images, the highest versions seen, and what pseudo TAs keep; looking there
+    takes longer than most TAs run. console: of the secure world.
     """
 
     def __init__(
@@ -230,6 +231,8 @@ class Host:
         limits = Limits(memory=setup.memory, call_seconds=setup.timeout)
         store: Store = InstalledFirst(self.store, lambda: self.world.storage) if use_storage else self.store
         self.images = WatchedSource(Loader(store), self._debug_files())
+        self.trust = trust
+        self._use_storage = use_storage
         self._services = LateServices(setup.state) if normal is None else None
         self.world = SecureWorld(
             self.platform,
@@ -237,9 +240,22 @@ class Host:
             limits=limits,
             observer=self.watch,
             normal=normal or self._services,
-            installer=TrustInstaller(trust) if use_storage else None,
+            pta_ports=self._pta_ports,
         )
         self._interruptible = Interruptible() if interruptible else contextlib.nullcontext()
+
+    def _pta_ports(self) -> PtaPorts:
+        from ta_loader.install import installable
+        from tee.pta.ports import PtaPorts
+
+        ports = PtaPorts(verify=lambda image: installable(image, self.trust))
+        if not self._use_storage:
+            return ports
+        from tee.storage.pta_stores import InstalledTas, StoredKey
+
+        return ports._replace(
+            attestation_key=StoredKey(lambda: self.world.storage), database=InstalledTas(lambda: self.world.storage)
+        )
 
     def _tracer(self) -> Tracer | None:
         if not self.setup.trace and self.setup.trace_out is None:

@@ -34,6 +34,9 @@ class WatchedSource:
             self.problems.append((uuid, problem))
             raise
 
+    def digest(self, uuid: UUID) -> bytes:
+        return self._loader.digest(uuid)
+
 
 class WatchedImage:
     """`tee.ports.Image`."""

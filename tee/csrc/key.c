@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Public keys that check signatures of TAs: core/crypto/signed_hdr.c and what it calls. */
-#include <openssl/bn.h>
 #include <openssl/core_names.h>
-#include <openssl/ecdsa.h>
-#include <openssl/err.h>
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "algo.h"
-#include "native.h"
+#include "asym.h"
 
 #define RSA_BYTES_MAX 2048u /* OPENSSL_RSA_MAX_MODULUS_BITS */
 #define PEM_MAX (1u << 20)
@@ -182,24 +178,6 @@ static bool is_ecdsa(uint32_t algo)
     return algo >> 16 == 0x7000 && ((algo & 0xFFF) == 0x042 || (algo & 0xFFF) == 0x041);
 }
 
-/* r || s, each as long as the curve's order, to DER. */
-static int to_der(const uint8_t *sig, size_t half, unsigned char **der)
-{
-    ECDSA_SIG *pair = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(sig, (int)half, NULL);
-    BIGNUM *s = BN_bin2bn(sig + half, (int)half, NULL);
-    int size = 0;
-
-    if (pair && r && s && ECDSA_SIG_set0(pair, r, s) == 1) {
-        r = s = NULL;
-        size = i2d_ECDSA_SIG(pair, der);
-    }
-    BN_free(r);
-    BN_free(s);
-    ECDSA_SIG_free(pair);
-    return size;
-}
-
 static int verify_ec(const struct tee_key *key, uint32_t algo, const uint8_t *digest, size_t size,
                      const uint8_t *sig, size_t sig_size)
 {
@@ -210,7 +188,7 @@ static int verify_ec(const struct tee_key *key, uint32_t algo, const uint8_t *di
 
     if (!is_ecdsa(algo) || !size || size > EVP_MAX_MD_SIZE || sig_size != 2 * half)
         return 0;
-    der_size = to_der(sig, half, &der);
+    der_size = tee_to_der(sig, half, &der);
     ctx = EVP_PKEY_CTX_new_from_pkey(tee_libctx(), key->pkey, NULL);
     ok = der_size > 0 && ctx && EVP_PKEY_verify_init(ctx) == 1 &&
          EVP_PKEY_verify(ctx, der, (size_t)der_size, digest, size) == 1;

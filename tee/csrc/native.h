@@ -89,6 +89,80 @@ uint32_t tee_gcm_encrypt(const uint8_t *key, uint64_t key_size, const uint8_t *i
 uint32_t tee_cipher_oneshot(uint32_t algo, int encrypt, const uint8_t *key, uint64_t key_size, const uint8_t *iv,
                             uint64_t iv_size, const uint8_t *src, uint64_t size, uint8_t *dst);
 uint32_t tee_random(uint8_t *out, uint64_t size);
+
+/*
+ * Asymmetric keys by their numbers, big-endian. Absent numbers have size 0. The room of every output
+ * is said where it is not a parameter.
+ */
+struct tee_span {
+    const uint8_t *data;
+    uint64_t size;
+};
+
+/* key: n, e, d, p, q, d mod p-1, d mod q-1, 1/q mod p. Outputs take the octets of n. */
+struct tee_rsa_scheme {
+    int padding;   /* RSA_*_PADDING of openssl/rsa.h */
+    uint32_t hash; /* TEE_ALG_* of a digest; 0: none */
+    uint32_t mgf;  /* of MGF1 in OAEP */
+    int salt;      /* PSS, octets */
+};
+/* out: n, d, p, q, d mod p-1, d mod q-1, 1/q mod p, `slot` octets each */
+uint32_t tee_rsa_generate(uint32_t bits, struct tee_span e, uint8_t *out, uint64_t slot);
+uint32_t tee_rsa_crypt(const struct tee_span key[8], const struct tee_rsa_scheme *scheme, struct tee_span label,
+                       struct tee_span src, int decrypt, uint8_t *out, uint64_t *size);
+uint32_t tee_rsa_sign(const struct tee_span key[8], const struct tee_rsa_scheme *scheme, struct tee_span digest,
+                      uint8_t *sig, uint64_t *size);
+uint32_t tee_rsa_verify(const struct tee_span key[8], const struct tee_rsa_scheme *scheme, struct tee_span digest,
+                        struct tee_span sig);
+
+struct tee_dsa_key {
+    struct tee_span p, q, g, x, y;
+};
+/* out: x, y, `slot` octets each; sig: r || s, `half` octets each */
+uint32_t tee_dsa_generate(const struct tee_dsa_key *key, uint8_t *out, uint64_t slot);
+uint32_t tee_dsa_sign(const struct tee_dsa_key *key, struct tee_span digest, uint8_t *sig, uint64_t half);
+uint32_t tee_dsa_verify(const struct tee_dsa_key *key, struct tee_span digest, struct tee_span sig);
+
+/* size: octets of the random number that becomes x; out: x, y, `slot` octets each */
+uint32_t tee_dh_generate(struct tee_span p, struct tee_span g, struct tee_span q, uint64_t size, uint8_t *out,
+                         uint64_t slot);
+uint32_t tee_dh_derive(struct tee_span p, struct tee_span x, struct tee_span peer, uint8_t *out, uint64_t slot);
+
+/* curve: TEE_ECC_CURVE_*. out: d, x, y; sig: r || s; secret: x; each the octets of a coordinate */
+uint32_t tee_ec_generate(uint32_t curve, uint8_t *out);
+uint32_t tee_ec_sign(uint32_t curve, struct tee_span d, struct tee_span digest, uint8_t *sig);
+uint32_t tee_ec_verify(uint32_t curve, struct tee_span x, struct tee_span y, struct tee_span digest,
+                       struct tee_span sig);
+uint32_t tee_ec_derive(uint32_t curve, struct tee_span d, struct tee_span x, struct tee_span y, uint8_t *out);
+
+/* main: TEE_MAIN_ALGO_* of Ed25519, X25519, X448. out: private, public; the shared secret */
+uint32_t tee_raw_generate(uint32_t main, uint8_t *out);
+uint32_t tee_raw_derive(uint32_t main, struct tee_span secret, struct tee_span peer, uint8_t *out);
+/* sig: 64 octets */
+uint32_t tee_ed25519_sign(struct tee_span secret, struct tee_span message, uint8_t *sig);
+uint32_t tee_ed25519_verify(struct tee_span public_key, struct tee_span message, struct tee_span sig);
+
+struct tee_eddsa {
+    struct tee_span context;
+    int prehash;
+};
+uint32_t tee_ed25519ctx_sign(struct tee_span secret, const struct tee_eddsa *variant, struct tee_span message,
+                             uint8_t *sig);
+uint32_t tee_ed25519ctx_verify(struct tee_span public_key, const struct tee_eddsa *variant, struct tee_span message,
+                               struct tee_span sig);
+
+/* out: 97 octets more, or fewer, than the message */
+uint32_t tee_sm2_encrypt(struct tee_span x, struct tee_span y, struct tee_span src, uint8_t *out);
+uint32_t tee_sm2_decrypt(struct tee_span d, struct tee_span src, uint8_t *out);
+
+struct tee_sm2_kep {
+    struct tee_span d, x, y, ephemeral_d, ephemeral_x, ephemeral_y;
+    struct tee_span peer_x, peer_y, peer_ephemeral_x, peer_ephemeral_y;
+    struct tee_span initiator_id, responder_id;
+    struct tee_span confirmation; /* the peer's, empty: not checked */
+    int initiator;
+};
+uint32_t tee_sm2_exchange(const struct tee_sm2_kep *k, uint8_t *out, uint64_t size, uint8_t confirm[32]);
 /* cffi: end */
 
 #endif

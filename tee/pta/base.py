@@ -12,7 +12,7 @@ from tee.abi import results
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
     from tee.params import Kind, Value
@@ -66,13 +66,20 @@ class Caller(Protocol):
     def unmap(self, va: int, size: int) -> None:
         """Unmap what `map_zeroed` mapped; TeeError(BAD_PARAMETERS, ACCESS_DENIED) for anything else."""
 
+    def immutable(self) -> Iterable[bytes]:
+        """Contents of the caller's own memory that it cannot write: code and constants, one piece a region."""
+
     def dlopen(self, uuid: UUID, flags: int) -> None: ...
 
     def dlsym(self, uuid: UUID, name: str) -> int: ...
 
 
 class PseudoTa(Protocol):
-    """A PTA. Methods raise TeeError for any result but success."""
+    """A PTA. Methods raise TeeError for any result but success.
+
+    Two attributes are optional: `flags`, TA_FLAG_* (`tee.pta.registry.pta_flags`), and `logins`, the TEE_LOGIN_* of
+    who may open a session; others get ACCESS_DENIED.
+    """
 
     uuid: UUID
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from tee.abi.ta_head import (
@@ -14,7 +15,7 @@ from tee.abi.ta_head import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from uuid import UUID
 
     from tee.pta.base import PseudoTa
@@ -31,31 +32,54 @@ def pta_flags(pta: PseudoTa) -> int:
 
 
 class Registry:
-    """Filled while a world is built; reading it needs no lock."""
+    """Filled while a world is built. A PTA is there as itself or declared, to be made when it is first looked for:
+    most are never opened, and their imports should cost nobody anything.
+    """
 
     def __init__(self) -> None:
+        self._flags: dict[UUID, int] = {}
         self._ptas: dict[UUID, PseudoTa] = {}
+        self._makers: dict[UUID, Callable[[], PseudoTa]] = {}
+        self._making = threading.Lock()
 
     def add(self, pta: PseudoTa) -> None:
-        """ValueError for a second PTA with the same UUID, or flags no PTA may have
-        (`verify_pseudo_tas_conformance`, core/kernel/pseudo_ta.c)."""
-        flags = pta_flags(pta)
-        if flags & PTA_DEFAULT_FLAGS != PTA_DEFAULT_FLAGS or flags & ~PTA_ALLOWED_FLAGS:
-            raise ValueError(f"PTA {pta.uuid} has flags {flags:#x}")
-        if pta.uuid in self._ptas:
-            raise ValueError(f"there is a PTA {pta.uuid} already")
+        """ValueError as for `declare`."""
+        self._enter(pta.uuid, pta_flags(pta))
         self._ptas[pta.uuid] = pta
+
+    def declare(self, uuid: UUID, flags: int, make: Callable[[], PseudoTa]) -> None:
+        """make: gives the PTA `uuid`, whose flags are `flags`; called once, later.
+
+        ValueError for a second PTA with the same UUID, or flags no PTA may have (`verify_pseudo_tas_conformance`,
+        core/kernel/pseudo_ta.c).
+        """
+        self._enter(uuid, flags)
+        self._makers[uuid] = make
+
+    def _enter(self, uuid: UUID, flags: int) -> None:
+        if flags & PTA_DEFAULT_FLAGS != PTA_DEFAULT_FLAGS or flags & ~PTA_ALLOWED_FLAGS:
+            raise ValueError(f"PTA {uuid} has flags {flags:#x}")
+        if uuid in self._flags:
+            raise ValueError(f"there is a PTA {uuid} already")
+        self._flags[uuid] = flags
 
     def find(self, uuid: UUID) -> PseudoTa | None:
         """The PTA, or None: then `uuid` may still be a user TA's."""
-        return self._ptas.get(uuid)
+        found = self._ptas.get(uuid)
+        if found is not None or uuid not in self._makers:
+            return found
+        with self._making:
+            if uuid not in self._ptas:
+                self._ptas[uuid] = self._makers[uuid]()
+            return self._ptas[uuid]
 
     def devices(self) -> list[tuple[UUID, int]]:
-        """(UUID, flags) of every PTA, as `tee.pta.device.DevicePta` takes them."""
-        return [(uuid, pta_flags(pta)) for uuid, pta in self._ptas.items()]
+        """(UUID, flags) of every PTA, as `tee.pta.device.DevicePta` takes them; makes none."""
+        return list(self._flags.items())
 
     def __iter__(self) -> Iterator[PseudoTa]:
-        return iter(self._ptas.values())
+        """All of them; makes those that were only declared."""
+        return (pta for pta in map(self.find, self._flags) if pta is not None)
 
     def __len__(self) -> int:
-        return len(self._ptas)
+        return len(self._flags)

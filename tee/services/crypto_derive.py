@@ -1,8 +1,7 @@
-"""Key derivation: HKDF, Concat KDF and PBKDF2, on libcrypto's hashes and MACs.
+"""Key derivation: HKDF, Concat KDF and PBKDF2, on libcrypto's hashes and MACs; agreements are elsewhere.
 
 A derived key lands in a simple symmetric key object and must fit it; that the size of the target
-counts, not that of the input, is OP-TEE's correction after 4.5. Agreement of asymmetric keys
-(DH, ECDH, X25519, X448, SM2) answers NOT_IMPLEMENTED, as an OP-TEE built without it does.
+counts, not that of the input, is OP-TEE's correction after 4.5.
 
 Source: optee_os core/tee/tee_svc_cryp.c (syscall_cryp_derive_key, get_*_params), tee_cryp_hkdf.c,
 tee_cryp_concat_kdf.c, tee_cryp_pbkdf2.c; RFC 5869; NIST SP 800-56A r1 §5.8.1; RFC 8018 §5.2.
@@ -19,11 +18,11 @@ from tee.abi.algorithms import Algorithm, MainAlgorithm, OperationClass, digest_
 from tee.abi.attributes import HKDF_INFO_OPTEE, HKDF_SALT_OPTEE, Attr
 from tee.abi.objects import SECRET_VALUE
 from tee.errors import TeeError
+from tee.services.crypto_agree import AGREEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tee.objects import Object, State
     from tee.services.context import CryptoTask
     from tee.syscalls.arguments import Attribute
 
@@ -169,14 +168,19 @@ def cryp_derive_key(task: CryptoTask, state: int, params: Sequence[Attribute], d
     props = target.require_props(results.NOT_SUPPORTED)
     if props.attrs is not SECRET_VALUE:
         raise TeeError(results.NOT_SUPPORTED, f"a key is not derived into {props.type.name}")
-    # The object's size stays what it was, as in OP-TEE: 0 for a fresh one.
-    target.set_secret(_derive(record, source, params, props.alloc))
-
-
-def _derive(record: State, source: Object, params: Sequence[Attribute], room: int) -> bytes:
-    serve = _SERVED.get(main_algorithm(record.algo))
     if operation_class(record.algo) != OperationClass.KEY_DERIVATION:
         raise TeeError(results.NOT_SUPPORTED, "not a derivation")
-    if serve is None:
-        raise TeeError(results.NOT_IMPLEMENTED, f"algorithm {record.algo:#x}: asymmetric keys do not agree yet")
-    return serve(record.algo, source.key, params, room)
+    agree, serve = AGREEMENTS.get(record.algo), _SERVED.get(main_algorithm(record.algo))
+    if agree is not None:
+        secret = _agreed(agree(task, record, source, params, target), props.alloc)
+    elif serve is not None:
+        secret = serve(record.algo, source.key, params, props.alloc)
+    else:
+        raise TeeError(results.NOT_SUPPORTED, f"no derivation {record.algo:#x}")
+    # The object's size stays what it was, as in OP-TEE: 0 for a fresh one.
+    target.set_secret(secret)
+
+
+def _agreed(secret: bytes, room: int) -> bytes:
+    _fits(len(secret), room)
+    return secret

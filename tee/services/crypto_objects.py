@@ -21,6 +21,7 @@ from tee.abi.objects import (
 )
 from tee.errors import TeeError
 from tee.objects import Object, check_key_size
+from tee.services.crypto_generate import GENERATED_PAIRS, generate_pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,18 +177,21 @@ def cryp_obj_copy(task: CryptoTask, dst: int, src: int) -> None:
 
 
 def cryp_obj_generate_key(task: CryptoTask, obj: int, key_size: int, params: Sequence[Attribute]) -> None:
-    """key_size: bits. NOT_IMPLEMENTED: an asymmetric key; BAD_FORMAT: not a key that is generated."""
+    """key_size: bits. BAD_FORMAT: not a key that is generated."""
     target = task.objects.get(obj)
     if target.persistent or target.initialized:
         raise TeeError(results.BAD_STATE, "the object is persistent or already initialised")
     props = target.require_props(results.NOT_SUPPORTED)
     check_key_size(props, key_size)
     _check_attributes(props, params, AttrFlag.GEN_KEY_REQ, AttrFlag.GEN_KEY_OPT, whole_group=False)
-    if props.type not in GENERATED_SECRETS:
-        if not props.type.name.endswith("_KEYPAIR"):
-            raise TeeError(results.BAD_FORMAT, f"{props.type.name} is not generated")
+    if props.type in GENERATED_PAIRS:
         _populate(target, props, params)
-        raise TeeError(results.NOT_IMPLEMENTED, f"{props.type.name}: asymmetric keys are not generated")
+        generate_pair(target, key_size)
+        target.flags |= HandleFlag.INITIALIZED
+        target.bits = key_size
+        return
+    if props.type not in GENERATED_SECRETS:
+        raise TeeError(results.BAD_FORMAT, f"{props.type.name} is not generated")
     bits = key_size + key_size // 7 if legacy_des_bits(target.type, key_size) else key_size
     if bits // 8 > props.alloc:
         raise TeeError(results.EXCESS_DATA, f"{bits // 8} octets, at most {props.alloc}")

@@ -5,15 +5,40 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
-from tee.abi.algorithms import Algorithm, MainAlgorithm, OperationClass, digest_hash, main_algorithm, operation_class
+from tee import native_keys
+from tee.abi.algorithms import (
+    Algorithm,
+    MainAlgorithm,
+    OperationClass,
+    digest_hash,
+    hash_algorithm,
+    main_algorithm,
+    operation_class,
+)
+from tee.abi.attributes import Curve
 from tee.errors import TeeError
 from tee.services.crypto_derive import HASH_NAMES
-
-ASYMMETRIC: frozenset[int] = frozenset()
-"""Asymmetric algorithms, and agreements, that `tee.services` serves."""
+from tee.services.crypto_rsa import oaep_hash
 
 _SYMMETRIC = (OperationClass.CIPHER, OperationClass.MAC, OperationClass.AE, OperationClass.DIGEST)
 _DERIVED = (MainAlgorithm.HKDF, MainAlgorithm.CONCAT_KDF, MainAlgorithm.PBKDF2)
+_ECDSA_SHA3 = "OP-TEE reads ECDH out of its identifier, so that no key fits"
+_NO_KEY: dict[int, str] = {
+    Algorithm.ED448: "OP-TEE has no such keys",
+    Algorithm.ECDSA_SHA3_224: _ECDSA_SHA3,
+    Algorithm.ECDSA_SHA3_256: _ECDSA_SHA3,
+    Algorithm.ECDSA_SHA3_384: _ECDSA_SHA3,
+    Algorithm.ECDSA_SHA3_512: _ECDSA_SHA3,
+}
+_RAW_BYTES: dict[int, int] = {MainAlgorithm.ED25519: 32, MainAlgorithm.X25519: 32, MainAlgorithm.X448: 56}
+_NIST = (Curve.NIST_P192, Curve.NIST_P224, Curve.NIST_P256, Curve.NIST_P384, Curve.NIST_P521)
+_CURVES: dict[int, tuple[Curve, ...]] = {
+    MainAlgorithm.ECDSA: _NIST,
+    MainAlgorithm.ECDH: _NIST,
+    MainAlgorithm.SM2_DSA_SM3: (Curve.SM2,),
+    MainAlgorithm.SM2_PKE: (Curve.SM2,),
+    MainAlgorithm.SM2_KEP: (Curve.SM2,),
+}
 
 
 class Support(NamedTuple):
@@ -44,9 +69,39 @@ def _support(task: object, algo: Algorithm) -> Support:
         main = MainAlgorithm.SHA256 if algo is Algorithm.HKDF else digest_hash(algo)
         if HASH_NAMES.get(main, "") not in hashlib.algorithms_available:
             reason = "libcrypto lacks its hash"
-    elif algo not in ASYMMETRIC:
-        reason = "asymmetric keys are held, but not operated upon"
+    else:
+        reason = _asymmetric(task, algo)
     return Support(algo, not reason, reason)
+
+
+def _asymmetric(task: object, algo: Algorithm) -> str:
+    """Why not: no key of OP-TEE's fits, or libcrypto has not the curve or the hash."""
+    main = main_algorithm(algo)
+    if algo in _NO_KEY:
+        return _NO_KEY[algo]
+    if operation_class(algo) == OperationClass.ASYMMETRIC_SIGNATURE and main in (MainAlgorithm.RSA, MainAlgorithm.DSA):
+        return "" if algo == Algorithm.RSASSA_PKCS1_V1_5 else _hash(digest_hash(algo))
+    if main == MainAlgorithm.RSA and algo not in (Algorithm.RSA_NOPAD, Algorithm.RSAES_PKCS1_V1_5):
+        return _hash(oaep_hash(algo))
+    try:
+        if main in _RAW_BYTES:
+            native_keys.raw_generate(main, _RAW_BYTES[main])
+        elif main in _CURVES:
+            for curve in _CURVES[main]:
+                native_keys.ec_generate(curve)
+    except TeeError:
+        return "libcrypto lacks its curve"
+    return ""
+
+
+def _hash(main_hash: int) -> str:
+    from tee.native import digest
+
+    try:
+        digest(hash_algorithm(main_hash))
+    except TeeError:
+        return "libcrypto lacks its hash"
+    return ""
 
 
 def _probe(task: object, algo: Algorithm) -> str:

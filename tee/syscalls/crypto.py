@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tee.syscalls.declare import Argument
 
 _SOURCE = "core/tee/tee_svc_cryp.c"
-_NO_ASYMMETRIC = "asymmetric keys are held, but not operated upon"
 
 
 def _row(number: int, name: str, *args: Argument, native: str = "", reason: str = "") -> Syscall:
@@ -55,7 +54,6 @@ ROWS: tuple[Syscall, ...] = (
         Handle("state"),
         Attributes("params"),
         Handle("derived_key"),
-        reason="HKDF, Concat KDF and PBKDF2 alone; " + _NO_ASYMMETRIC,
     ),
     _row(33, "cryp_random_number_generate", OutFixed("buf"), native="call_random"),
     _row(
@@ -93,7 +91,6 @@ ROWS: tuple[Syscall, ...] = (
         Attributes("params"),
         In("src_data"),
         Into("dest_data"),
-        reason=_NO_ASYMMETRIC,
     ),
     _row(
         40,
@@ -102,7 +99,6 @@ ROWS: tuple[Syscall, ...] = (
         Attributes("params"),
         In("data"),
         In("sig"),
-        reason=_NO_ASYMMETRIC,
     ),
     _row(
         54,
@@ -110,7 +106,6 @@ ROWS: tuple[Syscall, ...] = (
         Handle("obj"),
         Value("key_size"),
         Attributes("params"),
-        reason="symmetric keys alone; " + _NO_ASYMMETRIC,
     ),
 )
 """The crypto part of the table, by number."""

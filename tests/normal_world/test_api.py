@@ -14,11 +14,14 @@ from uuid import UUID
 import pytest
 
 from normal_world import Context, Direction, Login, Memref, Operation, Origin, TeeError, Value
+from normal_world.client.local import Local
 from normal_world.params import Kind
+from normal_world.supplicant.plugins import HostPlugins
 from south.platform import Arch
 from ta_loader import samples
 from tee.abi import results
 from tests.normal_world.kit import eventually
+from tests.normal_world.plugin_kit import TEST_UUID, compile_plugin
 from tests.normal_world.ways import WAYS, device, local
 
 if TYPE_CHECKING:
@@ -246,10 +249,9 @@ def test_an_operation_cancelled_before_its_call(session: Session) -> None:
     assert used.value.result == results.BAD_STATE
 
 
+@pytest.mark.parametrize("tee", ["local", "daemon"], indirect=True)
 def test_a_child_process_is_told(tee: Context, session: Session) -> None:
-    """A fork has neither the threads nor the connections of its parent."""
-    if type(tee.way).__name__ == "Closing":
-        pytest.skip("model: a forked client of the kernel's driver shares its file, as on a device")  # pragma: no cover
+    """A fork has neither the threads nor the connections of its parent. One of the kernel's driver shares its file."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
@@ -323,3 +325,30 @@ def test_what_is_no_parameter(session: Session) -> None:
 def test_a_uuid_object_names_a_ta(tee: Context) -> None:
     with tee.open_session(UUID(str(HELLO))) as session:
         assert session.uuid == HELLO
+
+
+def test_what_is_left_open_is_told(tee: Context, session: Session) -> None:
+    with tee.open_session(HELLO), tee.allocate(7):
+        assert tee.leaks() == ["7 bytes of shared memory are open", *[f"a session to {HELLO} is open"] * 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        tee.register(bytes(9))
+        gc.collect()
+    session.close()
+    assert tee.leaks() == ["9 bytes of shared memory were lost without a close"]
+
+
+def test_plugins_of_a_tee_in_this_process(tmp_path: Path) -> None:
+    """They start when a TA first calls one, and end with the context; a folder that is not there is told at once."""
+    with pytest.raises(TeeError, match=r"plugin_dirs: .*no such folder") as missing:
+        Context(plugin_dirs=[tmp_path / "nowhere"])
+    assert (missing.value.result, missing.value.origin) == (results.BAD_PARAMETERS, Origin.API)
+    compile_plugin(tmp_path / "plugins")
+    tee = Context(plugin_dirs=[tmp_path / "plugins"], state=tmp_path / "state")
+    assert isinstance(tee.way, Local)
+    plugins = tee.way._supplicant.plugins
+    assert isinstance(plugins, HostPlugins)
+    assert TEST_UUID in plugins.uuids
+    [plugin] = plugins._started
+    tee.close()
+    assert plugin._process.poll() == 0

@@ -13,6 +13,7 @@ import pytest
 from normal_world.libteec import has_c_library
 from normal_world.run_with.program import find_program, machine_of
 from ta_loader.errors import UsageError
+from tests.normal_world.plugin_kit import compile_plugin
 
 MAIN = "import sys; from normal_world.cli.with_ import COMMAND; sys.exit(COMMAND.main(sys.argv[1:]))"
 SHOW = 'test -S "$LITEBOX_SOCKET" && test -n "$LD_LIBRARY_PATH" && echo "$LITEBOX_SOCKET"'
@@ -35,6 +36,31 @@ def test_help_of_the_program_is_the_programs() -> None:
 
 def test_a_killed_program() -> None:
     assert run("--", "sh", "-c", "kill -TERM $$").returncode == 128 + 15
+
+
+def test_plugins_are_the_daemons(tmp_path: Path) -> None:
+    compile_plugin(tmp_path / "plugins")
+    (tmp_path / "plugins" / "text").write_text("no plugin")
+    log = tmp_path / "log"
+    done = run("--plugin-dir", str(tmp_path / "plugins"), "--plugin-timeout", "3", "--log", str(log), "--", "true")
+    assert done.returncode == 0, done.stderr
+    assert "text: no shared object" in log.read_text()
+    assert ".plugin: " not in log.read_text()
+    for wrong, says in ((("--plugin-dir", "/nonexistent"), "--plugin-dir /nonexistent: No such file"),
+                        (("--plugin-timeout", "soon"), "--plugin-timeout")):  # fmt: skip
+        done = run(*wrong, "-v", "--", "true")
+        assert done.returncode
+        assert says in done.stderr
+
+
+@pytest.mark.parametrize("command", ["with_", "serve"])
+def test_help_tells_of_plugins(command: str) -> None:
+    main = MAIN.replace("with_", command)
+    done = subprocess.run(
+        [sys.executable, "-c", main, "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    for option in ("--plugin-dir DIR", "--plugin-timeout SECONDS", "--sysroot ROOT", "--sockets POLICY"):
+        assert option in done.stdout
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from north.errors import BadRange, OutOfMemory
-from north.memory import GUARD, AddressSpace, page_up
+from north.memory import GUARD, AddressSpace, Usage, page_up
 from south.engine.unicorn import UnicornEngine
 from south.linux_host.host import HostEntropy
 from south.linux_host.memory import HostPages
@@ -58,6 +58,21 @@ def test_the_quota_counts_private_memory_and_only_that() -> None:
     assert made.used == 6 * PAGE
     made.unmap(kept.va, kept.size)
     assert made.used == 0
+
+
+def test_usage_remembers_the_peak_and_what_was_refused() -> None:
+    made = space(quota=8 * PAGE)
+    kept = made.map(2 * PAGE, Prot.RW, name="a")
+    gone = made.map(4 * PAGE, Prot.RW, name="b")
+    for pages in (3, 100, 5):
+        with pytest.raises(OutOfMemory):
+            made.map(pages * PAGE, Prot.RW, name="c")
+    made.unmap(gone.va, gone.size)
+    assert made.usage == Usage(2 * PAGE, 6 * PAGE, 8 * PAGE, 3, 100 * PAGE, 6 * PAGE)
+    made.reset_usage()
+    assert made.usage == Usage(2 * PAGE, 2 * PAGE, 8 * PAGE, 0, 0, 0)
+    made.unmap(kept.va, kept.size)
+    assert made.usage.peak == 2 * PAGE
 
 
 def test_memory_that_was_used_is_zeroed_before_it_is_given_out_again() -> None:

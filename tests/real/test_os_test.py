@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tee.abi import results
 from tee.abi.login import Login
+from tee.abi.pta_uuids import PTA_ATTESTATION_UUID
 from tee.abi.results import Origin
 from tee.params import Kind, Memref, Param
+from tee.pta.attestation import AttestationPta
 from tee.world import PUBLIC, Cancellation, Client, Outcome
 from tests.real.callsite import INDIRECT, code, offset
 from tests.real.host import Host, content, functions, null, value, value_out
@@ -314,6 +318,28 @@ def test_what_the_ta_was_built_without(host: Host, session: int, command: Os) ->
     assert host.invoke(session, command) == from_ta(results.NOT_SUPPORTED)
 
 
-def test_attestation_without_its_pseudo_ta(host: Host, session: int) -> None:
-    outcome = host.invoke(session, Os.ATTESTATION, host.input(b"\x12\x34\x56\x78"), host.output(32 + 512))
-    assert outcome == from_ta(results.ITEM_NOT_FOUND)
+def attest(host: Host, session: int) -> bytes:
+    """The TA's memory as it measures itself, the signature checked."""
+    nonce = b"\x12\x34\x56\x78"
+    out = host.output(32 + 512)
+    assert host.invoke(session, Os.ATTESTATION, host.input(nonce), out) == from_ta(results.SUCCESS)
+    key = host.world.find_pta(PTA_ATTESTATION_UUID)
+    assert isinstance(key, AttestationPta)
+    assert out.size == 32 + len(key.key().modulus)
+    measured = content(out)
+    public = rsa.RSAPublicNumbers(65537, int.from_bytes(key.key().modulus, "big")).public_key()
+    pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+    public.verify(measured[32:], nonce + measured[:32], pss, hashes.SHA256())
+    return measured[:32]
+
+
+def test_a_ta_measures_its_own_memory(host: Host) -> None:
+    """The digest is the same wherever the TA was loaded, and another once there is a library more (xtest 1037)."""
+    first = host.open(OS_TEST)
+    digest = attest(host, first)
+    assert attest(host, first) == digest
+    host.close_session(first)
+    again = host.open(OS_TEST)
+    assert attest(host, again) == digest
+    host.succeed(again, Os.CALL_LIB_DL)
+    assert attest(host, again) != digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, cast
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from tee.storage.store import EnumeratorTable, TrustedStorage
 from tee.syscalls import crypto, properties, storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from south.platform import Clock, Console, Engine, PageSource, Platform
     from tee.native import Task
@@ -64,6 +65,13 @@ class FakeMemory:
         assert self._next < self.read_only
         self.copy_out(va, data)
         return va
+
+    @contextmanager
+    def scratch(self) -> Iterator[None]:
+        """What is placed meanwhile is forgotten afterwards."""
+        mark = self._next
+        yield
+        self._next = mark
 
     def word_at(self, va: int, size: int = 4) -> int:
         return int.from_bytes(self.copy_in(va, size), "little")

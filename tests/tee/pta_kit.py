@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from south.linux_host import linux_host
 from tee.params import Kind, Value
 from tee.pta.base import PtaMemref
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from south.platform import Console, Platform
+
+
+class Lines:
+    """A console that remembers."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+
+def host_platform(console: Console | None = None) -> Platform:
+    """This host, with a known key instead of a key file."""
+    return linux_host(os.devnull, console=console or Lines())._replace(root_of_trust=FixedRoot())
 
 
 class Memory:
@@ -47,6 +66,7 @@ class FakeCaller:
         self.uuid = uuid
         self.calls: list[tuple[object, ...]] = []
         self.answer = 0
+        self.pieces: list[bytes] = []
 
     def map_zeroed(self, size: int, before: int, after: int, at: int, flags: int) -> int:
         self.calls.append(("map", size, before, after, at, flags))
@@ -54,6 +74,9 @@ class FakeCaller:
 
     def unmap(self, va: int, size: int) -> None:
         self.calls.append(("unmap", va, size))
+
+    def immutable(self) -> list[bytes]:
+        return self.pieces
 
     def dlopen(self, uuid: UUID, flags: int) -> None:
         self.calls.append(("dlopen", uuid, flags))

@@ -1,4 +1,4 @@
-"""Derivation by system call: RFC vectors, and pyca where there are none. Asymmetric calls' checks."""
+"""Derivation by system call: RFC vectors, and pyca where there are none."""
 
 from __future__ import annotations
 
@@ -134,57 +134,3 @@ def test_refusals(ta: FakeTask) -> None:
     assert ta.call("cryp_derive_key", digest, 0, 0, ta.alloc(_T.GENERIC_SECRET, 8)) == results.BAD_STATE
     mac = ta.state(_A.HMAC_SHA1, Mode.MAC, ta.alloc(_T.HMAC_SHA1, 80))[1]
     assert ta.call("cryp_derive_key", mac, 0, 0, ta.alloc(_T.GENERIC_SECRET, 8)) == results.NOT_SUPPORTED
-
-
-def test_agreement_is_not_served(ta: FakeTask) -> None:
-    for algo, type_, bits in (
-        (_A.DH_DERIVE_SHARED_SECRET, _T.DH_KEYPAIR, 512),
-        (_A.ECDH_DERIVE_SHARED_SECRET, _T.ECDH_KEYPAIR, 256),
-        (_A.X25519, _T.X25519_KEYPAIR, 256),
-        (_A.X448, _T.X448_KEYPAIR, 448),
-    ):
-        state = ta.state(algo, Mode.DERIVE, ta.alloc(type_, bits))[1]
-        assert ta.call("cryp_derive_key", state, 0, 0, ta.alloc(_T.GENERIC_SECRET, 512)) == results.NOT_IMPLEMENTED
-    keys = ta.alloc(_T.SM2_KEP_KEYPAIR, 256), ta.alloc(_T.SM2_KEP_KEYPAIR, 256)
-    assert ta.state(_A.SM2_KEP, Mode.DERIVE, keys[0])[0] == results.BAD_PARAMETERS
-    state = ta.state(_A.SM2_KEP, Mode.DERIVE, *keys)[1]
-    assert ta.call("cryp_derive_key", state, 0, 0, ta.alloc(_T.GENERIC_SECRET, 512)) == results.NOT_IMPLEMENTED
-
-
-RSA = ((Attr.RSA_MODULUS, b"\xc1" * 64), (Attr.RSA_PUBLIC_EXPONENT, b"\3"), (Attr.RSA_PRIVATE_EXPONENT, b"\x99" * 64))
-
-
-@pytest.mark.parametrize(
-    ("algo", "mode", "size", "operate", "verify"),
-    [
-        (_A.RSA_NOPAD, Mode.ENCRYPT, 64, results.NOT_IMPLEMENTED, results.BAD_PARAMETERS),
-        (_A.RSA_NOPAD, Mode.SIGN, 64, results.GENERIC, results.BAD_PARAMETERS),
-        (_A.RSAES_PKCS1_V1_5, Mode.SIGN, 64, results.BAD_PARAMETERS, results.BAD_PARAMETERS),
-        (_A.RSAES_PKCS1_OAEP_MGF1_SHA1, Mode.DECRYPT, 64, results.NOT_IMPLEMENTED, results.BAD_PARAMETERS),
-        (_A.RSASSA_PKCS1_V1_5_SHA256, Mode.SIGN, 32, results.NOT_IMPLEMENTED, results.BAD_PARAMETERS),
-        (_A.RSASSA_PKCS1_V1_5_SHA256, Mode.VERIFY, 32, results.BAD_PARAMETERS, results.NOT_IMPLEMENTED),
-        (_A.RSASSA_PKCS1_V1_5_SHA256, Mode.VERIFY, 31, results.BAD_PARAMETERS, results.BAD_PARAMETERS),
-        (_A.RSASSA_PKCS1_V1_5, Mode.VERIFY, 31, results.BAD_PARAMETERS, results.NOT_IMPLEMENTED),
-    ],
-)
-def test_asymmetric_checks(ta: FakeTask, algo: Algorithm, mode: Mode, size: int, operate: int, verify: int) -> None:
-    key = ta.alloc(_T.RSA_KEYPAIR, 512)
-    result, state = ta.state(algo, mode, key)
-    assert result == results.SUCCESS
-    data, out = ta.memory.place(bytes(64)), ta.memory.place(bytes(64))
-    words = (state, 0, 0, data, size, out)
-    assert ta.call("asymm_operate", *words, ta.cell(64, 8)) == results.GENERIC
-    assert ta.call("asymm_verify", *words, 64) == results.BAD_PARAMETERS
-    ta.populate(key, *RSA)
-    assert ta.call("asymm_operate", *words, ta.cell(64, 8)) == operate
-    assert ta.call("asymm_verify", *words, 64) == verify
-
-
-def test_asymmetric_calls_on_other_states(ta: FakeTask) -> None:
-    words = (0, 0, 0, 0, 0, ta.cell(0, 8))
-    assert ta.call("asymm_operate", 999, *words) == results.BAD_PARAMETERS
-    digest = ta.state(_A.SHA256, Mode.DIGEST)[1]
-    assert ta.call("asymm_operate", digest, *words) == results.BAD_STATE
-    mac = ta.state(_A.HMAC_SHA1, Mode.VERIFY, ta.key(_T.HMAC_SHA1, 80, bytes(10)))[1]
-    assert ta.call("asymm_operate", mac, *words) == results.BAD_PARAMETERS
-    assert ta.call("asymm_verify", mac, 0, 0, 0, 0, 0, 0) == results.NOT_SUPPORTED

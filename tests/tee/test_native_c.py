@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [*sorted((ROOT / "tee/csrc").glob("*.c")), ROOT / "tests/tee/csrc/exercise.c"]
-INCLUDES = [f"-I{ROOT / path}" for path in ("tee/csrc", "south/engine/csrc")]
+SOURCES = [*sorted((ROOT / "tee/csrc").glob("*.c")), *sorted((ROOT / "tests/tee/csrc").glob("*.c"))]
+INCLUDES = [f"-I{ROOT / path}" for path in ("tee/csrc", "south/engine/csrc", "tests/tee/csrc")]
 SANITIZE = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 

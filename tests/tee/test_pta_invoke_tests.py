@@ -10,22 +10,16 @@ from tee.abi import results
 from tee.errors import TeeError
 from tee.params import Kind, Value
 from tee.pta.invoke_tests import InvokeTestsPta
-from tests.tee.pta_kit import Memory, memref, value
+from tests.tee.pta_kit import Lines, Memory, host_platform, memref, value
 
 TRACE, PARAMS, MEMREF_NULL = 0, 1, 10
+COPY_IN, MODIFY, COPY_OUT = 3, 4, 5
+SILENT = Lines()
 WORD = st.integers(0, (1 << 32) - 1)
 
 
-class Lines:
-    def __init__(self) -> None:
-        self.text = ""
-
-    def write(self, text: str) -> None:
-        self.text += text
-
-
 def call(command: int, *params: object, console: Lines | None = None) -> None:
-    InvokeTestsPta(console or Lines()).invoke(None, command, (*params, *[None] * (4 - len(params))), None)  # type: ignore[arg-type]
+    InvokeTestsPta(host_platform(console or SILENT)).invoke(None, command, (*params, *[None] * (4 - len(params))), None)  # type: ignore[arg-type]
 
 
 def refused(command: int, *params: object) -> int:
@@ -79,4 +73,37 @@ def test_everything_else_is_refused() -> None:
     assert refused(PARAMS, value(Kind.VALUE_INPUT)) == results.BAD_PARAMETERS
     assert refused(PARAMS, *[value(Kind.VALUE_INPUT)] * 4) == results.BAD_PARAMETERS
     assert refused(PARAMS, memref(Kind.MEMREF_INPUT, b"x")) == results.BAD_PARAMETERS
-    assert refused(2) == results.BAD_PARAMETERS
+    assert refused(13) == results.BAD_PARAMETERS
+
+
+# --- Secure Data Path: secure memory and the normal world's, one into the other
+
+
+@pytest.mark.parametrize(("command", "to_secure"), [(COPY_IN, True), (COPY_OUT, False)])
+def test_copies_over_the_border(command: int, to_secure: bool) -> None:
+    out = Memory(bytes(8))
+    target = out.memref(Kind.MEMREF_OUTPUT, secure=to_secure)
+    call(command, memref(Kind.MEMREF_INPUT, b"secret", secure=not to_secure), target)
+    assert bytes(out.data) == b"secret\0\0"
+    assert target.size == 8
+
+
+@pytest.mark.parametrize(("command", "to_secure"), [(COPY_IN, True), (COPY_OUT, False)])
+def test_nothing_else_is_copied(command: int, to_secure: bool) -> None:
+    for source, target in ((True, True), (False, False), (to_secure, not to_secure)):
+        out = Memory(bytes(8))
+        there = out.memref(Kind.MEMREF_OUTPUT, secure=target)
+        assert refused(command, memref(Kind.MEMREF_INPUT, b"secret", secure=source), there) == results.BAD_PARAMETERS
+        assert not any(out.data)
+    short = memref(Kind.MEMREF_OUTPUT, bytes(5), secure=to_secure)
+    assert refused(command, memref(Kind.MEMREF_INPUT, b"secret", secure=not to_secure), short) == results.SHORT_BUFFER
+    assert short.size == 6
+    assert refused(command, memref(Kind.MEMREF_INPUT, b"x")) == results.BAD_PARAMETERS
+
+
+def test_bytes_are_negated_in_secure_memory_alone() -> None:
+    memory = Memory(bytes((0, 1, 0x80, 0xFF)))
+    call(MODIFY, memory.memref(Kind.MEMREF_INOUT))
+    assert bytes(memory.data) == bytes((0, 0xFF, 0x80, 1))
+    assert refused(MODIFY, memory.memref(Kind.MEMREF_INOUT, secure=False)) == results.BAD_PARAMETERS
+    assert refused(MODIFY, memory.memref(Kind.MEMREF_INPUT)) == results.BAD_PARAMETERS

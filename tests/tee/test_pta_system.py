@@ -15,14 +15,14 @@ from tee.abi import results
 from tee.abi.pta_system import PTA_SYSTEM_UUID, SystemCommand
 from tee.abi.ta_head import TA_FLAG_CONCURRENT
 from tee.errors import TeeError
+from tee.normal import PLUGIN_DATA_MAX, PluginAnswer
 from tee.params import Kind, Value
+from tee.pta.base import PtaMemref
 from tee.pta.system import SystemPta
 from tests.tee.pta_kit import FakeCaller, FixedRoot, Memory, memref, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from tee.pta.base import PtaMemref
 
     Params = Sequence[Value | PtaMemref | None]
 
@@ -287,3 +287,99 @@ def test_plugins_without_a_supplicant(caller: FakeCaller) -> None:
     assert result(bytes(16), b"") == results.COMMUNICATION
     assert result(bytes(16), b"data") == results.OUT_OF_MEMORY
     assert result(bytes(15), b"") == results.BAD_PARAMETERS
+
+
+class FakePlugins:
+    """`tee.normal.Plugins` that answers what it is told to, and remembers what it was asked."""
+
+    def __init__(self, result: int = results.SUCCESS, length: int = 0, writes: bytes = b"") -> None:
+        self.answer = PluginAnswer(result, length)
+        self.writes = writes
+        self.asked: list[tuple[object, ...]] = []
+        self.stopped = False
+
+    def invoke(
+        self, uuid: UUID, command: int, sub_command: int, data: bytearray, stop: Callable[[], bool]
+    ) -> PluginAnswer:
+        self.asked.append((uuid, command, sub_command, bytes(data)))
+        self.stopped = stop()
+        data[: len(self.writes)] = self.writes
+        return self.answer
+
+
+class FakeNormal:
+    files = rpmb = sockets = None
+
+    def __init__(self, plugins: FakePlugins | None) -> None:
+        self.plugins = plugins
+
+
+PLUGIN = UUID("96bcf744-4f72-4866-bf1d-8634fd9c65e5")
+
+
+def ask(
+    plugins: FakePlugins | None, data: PtaMemref, length: Value, caller: FakeCaller | None = None
+) -> results.Result:
+    pta = SystemPta(FixedRoot(HUK), normal=FakeNormal(plugins))
+    try:
+        pta.invoke(None, 13, (memref(IN, PLUGIN.bytes_le), value(VIN, 3, 4), data, length), caller or FakeCaller(TA))
+    except TeeError as error:
+        return error.result
+    return results.SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("length", "result", "expected", "data"),
+    [
+        (4, 0, results.SUCCESS, b"DATA"),
+        # optee_os 4.5 core/tee/tee_supp_plugin_rpc.c: any length but 0 brings the whole buffer back.
+        (1, 0, results.SUCCESS, b"DATA"),
+        (99, 0, results.SUCCESS, b"DATA"),
+        (0, 0, results.SUCCESS, b"data"),
+        (0, results.BAD_STATE, results.BAD_STATE, b"data"),
+        # ... and what became of that is the call's result.
+        (4, results.BAD_STATE, results.SUCCESS, b"DATA"),
+    ],
+)
+def test_a_plugins_answer(length: int, result: int, expected: int, data: bytes) -> None:
+    plugins, buffer, out = FakePlugins(result, length, b"DATA"), Memory(b"data"), value(VOUT, 77)
+    assert ask(plugins, buffer.memref(INOUT, secure=False), out) == expected
+    assert plugins.asked == [(PLUGIN, 3, 4, b"data")]
+    assert (out.a, bytes(buffer.data)) == (length, data)
+    assert not plugins.stopped
+
+
+@pytest.mark.parametrize("null", [False, True])
+def test_a_plugin_without_data(null: bool) -> None:
+    """core/tee/tee_supp_plugin_rpc.c: no bytes, no memory; the length is told all the same."""
+    plugins, out = FakePlugins(results.SUCCESS, 5), value(VOUT)
+    assert ask(plugins, memref(INOUT, null=null), out) == results.SUCCESS
+    assert plugins.asked == [(PLUGIN, 3, 4, b"")]
+    assert out.a == 5
+    assert ask(FakePlugins(results.NO_DATA, 5), memref(INOUT, null=null), out) == results.NO_DATA
+
+
+def test_a_plugins_length_is_cut_to_a_word() -> None:
+    out = value(VOUT)
+    assert ask(FakePlugins(0, (7 << 32) + 3), memref(INOUT, b"data"), out) == results.SUCCESS
+    assert out.a == 3
+
+
+def test_plugins_that_are_not_asked() -> None:
+    plugins, out = FakePlugins(), value(VOUT, 77)
+    assert ask(plugins, Memory().memref(INOUT, null=True, size=4), out) == results.BAD_PARAMETERS
+    huge = PtaMemref(INOUT, PLUGIN_DATA_MAX + 1, lambda: b"", lambda data: None, secure=True)
+    assert ask(plugins, huge, out) == results.OUT_OF_MEMORY
+    assert ask(None, memref(INOUT, b"data"), out) == results.NOT_SUPPORTED
+    assert not plugins.asked
+    assert out.a == 0
+
+
+def test_a_plugins_call_is_told_of_a_cancellation() -> None:
+    class Cancelled(FakeCaller):
+        def wait(self, seconds: float) -> bool:
+            return True
+
+    plugins = FakePlugins()
+    ask(plugins, memref(INOUT), value(VOUT), Cancelled(TA))
+    assert plugins.stopped

@@ -38,9 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from north.memory import AddressSpace
-    from south.platform import Platform
     from ta_loader.image import TaImage
-    from tee.normal import NormalWorld
     from tee.ports import Program
     from tee.pta.registry import Registry
 
@@ -72,6 +70,9 @@ class Source:
     def find(self, uuid: UUID) -> Flagged:
         self.found += 1
         return Flagged(self._loader.find(uuid), self.flags)
+
+    def digest(self, uuid: UUID) -> bytes:
+        return self._loader.digest(uuid)
 
 
 class Watcher(Observer):
@@ -307,9 +308,9 @@ def test_pseudo_tas_are_made_once(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> 
     begun = threading.Barrier(2)
     real = made_by.standard
 
-    def slow(platform: Platform, normal: NormalWorld | None) -> Registry:
+    def slow(world: SecureWorld) -> Registry:
         time.sleep(0.05)
-        return real(platform, normal)
+        return real(world)
 
     monkeypatch.setattr(made_by, "standard", slow)
     found: list[object] = []

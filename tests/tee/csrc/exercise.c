@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Drives tee/csrc under AddressSanitizer or valgrind: every algorithm in random pieces with copies
- * and early ends, handlers with random arguments on scattered memory, keys and tags of garbage.
+ * and early ends, handlers with random arguments on scattered memory, keys and tags of garbage, and
+ * asymmetric keys that are right, nearly right, and wrong.
  * Results are checked by the Python tests; here memory errors, undefined behaviour and leaks are.
  *
  * exercise SEED ROUNDS      exercise bench
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "exercise.h"
 #include "native.h"
 #include "state.h"
 #include "task.h"
@@ -32,14 +34,13 @@ static const uint32_t algos[] = {
 
 static uint64_t seed = 1;
 
-static uint32_t dice(uint32_t n)
+uint32_t dice(uint32_t n)
 {
     seed = seed * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)(seed >> 33) % n;
 }
 
-/* A heap block of exactly `size` bytes, so that a byte too far is seen. */
-static uint8_t *block(size_t size)
+uint8_t *block(size_t size)
 {
     uint8_t *p = malloc(size ? size : 1);
 
@@ -377,6 +378,7 @@ int main(int argc, char **argv)
         calls(rounds / 20);
     }
     keys(rounds / 20);
+    asymmetric(rounds);
     tee_task_close(t);
     states(t, rounds / 40);
     tee_task_free(t);

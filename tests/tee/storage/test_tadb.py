@@ -15,17 +15,16 @@ from normal_world.compose import DaemonHost, ServiceOptions
 from south.platform import Arch
 from ta_loader import samples
 from ta_loader.cli.compose import Setup
-from ta_loader.errors import ImageRefused
-from ta_loader.installed import TrustInstaller
-from ta_loader.trust import TrustStore
 from tee.abi import results
-from tee.abi.tadb import PTA_SECSTOR_TA_MGMT_UUID
+from tee.abi.pta_uuids import PTA_SECSTOR_TA_MGMT_UUID
 from tee.errors import TeeError
 from tee.params import Kind, Memref
-from tee.storage.inspect import CORE, strangers
+from tee.storage.inspect import CORE, check, strangers
+from tee.storage.pta_stores import StoredKey
 from tee.storage.tadb import entries, install, load, parse
 from tests.tee.storage.kit import HUK, Cut, MemoryFiles, store
 from tests.tee.storage.reader import read_store
+from tests.tee.storage.test_services import Ta
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,19 +90,6 @@ def test_any_database_is_parsed(data: bytes) -> None:
     assert len(parse(data)) == len(data) // 96
 
 
-def test_only_what_a_trusted_key_signed_is_installed() -> None:
-    installer = TrustInstaller(TrustStore([samples.public_key_file()]))
-    image = samples.hello(Arch.AARCH64).read_bytes()
-    signed = installer.verify(image)
-    assert signed.uuid == samples.HELLO[Arch.AARCH64]
-    assert signed.image.startswith(b"\x7fELF")
-    for bad in (b"", signed.image, image[:-1], image[:200] + b"!" + image[201:]):
-        with pytest.raises(ImageRefused):
-            installer.verify(bad)
-    with pytest.raises(ImageRefused):
-        TrustInstaller(TrustStore([])).verify(image)
-
-
 def test_an_installed_ta_needs_no_folder(tmp_path: Path) -> None:
     hello = samples.HELLO[Arch.AARCH64]
     setup = Setup(trust=(str(samples.public_key()),), state=str(tmp_path), quiet=True)
@@ -121,3 +107,13 @@ def test_an_installed_ta_needs_no_folder(tmp_path: Path) -> None:
         assert host.world.invoke(session, 0, [offered]).result == results.SECURITY
     with DaemonHost(setup, ServiceOptions(state=str(tmp_path))) as host:
         assert host.world.open_session(hello).result == results.SUCCESS
+
+
+def test_the_attestation_key_outlasts_the_world() -> None:
+    files = MemoryFiles()
+    ta = Ta(files=files)
+    kept = StoredKey(lambda: ta.storage)
+    assert kept.load() is None
+    kept.save(b"a key")
+    assert StoredKey(lambda: Ta(files=files).storage).load() == b"a key"
+    assert [row.problem for row in check(ta.storage.ree())] == [None]

@@ -1,0 +1,279 @@
+"""Asymmetric cryptography in C (`tee._native`, on libcrypto), with types: keys by their numbers.
+
+Numbers are big-endian octets without a sign; an absent one is empty. What is refused raises TeeError
+with the result of OP-TEE's core/lib/libtomcrypt. Long calls run without the GIL.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import tee.native  # noqa: F401  (sets libcrypto up)
+from tee.abi.attributes import CURVE_BITS
+from tee.errors import TeeError
+
+if TYPE_CHECKING:
+    from tee._native_lib import KeyLib
+
+PKCS1_PADDING = 1
+"""RSA_PKCS1_PADDING and the next three: openssl/rsa.h."""
+NO_PADDING = 3
+OAEP_PADDING = 4
+PSS_PADDING = 6
+
+SM2_OVERHEAD = 97
+"""Octets by which SM2's encryption lengthens a message: a point and a digest."""
+ED25519_SIGNATURE = 64
+_CONFIRMATION = 32
+
+_extension = importlib.import_module("tee._native")
+_ffi: Any = _extension.ffi
+_lib = cast("KeyLib", _extension.lib)
+
+
+def _span(data: bytes) -> tuple[Any, int]:
+    """A `struct tee_span` in place: it lives as long as `data`, which the caller holds."""
+    return _ffi.from_buffer("uint8_t[]", data), len(data)
+
+
+def _check(rc: int, detail: str = "") -> None:
+    if rc:
+        raise TeeError(rc, detail)
+
+
+def _slots(out: bytearray, slot: int) -> list[bytes]:
+    return [bytes(out[at : at + slot]) for at in range(0, len(out), slot)]
+
+
+def _room(size: int) -> tuple[bytearray, Any]:
+    out = bytearray(size)
+    return out, _ffi.from_buffer("uint8_t[]", out, require_writable=True)
+
+
+class RsaKey(NamedTuple):
+    """d and the CRT numbers are empty in a public key; the CRT numbers are all there, or none is used."""
+
+    n: bytes
+    e: bytes
+    d: bytes = b""
+    p: bytes = b""
+    q: bytes = b""
+    dp: bytes = b""
+    dq: bytes = b""
+    qinv: bytes = b""
+
+
+class RsaScheme(NamedTuple):
+    """padding: one of the *_PADDING; hash, mgf: TEE_ALG_* of digests, 0 for none; salt: octets, of PSS."""
+
+    padding: int
+    hash: int = 0
+    mgf: int = 0
+    salt: int = 0
+
+
+def rsa_generate(bits: int, e: bytes) -> RsaKey:
+    """BAD_PARAMETERS: no key of just that size with that exponent can be had."""
+    slot = (bits + 7) // 8
+    out, pointer = _room(7 * slot)
+    _check(_lib.tee_rsa_generate(bits, _span(e), pointer, slot), f"no RSA key of {bits} bits")
+    n, *private = _slots(out, slot)
+    return RsaKey(n, e, *private)
+
+
+def _rsa(key: RsaKey, scheme: RsaScheme) -> tuple[Any, Any, bytearray, Any, Any]:
+    out, pointer = _room(len(key.n))
+    return _ffi.new("struct tee_span[8]", [_span(number) for number in key]), _ffi.new(
+        "struct tee_rsa_scheme *", tuple(scheme)
+    ), out, pointer, _ffi.new("uint64_t *", len(out))  # fmt: skip
+
+
+def rsa_crypt(key: RsaKey, scheme: RsaScheme, data: bytes, *, decrypt: bool, label: bytes = b"") -> bytes:
+    """BAD_PARAMETERS: too long, or a wrong padding, whatever is wrong about it."""
+    numbers, way, out, pointer, size = _rsa(key, scheme)
+    _check(_lib.tee_rsa_crypt(numbers, way, _span(label), _span(data), decrypt, pointer, size), "RSA: refused")
+    return bytes(out[: size[0]])
+
+
+def rsa_sign(key: RsaKey, scheme: RsaScheme, digest: bytes) -> bytes:
+    """scheme.hash 0: `digest` is padded as it is."""
+    numbers, way, out, pointer, size = _rsa(key, scheme)
+    _check(_lib.tee_rsa_sign(numbers, way, _span(digest), pointer, size), "RSA: the digest does not fit")
+    return bytes(out[: size[0]])
+
+
+def rsa_verify(key: RsaKey, scheme: RsaScheme, digest: bytes, signature: bytes) -> None:
+    numbers, way, *_ = _rsa(key, scheme)
+    _check(_lib.tee_rsa_verify(numbers, way, _span(digest), _span(signature)), "RSA signature")
+
+
+class DsaKey(NamedTuple):
+    p: bytes
+    q: bytes
+    g: bytes
+    x: bytes = b""
+    y: bytes = b""
+
+
+def _dsa(key: DsaKey) -> Any:
+    return _ffi.new("struct tee_dsa_key *", tuple(_span(number) for number in key))
+
+
+def dsa_generate(key: DsaKey) -> tuple[bytes, bytes]:
+    """(private, public) value in the group that p, q and g of `key` make."""
+    out, pointer = _room(2 * max(len(key.p), len(key.q)))
+    _check(_lib.tee_dsa_generate(_dsa(key), pointer, len(out) // 2), "no DSA key in that group")
+    x, y = _slots(out, len(out) // 2)
+    return x, y
+
+
+def dsa_sign(key: DsaKey, digest: bytes) -> bytes:
+    """r || s, each as long as q."""
+    out, pointer = _room(2 * len(key.q))
+    _check(_lib.tee_dsa_sign(_dsa(key), _span(digest), pointer, len(key.q)), "DSA: not a key")
+    return bytes(out)
+
+
+def dsa_verify(key: DsaKey, digest: bytes, signature: bytes) -> None:
+    _check(_lib.tee_dsa_verify(_dsa(key), _span(digest), _span(signature)), "DSA signature")
+
+
+def dh_generate(p: bytes, g: bytes, q: bytes, size: int) -> tuple[bytes, bytes]:
+    """(private, public) value, the private one of at most `size` octets and smaller than q, or p."""
+    out, pointer = _room(2 * len(p))
+    _check(_lib.tee_dh_generate(_span(p), _span(g), _span(q), size, pointer, len(p)), "no DH key in that group")
+    x, y = _slots(out, len(p))
+    return x, y
+
+
+def dh_derive(p: bytes, x: bytes, peer: bytes) -> bytes:
+    """The shared number, without leading zeros; BAD_PARAMETERS if p is even."""
+    out, pointer = _room(len(p))
+    _check(_lib.tee_dh_derive(_span(p), _span(x), _span(peer), pointer, len(p)), "DH: not a prime")
+    return bytes(out).lstrip(b"\0")
+
+
+def coordinate(curve: int) -> int:
+    """Octets of a coordinate; curve: TEE_ECC_CURVE_*."""
+    return (CURVE_BITS[curve] + 7) // 8
+
+
+def ec_generate(curve: int) -> tuple[bytes, bytes, bytes]:
+    """(private value, x, y). NOT_SUPPORTED: not a curve for this."""
+    size = coordinate(curve)
+    out, pointer = _room(3 * size)
+    _check(_lib.tee_ec_generate(curve, pointer), f"no key on curve {curve:#x}")
+    d, x, y = _slots(out, size)
+    return d, x, y
+
+
+def ec_sign(curve: int, d: bytes, digest: bytes) -> bytes:
+    """r || s; by ECDSA, or on SM2 by its own scheme."""
+    out, pointer = _room(2 * coordinate(curve))
+    _check(_lib.tee_ec_sign(curve, _span(d), _span(digest), pointer), "not a private value of the curve")
+    return bytes(out)
+
+
+def ec_verify(curve: int, x: bytes, y: bytes, digest: bytes, signature: bytes) -> None:
+    _check(_lib.tee_ec_verify(curve, _span(x), _span(y), _span(digest), _span(signature)), "signature on a curve")
+
+
+def ec_derive(curve: int, d: bytes, x: bytes, y: bytes) -> bytes:
+    """The x coordinate of the shared point; BAD_PARAMETERS: the peer's is none of the curve."""
+    out, pointer = _room(coordinate(curve))
+    _check(_lib.tee_ec_derive(curve, _span(d), _span(x), _span(y), pointer), "not a point of the curve")
+    return bytes(out)
+
+
+def raw_generate(main: int, size: int) -> tuple[bytes, bytes]:
+    """(private, public) of Ed25519, X25519 or X448; main: TEE_MAIN_ALGO_*; size: octets of a key."""
+    out, pointer = _room(2 * size)
+    _check(_lib.tee_raw_generate(main, pointer))
+    private, public = _slots(out, size)
+    return private, public
+
+
+def raw_derive(main: int, private: bytes, peer: bytes) -> bytes:
+    """SECURITY: the peer's point is of small order."""
+    out, pointer = _room(len(private))
+    _check(_lib.tee_raw_derive(main, _span(private), _span(peer), pointer), "no secret with that point")
+    return bytes(out)
+
+
+class Eddsa(NamedTuple):
+    """What Ed25519ctx and Ed25519ph add to a message. context: at most 255 octets; neither: plain Ed25519."""
+
+    prehash: bool = False
+    context: bytes = b""
+
+
+PLAIN_ED25519 = Eddsa()
+
+
+def _eddsa(variant: Eddsa) -> Any:
+    return _ffi.new("struct tee_eddsa *", (_span(variant.context), variant.prehash))
+
+
+def ed25519_sign(private: bytes, message: bytes, variant: Eddsa = PLAIN_ED25519) -> bytes:
+    out, pointer = _room(ED25519_SIGNATURE)
+    if variant == PLAIN_ED25519:
+        _check(_lib.tee_ed25519_sign(_span(private), _span(message), pointer))
+    else:
+        _check(_lib.tee_ed25519ctx_sign(_span(private), _eddsa(variant), _span(message), pointer))
+    return bytes(out)
+
+
+def ed25519_verify(public: bytes, message: bytes, signature: bytes, variant: Eddsa = PLAIN_ED25519) -> None:
+    """BAD_PARAMETERS: not 64 octets."""
+    if variant == PLAIN_ED25519:
+        rc = _lib.tee_ed25519_verify(_span(public), _span(message), _span(signature))
+    else:
+        rc = _lib.tee_ed25519ctx_verify(_span(public), _eddsa(variant), _span(message), _span(signature))
+    _check(rc, "Ed25519 signature")
+
+
+def sm2_encrypt(x: bytes, y: bytes, message: bytes) -> bytes:
+    """C1 || C2 || C3. CIPHERTEXT_INVALID: nothing to encrypt."""
+    out, pointer = _room(len(message) + SM2_OVERHEAD)
+    _check(_lib.tee_sm2_encrypt(_span(x), _span(y), _span(message), pointer), "SM2: not encrypted")
+    return bytes(out)
+
+
+def sm2_decrypt(d: bytes, data: bytes) -> bytes:
+    """CIPHERTEXT_INVALID: not what the key encrypted."""
+    out, pointer = _room(max(0, len(data) - SM2_OVERHEAD))
+    _check(_lib.tee_sm2_decrypt(_span(d), _span(data), pointer), "SM2: not decrypted")
+    return bytes(out)
+
+
+class PointKey(NamedTuple):
+    """A key pair on a curve: private value and point."""
+
+    d: bytes
+    x: bytes
+    y: bytes
+
+
+class Sm2Exchange(NamedTuple):
+    """Own keys, the peer's points, the two identities; confirmation: the peer's, empty if it gave none."""
+
+    own: PointKey
+    ephemeral: PointKey
+    peer: tuple[bytes, bytes]
+    peer_ephemeral: tuple[bytes, bytes]
+    initiator_id: bytes
+    responder_id: bytes
+    confirmation: bytes
+    initiator: bool
+
+
+def sm2_exchange(exchange: Sm2Exchange, size: int) -> tuple[bytes, bytes]:
+    """(secret of `size` octets, own confirmation). BAD_STATE: no agreement, or not with that peer."""
+    numbers = (*exchange.own, *exchange.ephemeral, *exchange.peer, *exchange.peer_ephemeral)
+    texts = (exchange.initiator_id, exchange.responder_id, exchange.confirmation)
+    out, pointer = _room(size)
+    confirm, confirm_pointer = _room(_CONFIRMATION)
+    structure = _ffi.new("struct tee_sm2_kep *", (*map(_span, numbers + texts), exchange.initiator))
+    _check(_lib.tee_sm2_exchange(structure, pointer, size, confirm_pointer), "SM2: no agreement")
+    return bytes(out), bytes(confirm)

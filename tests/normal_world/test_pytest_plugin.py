@@ -1,0 +1,234 @@
+"""The pytest plugin, in pytest runs of their own: a TA project's tests of the sample TA."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ta_loader import samples
+
+if TYPE_CHECKING:
+    from normal_world.daemon.server import Server
+
+pytest_plugins = ["pytester"]
+
+TESTS = """
+    import hashlib
+    import pytest
+    from normal_world import Memref, TeeError, Value
+
+    def test_increment(session):
+        value = Value.inout(41)
+        session.invoke(0, value)
+        assert value.a == 42
+
+    def test_hash(tee, ta):
+        with tee.open_session(ta) as session, tee.allocate(32) as digest:
+            session.invoke(1, b"abc", digest_of(digest))
+            assert bytes(digest) == hashlib.sha256(b"abc").digest()
+
+    def digest_of(shared):
+        return Memref.output(shared)
+
+    def test_unknown_command(session):
+        with pytest.raises(TeeError) as error:
+            session.invoke(999)
+        assert error.value.result.name == "TEE_ERROR_NOT_SUPPORTED"
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A TA project: hello is its TA."""
+    pytester.makeini("[pytest]\nlitebox_ta = hello\naddopts = --strict-markers --strict-config -p no:cacheprovider\n")
+    return pytester
+
+
+def run(project: pytest.Pytester, *options: str) -> pytest.RunResult:
+    return project.runpytest_subprocess(*options, timeout=120)
+
+
+def test_a_project(project: pytest.Pytester) -> None:
+    project.makepyfile(TESTS)
+    result = run(project, "-W", "error")
+    result.assert_outcomes(passed=3)
+
+
+def test_a_failing_test_shows_the_log(project: pytest.Pytester) -> None:
+    project.makepyfile("""
+        def test_fails(session):
+            session.invoke(5, b"the TA was here")
+            session.invoke(2, 0xbad)
+
+        def test_passes(session):
+            session.invoke(5, b"nobody reads this")
+
+        def test_fails_too(session):
+            session.invoke(5, b"and here")
+            assert False
+    """)
+    result = run(project)
+    result.assert_outcomes(failed=2, passed=1)
+    result.stdout.re_match_lines(
+        [
+            "-+ secure world log -+",
+            ".*the TA was here",
+            ".* panicked with code 0x00000bad.*",
+            "-+ secure world log -+",
+            ".*and here",
+        ]
+    )
+    assert "nobody reads this" not in result.stdout.str()
+    assert "TEE_ERROR_TARGET_DEAD" in result.stdout.str()
+
+
+def test_the_log_is_in_reports_for_machines(project: pytest.Pytester) -> None:
+    project.makepyfile('def test_fails(session):\n    session.invoke(5, b"the TA was here")\n    assert False\n')
+    project.makeconftest("""
+        def pytest_runtest_logreport(report):
+            for title, text in report.sections:
+                print(f"{report.when}: {title}: {text}")
+    """)
+    run(project, "-s").stdout.fnmatch_lines(["*call: secure world log: *the TA was here*"])
+
+
+def test_each_test_has_a_device_of_its_own(project: pytest.Pytester) -> None:
+    project.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("number", range(2))
+        def test_state(session, tmp_path_factory, number):
+            session.invoke(7)
+            folder = tmp_path_factory.getbasetemp() / f"litebox{number}"
+            assert folder.is_dir()
+    """)
+    run(project).assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(("leaks", "outcome"), [("warn", "warnings"), ("error", "errors"), ("ignore", "")])
+def test_leaks(project: pytest.Pytester, leaks: str, outcome: str) -> None:
+    project.makepyfile("""
+        kept = []
+
+        def test_leaks(tee, ta):
+            kept.append(tee.open_session(ta))
+            kept.append(tee.allocate(5000))
+            tee.register(bytes(77))
+    """)
+    result = run(project, f"--litebox-leaks={leaks}")
+    counts = {outcome: 1} if outcome else {}
+    result.assert_outcomes(passed=1, **counts)
+    if outcome:
+        text = result.stdout.str()
+        assert "5000 bytes of shared memory are open; a session to 7371bc6b" in text
+        assert "77 bytes of shared memory were lost without a close" in text
+
+
+def test_which_ta(pytester: pytest.Pytester) -> None:
+    """Marker before option before ini file; each with paths of its own."""
+    source = samples.hello()
+    (pytester.mkdir("tas") / source.name).write_bytes(source.read_bytes())
+    (pytester.mkdir("sub") / "own.ta").write_bytes(source.read_bytes())
+    pytester.makefile(
+        ".toml",
+        pyproject=f"""
+        [tool.pytest.ini_options]
+        litebox_ta = "tas/{source.name}"
+        litebox_ta_dirs = ["tas"]
+        litebox_trust = ["{samples.public_key()}"]
+    """,
+    )
+    (pytester.path / "sub" / "test_sub.py").write_text(f"""
+import pytest
+from uuid import UUID
+
+def test_ini(session, ta):
+    assert ta.endswith("tas/{source.name}") or ta == "hello-arm"
+
+@pytest.mark.ta("own.ta")
+def test_file(session, ta):
+    assert ta.endswith("sub/own.ta")
+
+@pytest.mark.ta(UUID("{source.stem}"))
+def test_uuid(session):
+    session.invoke(7)
+
+@pytest.mark.ta("hello-arm")
+class TestArm:
+    def test_sample(self, session):
+        assert str(session.uuid).startswith("3df06738")
+""")
+    run(pytester, "--strict-markers").assert_outcomes(passed=4)
+    run(pytester, "--litebox-ta", "hello-arm").assert_outcomes(passed=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((), "which TA?"),
+        (("--litebox-ta", "nothing.ta"), "nothing.ta: no such TA"),
+        (("--litebox-way", "pigeon"), "litebox_way: pigeon"),
+        (("--litebox-timeout", "soon"), "litebox_timeout: soon"),
+        (("--litebox-leaks", "hide"), "litebox_leaks: hide"),
+        (("--litebox-ta", "hello", "--litebox-trust", "no.pem"), "no.pem"),
+        (("--litebox-ta", "hello", "--litebox-sockets", "all"), "--sockets all"),
+        (("--litebox-ta", "7371bc6b-0888-4252-9d3b-42ddcbca70fd"), "TEE_ERROR_ITEM_NOT_FOUND"),
+    ],
+)
+def test_what_cannot_be_is_said(pytester: pytest.Pytester, options: tuple[str, ...], says: str) -> None:
+    pytester.makepyfile("def test_it(session):\n    session.invoke(7)\n")
+    result = run(pytester, *options)
+    result.assert_outcomes(errors=1)
+    assert says in result.stdout.str()
+
+
+def test_a_ta_that_hangs_is_stopped(project: pytest.Pytester) -> None:
+    project.makepyfile("def test_it(session):\n    session.invoke(6)\n")
+    result = run(project, "--litebox-timeout", "0.5")
+    result.assert_outcomes(failed=1)
+    assert "TEE_ERROR_TARGET_DEAD" in result.stdout.str()
+
+
+def test_over_a_daemon(project: pytest.Pytester, daemon: tuple[str, Server]) -> None:
+    project.makepyfile(TESTS + "\n    def test_fails(session):\n        assert False\n")
+    result = run(project, f"--litebox-way=daemon:{daemon[0]}", f"--litebox-ta={samples.hello()}")
+    result.assert_outcomes(passed=3, failed=1)
+    assert "it goes to the daemon's standard error" in result.stdout.str()
+
+
+def test_a_device_that_is_not_there(project: pytest.Pytester) -> None:
+    project.makepyfile("def test_it(session):\n    pass\n")
+    result = run(project, "--litebox-way=device:/nonexistent", "--litebox-ta=7371bc6b-0888-4252-9d3b-42ddcbca70fd")
+    result.assert_outcomes(errors=1)
+    assert "no OP-TEE at /nonexistent" in result.stdout.str()
+
+
+def test_who_does_not_use_it_does_not_pay(pytester: pytest.Pytester) -> None:
+    """Nor has it fixtures of these names taken: a suite's own override."""
+    pytester.makepyfile("""
+        import sys
+        import pytest
+
+        @pytest.fixture
+        def session():
+            return "mine"
+
+        def test_it(session):
+            assert session == "mine"
+            ours = {name for name in sys.modules if name.partition(".")[0] in
+                    ("normal_world", "tee", "ta_loader", "south", "north", "cffi", "unicorn", "cryptography")}
+            assert ours == {"normal_world", "normal_world.pytest_plugin"}
+    """)
+    run(pytester, "-W", "error").assert_outcomes(passed=1)
+
+
+def test_help(pytester: pytest.Pytester) -> None:
+    text = run(pytester, "--help").stdout.str()
+    for option in ("ta-dir", "trust", "plugin-dir", "ta", "sockets", "timeout", "way", "leaks", "allow-unsigned"):
+        assert re.search(rf"--litebox-{option}\b", text), option
+    assert "litebox_ta_dirs (paths)" in text
+    fixtures = run(pytester, "--fixtures").stdout.str()
+    for name in ("tee", "ta", "session"):
+        assert re.search(rf"^{name} -- .*pytest_plugin.py", fixtures, re.MULTILINE), name
