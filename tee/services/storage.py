@@ -115,6 +115,7 @@ def storage_obj_create(
     pobj = store.pobjs.get(system, key, flags, Purpose.CREATE)
     try:
         source = _initialized(task, attributes)
+        task.objects.require_room()
         made = PersistentObject.made(store.pobjs, pobj, flags, source)
         made.write_new(data, overwrite=bool(flags & DataFlag.OVERWRITE))
         if source is None or obj.va or source.persistent:

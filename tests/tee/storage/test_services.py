@@ -404,6 +404,7 @@ def test_too_many_handles(ta: Ta) -> None:
         made += 1
     assert ta.create(b"x") == results.OUT_OF_MEMORY
     assert len(ta.storage.pobjs) == made == 64
+    assert b"x" not in Ta(ta.storage, ta.files).names()
 
 
 # --- corruption
