@@ -338,10 +338,14 @@ class ObjectTable:
     def __iter__(self) -> Iterator[Object]:
         return iter(self._objects.values())
 
-    def add(self, obj: Object) -> int:
-        """A handle for `obj`."""
+    def require_room(self) -> None:
+        """OUT_OF_MEMORY unless one more object may be open."""
         if len(self._objects) >= self._limit:
             raise TeeError(results.OUT_OF_MEMORY, f"more than {self._limit} objects open")
+
+    def add(self, obj: Object) -> int:
+        """A handle for `obj`."""
+        self.require_room()
         while True:
             self._last = self._last % 0x7FFFFFFF + 1
             if self._last not in self._objects:

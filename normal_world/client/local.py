@@ -102,7 +102,7 @@ class Local:
                 normal=self._supplicant,
                 on_crash=self._crashed,
                 interruptible=False,
-                keep_versions=True,
+                use_storage=True,
                 console=None if options.log is None else LogConsole(options.log),
             )
         except (UsageError, ValueError) as problem:

@@ -17,6 +17,7 @@ from ta_loader.cli.options import Option, seconds, size
 from ta_loader.cli.services import LateServices
 from ta_loader.container.versions import StoredVersions
 from ta_loader.errors import UsageError
+from ta_loader.installed import InstalledFirst
 from ta_loader.source import Loader
 from ta_loader.store import TaStore
 from ta_loader.trust import TrustStore, read_config
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ta_loader.cli.trace import Tracer
     from ta_loader.container.verify import Container
     from ta_loader.container.versions import VersionDatabase
+    from ta_loader.source import Store
     from tee.normal import NormalWorld
     from tee.observe import CallRecord, Crash
     from tee.pta.ports import PtaPorts
@@ -204,9 +206,9 @@ class Host:
     """A secure world on this host for the length of a `with`; signals interrupt its TAs meanwhile.
 
     normal: its services; None: those that storage needs, if a TA does. on_crash: told of crashes, which are kept
-    otherwise. interruptible: False if signals are no TA's concern, because the main thread runs none. keep_versions:
-    whether the highest versions of TAs outlast this object, in trusted storage, which takes longer than most TAs' runs.
-    console: of the secure world.
+    otherwise. interruptible: False if signals are no TA's concern, because the main thread runs none. use_storage:
+    whether trusted storage also holds images, the highest versions seen, and what pseudo TAs keep; looking there
+    takes longer than most TAs run. console: of the secure world.
     """
 
     def __init__(
@@ -216,19 +218,21 @@ class Host:
         normal: NormalWorld | None = None,
         on_crash: Callable[[Crash], None] | None = None,
         interruptible: bool = True,
-        keep_versions: bool = False,
+        use_storage: bool = False,
         console: Console | None = None,
     ) -> None:
         self.setup = setup
         self.platform = linux_host(setup.state, console=NullConsole() if setup.quiet else console)
         trust = TrustStore(setup.trust, allow_unsigned=setup.allow_unsigned)
-        versions = StoredVersions(lambda: self.world.storage) if keep_versions else None
+        versions = StoredVersions(lambda: self.world.storage) if use_storage else None
         self.store = CliStore(setup.ta_dirs, trust, encryption_key(setup.enc_key, trust, self.platform), versions)
         self.tracer = self._tracer()
         self.watch = Watch(self.tracer, on_crash)
         limits = Limits(memory=setup.memory, call_seconds=setup.timeout)
-        self.images = WatchedSource(Loader(self.store), self._debug_files())
+        store: Store = InstalledFirst(self.store, lambda: self.world.storage) if use_storage else self.store
+        self.images = WatchedSource(Loader(store), self._debug_files())
         self.trust = trust
+        self._use_storage = use_storage
         self._services = LateServices(setup.state) if normal is None else None
         self.world = SecureWorld(
             self.platform,
@@ -244,7 +248,14 @@ class Host:
         from ta_loader.install import installable
         from tee.pta.ports import PtaPorts
 
-        return PtaPorts(verify=lambda image: installable(image, self.trust))
+        ports = PtaPorts(verify=lambda image: installable(image, self.trust))
+        if not self._use_storage:
+            return ports
+        from tee.storage.pta_stores import InstalledTas, StoredKey
+
+        return ports._replace(
+            attestation_key=StoredKey(lambda: self.world.storage), database=InstalledTas(lambda: self.world.storage)
+        )
 
     def _tracer(self) -> Tracer | None:
         if not self.setup.trace and self.setup.trace_out is None:

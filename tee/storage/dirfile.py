@@ -72,6 +72,8 @@ class DirFile:
         self._at: dict[Key, int] = {}
         self._numbers: set[int] = set()
         self._heads = b""
+        self.changed = False
+        """Since the last commit."""
         self._load()
 
     @classmethod
@@ -171,6 +173,7 @@ class DirFile:
         return self._entries.index(None)
 
     def _set(self, at: int, entry: Entry | None) -> None:
+        self.changed = True
         if at == len(self._entries):
             self._entries.append(None)
         before = self._entries[at]
@@ -185,6 +188,7 @@ class DirFile:
 
     def commit(self) -> None:
         self._file.commit(barrier=True)
+        self.changed = False
         self._heads = self._file.head(2 * HEAD.size)
 
 

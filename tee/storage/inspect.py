@@ -10,9 +10,11 @@ from uuid import UUID
 
 from tee.abi import results
 from tee.abi.objects import USAGE_DEFAULT, ObjectType
+from tee.abi.pta_uuids import PTA_ATTESTATION_UUID
 from tee.abi.ree_fs import DIRFILE
 from tee.abi.storage import HEAD
 from tee.errors import TeeError
+from tee.storage import tadb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from tee.storage.ree_fs import ReeFs
 
 CORE = UUID(int=0)
-"""Owner of the secure world's own databases, whose files have no head."""
+"""Owner of the secure world's own databases."""
+_HEADLESS = (CORE, PTA_ATTESTATION_UUID)
+"""Whose files are data alone."""
 
 
 class Described(NamedTuple):
@@ -67,7 +71,7 @@ def describe(system: ReeFs, entry: Entry) -> Described:
 def _describe(system: ReeFs, entry: Entry) -> Described:
     file = system.open(entry.key)
     try:
-        if entry.key.owner == CORE:
+        if entry.key.owner in _HEADLESS:
             return Described(entry.key, entry.file, size=file.length)
         head = file.read(0, HEAD.size)
         if len(head) != HEAD.size:
@@ -87,7 +91,7 @@ def data_stream(system: ReeFs, key: Key) -> bytes:
     file = system.open(key)
     try:
         start = 0
-        if key.owner != CORE:
+        if key.owner not in _HEADLESS:
             head = file.read(0, HEAD.size)
             if len(head) != HEAD.size:
                 raise TeeError(results.CORRUPT_OBJECT, "the object has no head")
@@ -117,5 +121,5 @@ def check(system: ReeFs) -> Iterator[Described]:
 
 def strangers(system: ReeFs) -> list[str]:
     """Files that the directory does not name: what a crash left (harmless), and what is none of the store's."""
-    named = {entry.file for entry in entries(system)} | {DIRFILE}
+    named = {entry.file for entry in entries(system)} | {entry.file for entry in tadb.entries(system)} | {DIRFILE}
     return [name for name in system.files.list("") if name not in named]

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from tee.abi import results
 from tee.abi.objects import UTEE_OBJECT_INFO, HandleFlag, ObjectType
-from tee.abi.storage import HEAD
+from tee.abi.storage import HEAD, DataFlag
 from tee.errors import TeeError
 from tee.objects import Object
 
 if TYPE_CHECKING:
+    from tee.objects import ObjectTable
     from tee.storage.files import StoredFile
     from tee.storage.pobj import Pobj, PobjTable
 
@@ -73,6 +74,11 @@ class PersistentObject(Object):
         self.pobj.usage = self._usage
         self.data_start = HEAD.size + len(attributes)
 
+    def require(self, flag: DataFlag, otherwise: results.Result = results.ACCESS_CONFLICT) -> None:
+        """`otherwise` unless the handle has that right."""
+        if not self.flags & flag:
+            raise TeeError(otherwise, f"the object was not opened with {flag.name}")
+
     @property
     def file(self) -> StoredFile:
         return self.pobj.open_file()
@@ -104,3 +110,11 @@ class PersistentObject(Object):
     def close(self) -> None:
         super().close()
         self._pobjs.release(self.pobj)
+
+
+def persistent(objects: ObjectTable, handle: int) -> PersistentObject:
+    """BAD_STATE: no object, or a transient one."""
+    found = objects.get(handle)
+    if not isinstance(found, PersistentObject):
+        raise TeeError(results.BAD_STATE, f"object {handle:#x} is not persistent")
+    return found

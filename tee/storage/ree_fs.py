@@ -14,6 +14,7 @@ the medium is opened anew, where OP-TEE takes the object for corrupt.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -44,6 +45,9 @@ _KEPT = frozenset(
 """Results that mean the same to a TA; any other of the normal world's is STORAGE_NOT_AVAILABLE, on which libutee does
 not panic."""
 
+OPEN_MOST = 64
+"""Objects' files open at once: a supplicant opens only so many, and each keeps its hash tree in memory."""
+
 
 @runtime_checkable
 class Shared(Protocol):
@@ -62,6 +66,8 @@ class ReeFs:
         self.keys = keys
         self._lock = threading.RLock()
         self._directory: DirFile | None = None
+        self._opened: OrderedDict[int, ReeStoredFile] = OrderedDict()
+        """Whose files are open, least recently used first."""
         self._depth = 0
         self._shared = files if isinstance(files, Shared) else None
 
@@ -72,8 +78,7 @@ class ReeFs:
             try:
                 yield self._open_directory()
             except TeeError as error:
-                if error.result not in (results.ITEM_NOT_FOUND, results.ACCESS_CONFLICT):
-                    self.forget()
+                self._forget_after(error)
                 if error.result not in _KEPT:
                     raise TeeError(results.STORAGE_NOT_AVAILABLE, error.detail) from error
                 raise
@@ -97,6 +102,27 @@ class ReeFs:
         if self._directory is None:
             self._directory = DirFile.open(self.files, self.entropy, self.keys)
         return self._directory
+
+    def _forget_after(self, error: TeeError) -> None:
+        """Unless it only told what is, or is not, in the directory."""
+        harmless = error.result in (results.ITEM_NOT_FOUND, results.ACCESS_CONFLICT)
+        if not harmless or (self._directory is not None and self._directory.changed):
+            self.forget()
+
+    def opened(self, stored: ReeStoredFile) -> None:
+        """In a session: it uses its file now. Whoever has not for long must open it anew."""
+        self._opened[id(stored)] = stored
+        self._opened.move_to_end(id(stored))
+        while len(self._opened) > OPEN_MOST:
+            _, idle = self._opened.popitem(last=False)
+            idle.drop()
+
+    def closed(self, stored: ReeStoredFile) -> None:
+        self._opened.pop(id(stored), None)
+
+    @property
+    def lock(self) -> threading.RLock:
+        return self._lock
 
     def forget(self) -> None:
         """Close the directory; also for the end."""
@@ -182,6 +208,7 @@ class ReeStoredFile:
         self.key = key
         self._file: ReeFile | None = file
         self._length = file.length
+        system.opened(self)
 
     @property
     def length(self) -> int:
@@ -196,19 +223,22 @@ class ReeStoredFile:
                 yield directory, file
                 self._length = file.length
             except BaseException:
-                self._drop()
+                self.drop()
                 raise
 
     def _current(self, entry: Entry) -> ReeFile:
         """Somebody else may have changed, or replaced, the object."""
         if self._file is not None and self._file.tree.root_hash != entry.root_hash:
-            self._drop()
+            self.drop()
         if self._file is None:
             self._file = self._system.open_file(entry)
+        self._system.opened(self)
         return self._file
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Close the file until it is needed again; in a session."""
         file, self._file = self._file, None
+        self._system.closed(self)
         if file is not None:
             with suppress(TeeError):
                 file.close()
@@ -237,5 +267,5 @@ class ReeStoredFile:
         directory.commit()
 
     def close(self) -> None:
-        with self._system._lock:
-            self._drop()
+        with self._system.lock:
+            self.drop()

@@ -11,8 +11,12 @@ from tee.syscalls.declare import Argument, Cell, Handle, In, InPrivate, OutFixed
 _SOURCE = "core/tee/tee_svc_storage.c"
 
 
-def _row(number: int, name: str, *args: Argument) -> Syscall:
-    return Syscall(number, name, args, f"storage.{name}", _SOURCE)
+def _row(number: int, name: str, *args: Argument, module: str = "storage") -> Syscall:
+    return Syscall(number, name, args, f"{module}.{name}", _SOURCE)
+
+
+def _stream(number: int, name: str, *args: Argument) -> Syscall:
+    return _row(number, name, Handle("object"), *args, module="storage_streams")
 
 
 ROWS: tuple[Syscall, ...] = (
@@ -35,8 +39,8 @@ ROWS: tuple[Syscall, ...] = (
     _row(48, "storage_start_enum", Handle("enumerator"), Value("storage")),
     # The length is for output alone: a TA need not have set it.
     _row(49, "storage_next_enum", Handle("enumerator"), Pointer("info"), Pointer("object_id"), Cell("length", size=8)),
-    _row(50, "storage_obj_read", Handle("object"), OutFixed("data"), Cell("count", size=8)),
-    _row(51, "storage_obj_write", Handle("object"), In("data")),
-    _row(52, "storage_obj_trunc", Handle("object"), Value("size")),
-    _row(53, "storage_obj_seek", Handle("object"), Value("offset"), Value("whence")),
+    _stream(50, "storage_obj_read", OutFixed("data"), Cell("count", size=8)),
+    _stream(51, "storage_obj_write", In("data")),
+    _stream(52, "storage_obj_trunc", Value("size")),
+    _stream(53, "storage_obj_seek", Value("offset"), Value("whence")),
 )

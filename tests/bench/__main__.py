@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from tests.bench import applets, crypto, daemon, guest
+from tests.bench import applets, crypto, daemon, guest, storage
 from tests.bench.measure import Figure, processes
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ GROUPS: dict[str, Callable[[guest.Bench], Iterator[Figure]]] = {
     "daemon": daemon.daemon,
     "applets": applets.applets,
     "client": daemon.c_client,
+    "storage": storage.storage,
 }
 
 

@@ -31,7 +31,7 @@ from ta_loader.symbolise.cfi import frame_tables
 from ta_loader.symbolise.ehabi import CannotUnwind, VirtualRegisters, find_entry, instructions
 from ta_loader.symbolise.elffile import parse
 from ta_loader.trust import TrustStore
-from tee.abi.results import BAD_PARAMETERS, GENERIC, ITEM_NOT_FOUND, Result
+from tee.abi.results import BAD_PARAMETERS, CORRUPT_OBJECT, GENERIC, ITEM_NOT_FOUND, SECURITY, Result
 from tee.abi.rpmb import FRAME_SIZE, RpmbType
 from tee.abi.ta_head import TA_HEAD
 from tee.errors import TeeError
@@ -46,6 +46,7 @@ from tests.normal_world.kit import in_thread
 from tests.ta_loader.container_kit import ENC_KEY
 from tests.ta_loader.elf_kit import make_space
 from tests.tas import cryptdrv
+from tests.tee.storage import kit as storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -352,6 +353,38 @@ def rpmb_seeds() -> list[bytes]:
     return [bytes([count]) + signed(_RPMB_KEY, given) for given in frames for count in (1, 2)]
 
 
+# --- the files of trusted storage
+
+
+_STORED = {b"a": bytes(range(256)) * 40, b"b": b"short"}
+
+
+@functools.cache
+def _store() -> dict[str, bytes]:
+    files = storage.MemoryFiles()
+    system = storage.store(files)
+    for name, data in _STORED.items():
+        system.create(storage.key(name), data, overwrite=False)
+    return files.survivors(keep=0)
+
+
+def fuzz_storage(data: bytes) -> None:
+    """First byte: which file has the rest as its contents. What is not refused is what was stored, or nothing."""
+    names = sorted(_store())
+    try:
+        found = storage.contents({**_store(), names[data[0] % len(names) if data else 0]: data[1:]}, *_STORED)
+    except TeeError as error:
+        if error.result not in (CORRUPT_OBJECT, SECURITY):
+            raise
+        return
+    if found not in (_STORED, dict.fromkeys(_STORED)):
+        raise AssertionError("changed data was read")
+
+
+def storage_seeds() -> list[bytes]:
+    return [bytes([index]) + data for index, (_, data) in enumerate(sorted(_store().items()))]
+
+
 TARGETS: dict[str, Target] = {
     "container": Target(fuzz_container, container_seeds),
     "elf": Target(fuzz_elf, elves),
@@ -362,6 +395,7 @@ TARGETS: dict[str, Target] = {
     "unwind": Target(fuzz_unwind, elves),
     "frames": Target(fuzz_frames, frames.seeds),
     "rpmb": Target(fuzz_rpmb, rpmb_seeds),
+    "storage": Target(fuzz_storage, storage_seeds),
 }
 
 

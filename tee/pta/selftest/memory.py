@@ -134,7 +134,8 @@ def passing(platform: Platform, space: AddressSpace) -> None:
     mapped.update((types, 0x33, 0x44, words[2], 7, 0, 0, 0, 0))
     check((value.a, value.b, memref.size) == (0x33, 0x44, 7), "values and sizes come back")
     too_long = Memref(Kind.MEMREF_INPUT, shared, 2 * PAGE, PAGE + 1)
-    refuses(BadRange, lambda: MappedParams(space, [too_long], places, known.append), "a memref larger than its memory is refused")
+    map_it = partial(MappedParams, space, [too_long], places, known.append)
+    refuses(BadRange, map_it, "a memref larger than its memory is refused")
     check(not list(space), "a refused call maps nothing")
 
 

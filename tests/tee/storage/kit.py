@@ -63,7 +63,8 @@ class MemoryFiles:
         self.cut_at = cut_at
         self.operations = 0
         self.fail_at = 0
-        """As `cut_at`, but the operation answers an error."""
+        """As `cut_at`, but the operation answers an error: `fail_with`."""
+        self.fail_with = results.STORAGE_NO_SPACE
         self.pending: list[tuple[str, int, bytes]] = []
         self._open: dict[int, bytearray] = {}
         self._names: dict[int, str] = {}
@@ -74,7 +75,7 @@ class MemoryFiles:
         if self.operations == self.cut_at:
             raise Cut
         if self.operations == self.fail_at:
-            raise TeeError(results.STORAGE_NO_SPACE)
+            raise TeeError(self.fail_with)
 
     def survivors(self, *, keep: int | None = None, torn: bool = False) -> dict[str, bytes]:
         """What is on the medium after a cut: of the writes that were not synced the first `keep` (None: all); torn: of

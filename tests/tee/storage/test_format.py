@@ -14,6 +14,7 @@ from tee.abi import results
 from tee.abi.ree_fs import BLOCK_SIZE, ENTRY, GROUP, block_offset, node_offset
 from tee.errors import TeeError
 from tee.storage.dirfile import Entry, pack_entry, parse_entry
+from tee.storage.ree_fs import OPEN_MOST
 from tests.tee.storage.kit import HUK, OTHER, OWNER, MemoryFiles, contents, key, store
 from tests.tee.storage.reader import Found, read_store
 
@@ -126,3 +127,17 @@ def test_any_directory_entry_is_understood_or_refused(raw: bytes) -> None:
             raise
     else:
         assert entry is None or len(entry.key.oid) <= 64
+
+
+def test_more_objects_than_files_may_be_open() -> None:
+    files = MemoryFiles()
+    system = store(files)
+    kept = [system.create(key(b"%d" % i), b"%d" % i, overwrite=False) for i in range(OPEN_MOST + 20)]
+    assert files.handles <= OPEN_MOST + 1
+    for i, file in enumerate(kept):
+        file.write(0, b"<")
+        assert file.read(0, 9) == b"<" + (b"%d" % i)[1:]
+    for file in kept:
+        file.close()
+    system.forget()
+    assert not files.handles

@@ -40,6 +40,8 @@ class Normal:
 class Ta(FakeTask):
     """A TA, and what libutee would do for it. Every call answers its result; outputs are kept in `out`."""
 
+    storage_id = PRIVATE
+
     def __init__(self, world: TrustedStorage | None = None, files: MemoryFiles | None = None, number: int = 1) -> None:
         super().__init__()
         self.files = files or MemoryFiles()
@@ -47,8 +49,9 @@ class Ta(FakeTask):
         self.uuid = UUID(int=number)
         self.out: Any = None
 
-    def open(self, name: bytes, flags: int = ALL, storage: int = PRIVATE) -> int:
+    def open(self, name: bytes, flags: int = ALL, storage: int = 0) -> int:
         cell = self.cell()
+        storage = storage or self.storage_id
         result = self.call("storage_obj_open", storage, self.memory.place(name), len(name), flags, cell)
         self.out = self.memory.word_at(cell)
         return result
@@ -58,7 +61,7 @@ class Ta(FakeTask):
         place = self.memory.place(data) if data else 0
         result = self.call(
             "storage_obj_create",
-            *(PRIVATE, self.memory.place(name), len(name), flags, attributes, place, len(data), cell),
+            *(self.storage_id, self.memory.place(name), len(name), flags, attributes, place, len(data), cell),
         )
         self.out = self.memory.word_at(cell) if cell else None
         return result
@@ -98,7 +101,7 @@ class Ta(FakeTask):
         assert self.call("storage_alloc_enum", cell) == results.SUCCESS
         handle = self.memory.word_at(cell)
         found = set()
-        if self.call("storage_start_enum", handle, PRIVATE) == results.SUCCESS:
+        if self.call("storage_start_enum", handle, self.storage_id) == results.SUCCESS:
             while self.next(handle) == results.SUCCESS:
                 found.add(self.out[0])
         assert self.call("storage_free_enum", handle) == results.SUCCESS
@@ -401,6 +404,7 @@ def test_too_many_handles(ta: Ta) -> None:
         made += 1
     assert ta.create(b"x") == results.OUT_OF_MEMORY
     assert len(ta.storage.pobjs) == made == 64
+    assert b"x" not in Ta(ta.storage, ta.files).names()
 
 
 # --- corruption
