@@ -1,11 +1,43 @@
 """Boards and virtual machines that boot a secure world of their own.
 
-Its rooms, as they are built: a catalogue of boards, consoles (serial lines, QEMU's sockets), boot
-stages that wait for what a stage prints and say which one failed, power control, and a pytest plugin
-that hands a booted target to a test.
+Consoles (serial lines, QEMU's sockets, programs) are read from the moment they open into one log; a TOML description
+says how a board gets power and which stages it boots through; `Board.advance_to` takes it there and says which stage
+failed; `Shell.run` runs commands over lines that may be bad; a pytest plugin hands a booted target to a test.
 
-It is the top of the house: it may import every other package and none imports it. What goes wrong
-on a board is a `boards.errors.TargetError`, told apart from a mistake of the caller.
+It is the top of the house: it may import every other package and none imports it. What goes wrong on a board is a
+`boards.errors.TargetError`, told apart from a mistake of the caller, a `ta_loader.errors.UsageError`.
 
-It starts empty. Serial lines need the extra: `pip install litebox-ta[boards]`.
+Serial ports and RFC 2217 need the extra: `pip install litebox-ta[boards]`.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from boards.board import Board
+    from boards.catalogue import Stage, find_board, read_board
+    from boards.console import Console
+    from boards.console_shell import Completed, Shell
+    from boards.errors import TargetError
+
+__all__ = ["Board", "Completed", "Console", "Shell", "Stage", "TargetError", "find_board", "read_board"]
+
+_PLACES = {
+    "Board": "boards.board",
+    "Completed": "boards.console_shell",
+    "Console": "boards.console",
+    "Shell": "boards.console_shell",
+    "Stage": "boards.catalogue",
+    "TargetError": "boards.errors",
+    "find_board": "boards.catalogue",
+    "read_board": "boards.catalogue",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: each run of pytest and each `litebox-ta --help` loads this package.
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -64,7 +64,7 @@ class Arguments:
 class Command(NamedTuple):
     """A subcommand of `litebox-ta`: what an entry point of group `litebox_ta.commands` must name.
 
-    words: names of what is no option; `[X]` may be missing, a last `X...` takes one or more.
+    words: names of what is no option; `[X]` may be missing, a last `X...` takes one or more, `[X...]` any number.
     run: its result is the process's exit code. epilog: examples and whatever else --help should tell.
     """
 
@@ -125,7 +125,7 @@ def _values(option: Option, name: str, values: list[str], queue: list[str]) -> l
 
 def _check_words(command: Command, words: Sequence[str]) -> None:
     needed = [word for word in command.words if not word.startswith("[")]
-    endless = bool(command.words) and command.words[-1].endswith("...")
+    endless = bool(command.words) and command.words[-1].rstrip("]").endswith("...")
     if len(words) < len(needed):
         missing = needed[len(words)].removesuffix("...")
         hint = ""

@@ -6,6 +6,7 @@ a status file of its own. The mirror is the one that this machine's apt is set u
 Environment:
     LITEBOX_DEBIAN_ROOT         an unpacked root to use instead of fetching
     LITEBOX_DEBIAN_CLIENT_ROOT  the same, of the clients' libraries
+    LITEBOX_DEBIAN_BOOT_ROOT    the same, of the kernel and busybox
     LITEBOX_CACHE               where to cache (default: $XDG_CACHE_HOME/litebox-ta)
     LITEBOX_DEBIAN_MIRROR       a Debian mirror's URI, for machines whose apt has none
 """
@@ -35,6 +36,12 @@ CLIENT_PACKAGES = (
     *("libckteec0t64", "libseteec0t64", "libteeacl0.1.0t64", "libuuid1", "optee-client-dev"),
 )
 """What xtest and OP-TEE's other client libraries load, and the headers that clients are compiled with."""
+BOOT_PACKAGES = ("linux-image-arm64", "busybox-static")
+"""An unmodified kernel and all that an initramfs needs."""
+FIRMWARE_PACKAGES = ("optee-os", "u-boot-qemu")
+"""OP-TEE and U-Boot for QEMU's board; TF-A for it is in no package."""
+CURRENT = {"linux-image-arm64": "linux-image-"}
+"""Packages that only depend on the current version of what they name, and how its name begins."""
 PKCS11_PACKAGES = (
     *("opensc", "opensc-pkcs11", "openssl", "pkcs11-provider"),
     *("libeac3", "libreadline8t64", "libtinfo6", "libglib2.0-0t64", "libpcre2-8-0", "libpcsclite1", "libffi8"),
@@ -45,6 +52,7 @@ PKCS11_PACKAGES = (
 TA_DIR = Path("usr/lib/optee_armtz")
 KIT = Path("usr/lib/optee-os-dev/vexpress-qemu_armv8a")
 LIB_DIR = Path("usr/lib/aarch64-linux-gnu")
+BUSYBOX = Path("usr/bin/busybox")
 
 KEYRINGS = ("debian-archive-trixie-automatic.gpg", "debian-archive-keyring.gpg")
 """In this order: an older distribution's common keyring may lack the suite's key."""
@@ -87,6 +95,30 @@ def client_root() -> Path | None:
 def why_no_client() -> str:
     """Why `client_root` is None; "" if it is not."""
     return _client_outcome()[1]
+
+
+@functools.cache
+def boot_root() -> tuple[Path | None, str]:
+    """Root of `BOOT_PACKAGES`, fetched on first use; or None, and why it is not to be had."""
+    given = os.environ.get("LITEBOX_DEBIAN_BOOT_ROOT")
+    if given:
+        base = Path(given)
+        if (base / "boot").is_dir() and (base / BUSYBOX).is_file():
+            return base, ""
+        return None, f"LITEBOX_DEBIAN_BOOT_ROOT={given} holds no boot or no {BUSYBOX}"
+    try:
+        return _cached(BOOT_PACKAGES), ""
+    except (FetchError, OSError) as error:
+        return None, f"Debian's kernel and busybox: {error}"
+
+
+@functools.cache
+def firmware_root() -> tuple[Path | None, str]:
+    """Root of `FIRMWARE_PACKAGES`; or None, and why not."""
+    try:
+        return _cached(FIRMWARE_PACKAGES), ""
+    except (FetchError, OSError) as error:
+        return None, f"Debian's firmware: {error}"
 
 
 @functools.cache
@@ -157,7 +189,8 @@ def _fetch(work: Path, packages: Sequence[str]) -> Path:
     mirror = os.environ.get("LITEBOX_DEBIAN_MIRROR") or find_mirror()
     options = _configure(work, mirror)
     _apt(work, [*options, "update"])
-    _apt(work, [*options, "download", *packages])
+    names = {package: _current(work, options, package) for package in packages}
+    _apt(work, [*options, "download", *names.values()])
 
     done = work / "done"
     (done / "root").mkdir(parents=True)
@@ -166,11 +199,23 @@ def _fetch(work: Path, packages: Sequence[str]) -> Path:
         package, version, _ = deb.name.split("_", 2)
         manifest[package] = {"version": version, "file": deb.name, "sha256": _sha256(deb)}
         _run(["dpkg-deb", "-x", str(deb), str(done / "root")], work)
-    missing = set(packages) - set(manifest)
+    missing = set(names.values()) - set(manifest)
     if missing:
         raise FetchError(f"apt-get did not download {', '.join(sorted(missing))}")
     (done / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     return done
+
+
+def _current(work: Path, options: Sequence[str], package: str) -> str:
+    """The package itself, or what it stands for."""
+    prefix = CURRENT.get(package)
+    if prefix is None:
+        return package
+    for line in _run(["apt-cache", *options[:2], "depends", package], work).splitlines():
+        name = line.partition("Depends:")[2].strip()
+        if name.startswith(prefix):
+            return name
+    raise FetchError(f"{package} depends on no {prefix}*")
 
 
 def _configure(work: Path, mirror: str) -> list[str]:
@@ -262,7 +307,8 @@ def _apt(work: Path, arguments: Iterable[str]) -> None:
     _run(["apt-get", *arguments], work)
 
 
-def _run(command: Sequence[str], work: Path) -> None:
+def _run(command: Sequence[str], work: Path) -> str:
+    """What it printed; FetchError if it failed."""
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     environment.pop("APT_CONFIG", None)
     try:
@@ -281,6 +327,7 @@ def _run(command: Sequence[str], work: Path) -> None:
     if done.returncode:
         words = [line for line in done.stderr.splitlines() if line.startswith("E:")] or done.stderr.splitlines()
         raise FetchError(f"{command[0]} failed: {'; '.join(words[:3]) or done.returncode}")
+    return done.stdout
 
 
 def _sha256(path: Path) -> str:

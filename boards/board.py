@@ -1,0 +1,265 @@
+"""A board that is taken through its stages, and remembers how far it got and what went wrong."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from boards.catalogue import BoardEntry, Stage, expand, resolve
+from boards.console import Console
+from boards.console_link import link_maker
+from boards.console_log import Direction, Log
+from boards.console_shell import Completed, Shell
+from boards.errors import TargetError
+from boards.power import CommandPower, ManualPower, NoPower, ProcessPower
+from ta_loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from boards.catalogue import ShellEntry, StageEntry
+    from boards.power import Power
+
+HARNESS = "board"
+"""The name under which our own events stand in the log."""
+GONE_SECONDS = 2.0
+PROMPT_SECONDS = 20.0
+"""From a user's name to the prompt."""
+
+
+class StageRecord(NamedTuple):
+    """began, ended: seconds since the log began. problem: "" if the stage was reached."""
+
+    stage: Stage
+    began: float
+    ended: float
+    problem: str
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+
+class Outcome(NamedTuple):
+    """outcome: pytest's passed, failed or skipped. seconds: how long it took. problem: why it failed."""
+
+    name: str
+    outcome: str
+    seconds: float
+    problem: str
+
+
+class Board:
+    """One run of a board. Close it: its power goes off (keep: stays), and its lines are freed.
+
+    folder: for its log and what it runs on (None: a temporary one, kept if the board failed). given: values of its
+    variables.
+    """
+
+    def __init__(
+        self, entry: BoardEntry, folder: Path | None = None, given: Mapping[str, str] | None = None, keep: bool = False
+    ) -> None:
+        self.entry = entry
+        resolve(entry, given or {}, Path())  # a mistake there must leave no folder behind
+        self._temporary = folder is None
+        self.folder = Path(tempfile.mkdtemp(prefix="board-")) if folder is None else folder.absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._values = resolve(entry, given or {}, self.folder)
+        self.stage = Stage.OFF
+        self.records: list[StageRecord] = []
+        self.commands: list[Completed] = []
+        self.tests: list[Outcome] = []
+        self.failure: TargetError | None = None
+        self._keep = keep
+        self.power = self._make_power()
+        self.log = Log(self.folder / "console.log")
+        self.consoles = {
+            console.name: Console(
+                console.name,
+                link_maker(expand(console.link, self._values), console.baud),
+                self.log,
+                pace=console.pace,
+                alarms=entry.alarms,
+                health=self.power.trouble,
+            )
+            for console in entry.consoles
+        }
+        self._shell: Shell | None = None
+        self._opened = False
+
+    def __enter__(self) -> Board:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def console(self) -> Console:
+        """The one with the shell, else the first."""
+        shell = self.entry.shell
+        return self.consoles[shell.console] if shell else next(iter(self.consoles.values()))
+
+    @property
+    def shell(self) -> Shell:
+        """Of a board that has reached the stage shell. UsageError before."""
+        if self._shell is None:
+            raise UsageError(f'{self.name} is at stage {self.stage.word}; advance_to("shell") first')
+        return self._shell
+
+    def text(self, text: str) -> str:
+        """With the board's variables in place of `${...}`."""
+        return expand(text, self._values)
+
+    def run(self, command: str, timeout: float = 30.0) -> Completed:
+        """In the shell, remembered for the report."""
+        if self.stage < Stage.SHELL or self.failure is not None:
+            self.advance_to(Stage.SHELL)
+        done = self.shell.run(command, timeout)
+        self.commands.append(done)
+        return done
+
+    def advance_to(self, stage: Stage | str) -> None:
+        """Take the board there from where it is; one that is past it starts anew.
+
+        TargetError if it does not get there. From then on this board is given up: each further call says so, in
+        one line, and `power_cycle` clears it.
+        """
+        wanted = Stage.of(stage) if isinstance(stage, str) else stage
+        if self.failure is not None:
+            where = self.failure.stage or "use"
+            raise TargetError(f"{self.name} failed before, at {where}: {self.failure.problem}", latched=True)
+        if wanted is Stage.OFF:
+            self.power_off()
+            return
+        self._check_known(wanted)
+        if wanted < self.stage:
+            self.power_off()
+        if self.stage == Stage.OFF:
+            self._guarded("power on", self._start)
+        for entry in self.entry.stages:
+            if self.stage < entry.stage <= wanted:
+                self._reach(entry)
+
+    def open(self, *, power: bool = True) -> None:
+        """Read the consoles, then turn the power on (power); `advance_to` does this itself."""
+        for console in self.consoles.values():
+            if not self._opened:
+                console.open()
+            console.discard()
+            console.clear_alarm()
+        self._opened = True
+        if power:
+            self.log.add(HARNESS, Direction.EVENT, "power on")
+            self.power.on()
+
+    def power_off(self) -> None:
+        self.log.add(HARNESS, Direction.EVENT, "power off")
+        self.power.off()
+        if self.entry.power.kind == "qemu" and self._opened:
+            # Or a console that has not noticed yet would pass for one that is connected to the next QEMU.
+            for console in self.consoles.values():
+                console.wait_disconnected(GONE_SECONDS)
+        self.stage = Stage.OFF
+        self._shell = None
+
+    def power_cycle(self) -> None:
+        """Off, and a failure is forgotten; `advance_to` turns it on again."""
+        self.power_off()
+        self.failure = None
+
+    def close(self) -> None:
+        """Whatever fails on the way, the lines and files are freed."""
+        try:
+            # Nobody wants to be asked to flip a switch because a test has ended.
+            if self._opened and not self._keep and self.entry.power.kind != "manual":
+                self.power_off()
+        finally:
+            for console in self.consoles.values():
+                console.close()
+            self.log.close()
+            if self._temporary and self.failure is None:
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _check_known(self, wanted: Stage) -> None:
+        stages = [entry.stage for entry in self.entry.stages]
+        if wanted not in stages:
+            has = ", ".join(stage.word for stage in stages)
+            raise UsageError(f"{self.name} has no stage {wanted.word}; its description has {has}")
+
+    def _start(self) -> None:
+        # A board that still runs would answer for the one that is to start. (QEMU has not been started.)
+        if self.entry.power.kind in ("command", "relay"):
+            self.power.off()
+        self.open()
+        for console in self.consoles.values():
+            console.wait_connected()
+
+    def _reach(self, entry: StageEntry) -> None:
+        began = self.log.now()
+        try:
+            self._guarded(entry.stage.word, lambda: self._stage(entry))
+        except TargetError as problem:
+            self.records.append(StageRecord(entry.stage, began, self.log.now(), problem.problem))
+            raise
+        self.stage = entry.stage
+        record = StageRecord(entry.stage, began, self.log.now(), "")
+        self.records.append(record)
+        self.log.add(HARNESS, Direction.EVENT, f"stage {entry.stage.word} reached in {record.seconds:.2f} s")
+
+    def _guarded(self, stage: str, step: Callable[[], None]) -> None:
+        """Latch what fails."""
+        try:
+            step()
+        except TargetError as problem:
+            self.failure = problem.at(stage)
+            self.log.add(HARNESS, Direction.EVENT, f"failed: {problem.problem}")
+            raise self.failure from None
+
+    def _stage(self, entry: StageEntry) -> None:
+        if entry.stage is Stage.SHELL:
+            assert self.entry.shell is not None
+            self._log_in(self.entry.shell)
+            return
+        if entry.run:
+            deadline = time.monotonic() + entry.timeout
+            for command in entry.run:
+                self.shell.run(self.text(command), max(0.1, deadline - time.monotonic()), check=True)
+            return
+        console = self.consoles[entry.console]
+        console.expect(entry.pattern, entry.timeout)
+        if entry.send:
+            console.write(self.text(entry.send).encode())
+
+    def _log_in(self, entry: ShellEntry) -> None:
+        console = self.consoles[entry.console]
+        prompt = f"(?:{entry.prompt})"
+        if self.entry.power.kind == "none":
+            console.write(b"\n")  # it may have shown its prompt long ago
+        waited = f"(?P<login>{entry.login})|{prompt}" if entry.login else prompt
+        match = console.expect(waited, entry.timeout)
+        if entry.login and match.groups[0]:
+            console.send_line(self.text(entry.user))
+            asked = console.expect(f"(?P<password>[Pp]assword: ?$)|{prompt}", PROMPT_SECONDS)
+            if asked.groups[0]:
+                console.write(self.text(entry.password).encode() + b"\n", secret=True)
+                console.expect(prompt, PROMPT_SECONDS)
+        shell = Shell(console)
+        shell.check(PROMPT_SECONDS)
+        self._shell = shell
+
+    def _make_power(self) -> Power:
+        entry = self.entry.power
+        on = [self.text(word) for word in entry.on]
+        off = [self.text(word) for word in entry.off]
+        if entry.kind == "qemu":
+            return ProcessPower(on, self.folder / "power.log", self.text(self.entry.power.folder) or None)
+        if entry.kind in ("command", "relay"):
+            return CommandPower(on, off, entry.settle)
+        return ManualPower(self.name) if entry.kind == "manual" else NoPower()

@@ -1,0 +1,321 @@
+"""Descriptions of boards in TOML: what they are connected to, how they get power, how they boot.
+
+docs/boards.md explains each key. A description is checked whole before anything of it is used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from enum import IntEnum
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boards.catalogue_read import VARIABLE, Mistakes, Table, load, suggest
+from boards.console import Alarm, Pace
+from boards.console_link import link_maker
+from ta_loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMA = 1
+RESERVED = ("run", "board", "python")
+"""Variables that every board has: the folder of this run, the board's name, this interpreter."""
+MAX_SECONDS = 86400.0
+POWER = ("none", "qemu", "command", "relay", "manual")
+
+
+class Stage(IntEnum):
+    """In the order in which a board reaches them; a description may leave some out."""
+
+    OFF = 0
+    ROM = 1
+    FIRMWARE = 2
+    BOOTLOADER = 3
+    KERNEL = 4
+    SHELL = 5
+    TEE = 6
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+    @classmethod
+    def of(cls, word: str) -> Stage:
+        """UsageError for a word that names none."""
+        for stage in cls:
+            if stage.word == word:
+                return stage
+        words = [stage.word for stage in cls]
+        raise UsageError(f"{word!r} is no stage; there are {', '.join(words)}{suggest(word, words)}")
+
+
+@dataclass(frozen=True)
+class Variable:
+    name: str
+    help: str
+    default: str | None
+    """None: the user must give it."""
+
+
+@dataclass(frozen=True)
+class ConsoleEntry:
+    name: str
+    link: str
+    baud: int
+    pace: Pace
+
+
+@dataclass(frozen=True)
+class PowerEntry:
+    kind: str
+    on: tuple[str, ...] = ()
+    off: tuple[str, ...] = ()
+    settle: float = 1.0
+    folder: str = ""
+    """Where QEMU is started, "" for the current one."""
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """pattern: on `console`, within `timeout` seconds; then `send` is written. run: commands in the shell instead."""
+
+    stage: Stage
+    console: str
+    pattern: str
+    timeout: float
+    send: str
+    run: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ShellEntry:
+    console: str
+    prompt: str
+    login: str
+    user: str
+    password: str
+    timeout: float
+
+
+@dataclass(frozen=True)
+class BoardEntry:
+    """A description, checked; `${...}` is still in it until `resolve`."""
+
+    name: str
+    file: str
+    summary: str
+    variables: tuple[Variable, ...]
+    consoles: tuple[ConsoleEntry, ...]
+    power: PowerEntry
+    stages: tuple[StageEntry, ...]
+    shell: ShellEntry | None
+    alarms: tuple[Alarm, ...]
+    symbols: tuple[str, ...]
+    core: str
+
+    @property
+    def last_stage(self) -> Stage:
+        return max((entry.stage for entry in self.stages), default=Stage.OFF)
+
+
+USUAL_ALARMS = (
+    Alarm(r"Kernel panic - not syncing", "the kernel panicked"),
+    Alarm(r"Unable to mount root fs|---\[ end Kernel panic", "the kernel panicked"),
+    Alarm(r"^PANIC (at|in) ", "the firmware panicked"),
+    Alarm(r"[EF]/TC:.*\bPanic\b", "OP-TEE panicked"),
+    Alarm(r"### ERROR ### Please RESET the board ###", "the bootloader gave up"),
+)
+
+
+def read_board(path: Path) -> BoardEntry:
+    """UsageError with every mistake in the file, one a line."""
+    mistakes = Mistakes(str(path))
+    data = load(path, mistakes)
+    if mistakes.found:
+        raise UsageError("\n".join(mistakes.found))
+    top = Table(data, "", mistakes)
+    variables = _variables(top)
+    mistakes.variables = frozenset([*RESERVED, *(variable.name for variable in variables)])
+    if top.number("schema", None, 1, 1000, "a schema") != SCHEMA:
+        top.wrong("schema", f"is not one that this version reads; write schema = {SCHEMA}")
+    consoles = _consoles(top)
+    names = [entry.name for entry in consoles]
+    shell = _shell(top, names)
+    board = BoardEntry(
+        name=path.stem,
+        file=str(path),
+        summary=top.text("summary", expand=False),
+        variables=variables,
+        consoles=consoles,
+        power=_power(top.table("power")),
+        stages=_stages(top, names, shell),
+        shell=shell,
+        alarms=_alarms(top),
+        symbols=(symbols := top.table("symbols")).texts("dirs", ()),
+        core=symbols.text("core", ""),
+    )
+    symbols.finish()
+    top.finish()
+    if mistakes.found:
+        raise UsageError("\n".join(mistakes.found))
+    return board
+
+
+def _variables(top: Table) -> tuple[Variable, ...]:
+    out: list[Variable] = []
+    for name, table in top.tables("variables"):
+        if name in RESERVED or not name.isidentifier():
+            table.mistakes.add(table.key("")[:-1], "cannot be a variable's name; use letters, digits and _")
+        default = table.text("default", "", expand=False) if table.has("default") else None
+        out.append(Variable(name, table.text("help", expand=False), default))
+        table.finish()
+    return tuple(out)
+
+
+def _consoles(top: Table) -> tuple[ConsoleEntry, ...]:
+    out: list[ConsoleEntry] = []
+    for name, table in top.tables("consoles"):
+        pace = Pace(int(table.number("chunk", 0, 0, 65536, "bytes")), table.number("chunk_delay", 0.0, 0.0, 10.0))
+        baud = int(table.number("baud", 115200, 50, 20_000_000, "bits a second"))
+        link = table.text("link")
+        if link and not VARIABLE.search(link):
+            try:
+                link_maker(link)
+            except UsageError as problem:
+                if "pyserial" not in str(problem):  # a board may be described where it is not attached
+                    table.wrong("link", str(problem))
+        out.append(ConsoleEntry(name, link, baud, pace))
+        table.finish()
+    if not out:
+        top.wrong("consoles", 'is missing; a board needs a console: [consoles.normal] with link = "/dev/ttyUSB0"')
+    return tuple(out)
+
+
+def _power(table: Table) -> PowerEntry:
+    if table.text("kind", "manual", expand=False) not in POWER:
+        table.choice("kind", "manual", POWER)
+        return PowerEntry("none")  # which of the other keys it may have, nobody knows
+    kind = table.choice("kind", "manual", POWER)
+    on: tuple[str, ...] = ()
+    off: tuple[str, ...] = ()
+    settle = 0.0
+    if kind in ("qemu", "relay"):
+        on = table.texts("command")
+    elif kind == "command":
+        on, off = table.texts("on"), table.texts("off")
+    if kind == "relay":
+        on, off = (*on, table.text("closed", "1")), (*on, table.text("open", "0"))
+    if kind in ("relay", "command"):
+        settle = table.number("settle", 1.0, 0.0, 600.0)
+    folder = table.text("folder", "") if kind == "qemu" else ""
+    table.finish()
+    return PowerEntry(kind, on, off, settle, folder)
+
+
+def _shell(top: Table, consoles: list[str]) -> ShellEntry | None:
+    if not top.has("shell"):
+        return None
+    table = top.table("shell")
+    login = table.pattern("login", "")
+    entry = ShellEntry(
+        console=_console(table, consoles),
+        prompt=table.pattern("prompt"),
+        login=login,
+        user=table.text("user", None if login else ""),
+        password=table.text("password", ""),
+        timeout=table.number("timeout", 60.0, 0.1, MAX_SECONDS),
+    )
+    table.finish()
+    return entry
+
+
+def _console(table: Table, consoles: list[str]) -> str:
+    """The first is the default."""
+    first = consoles[0] if consoles else ""
+    name = table.text("console", first, expand=False)
+    if name not in consoles and consoles:
+        table.wrong("console", f"{name!r} is no console of this board; it has {', '.join(consoles)}")
+        return first
+    return name
+
+
+def _stages(top: Table, consoles: list[str], shell: ShellEntry | None) -> tuple[StageEntry, ...]:
+    out: list[StageEntry] = []
+    words = [stage.word for stage in Stage if stage not in (Stage.OFF, Stage.SHELL)]
+    for word, table in top.tables("stages"):
+        if word not in words:
+            why = "is made of [shell]; leave it out" if word == "shell" else f"is no stage{suggest(word, words)}"
+            table.mistakes.add(f"stages.{word}", f"{why}; [stages] may have {', '.join(words)}")
+            continue
+        stage = Stage.of(word)
+        run = table.texts("run", ()) if stage is Stage.TEE else ()
+        entry = StageEntry(
+            stage=stage,
+            console=_console(table, consoles),
+            pattern=table.pattern("pattern", "" if run else None),
+            timeout=table.number("timeout", None, 0.1, MAX_SECONDS),
+            send=table.text("send", ""),
+            run=run,
+        )
+        if run and shell is None:
+            table.wrong("run", "needs a shell; describe one in [shell]")
+        if run and entry.pattern:
+            table.wrong("pattern", "cannot stand beside run; a command's exit code decides")
+        table.finish()
+        out.append(entry)
+    if shell is not None:
+        out.append(StageEntry(Stage.SHELL, shell.console, "", shell.timeout, "", ()))
+    return tuple(sorted(out, key=lambda entry: entry.stage))
+
+
+def _alarms(top: Table) -> tuple[Alarm, ...]:
+    out: list[Alarm] = [] if not top.flag("usual_alarms", True) else list(USUAL_ALARMS)
+    for name, table in top.tables("alarms"):
+        out.append(Alarm(table.pattern("pattern"), table.text("meaning", name, expand=False)))
+        table.finish()
+    return tuple(out)
+
+
+def resolve(board: BoardEntry, given: Mapping[str, str], run: Path) -> dict[str, str]:
+    """The value of every variable. UsageError for one that is unknown, or missing."""
+    known = {variable.name: variable for variable in board.variables}
+    for name in given:
+        if name not in known:
+            has = f"; it has {', '.join(known)}" if known else "; it has none"
+            raise UsageError(f"{board.name} has no variable {name}{suggest(name, list(known)) or has}")
+    values = {"run": str(run), "board": board.name, "python": sys.executable}
+    for name, variable in known.items():
+        value = given.get(name, variable.default)
+        if value is None:
+            raise UsageError(f"{board.name} needs --var {name}=...: {variable.help}")
+        values[name] = value
+    return values
+
+
+def expand(text: str, values: Mapping[str, str]) -> str:
+    return VARIABLE.sub(lambda found: values[found[1]], text)
+
+
+def shipped() -> dict[str, Path]:
+    """The boards that come with us, by name. Templates, to be copied, begin with `template-`."""
+    folder = Path(str(files("boards") / "shipped"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find_board(name: str) -> BoardEntry:
+    """A shipped board's name, a file, or a name in the folders of $LITEBOX_BOARDS (separated by `:`)."""
+    if name.endswith(".toml") or "/" in name:
+        return read_board(Path(name))
+    for folder in os.environ.get("LITEBOX_BOARDS", "").split(":"):
+        path = Path(folder) / f"{name}.toml"
+        if folder and path.is_file():
+            return read_board(path)
+    known = shipped()
+    if name not in known:
+        hint = suggest(name, list(known)) or f"; there are {', '.join(known)}"
+        raise UsageError(f"no board {name!r}{hint}; a description of your own is named by its file, ./NAME.toml")
+    return read_board(known[name])

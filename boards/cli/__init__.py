@@ -1,0 +1,84 @@
+"""`litebox-ta board`: list, info, console and run, each imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from boards.errors import TargetError
+from ta_loader.cli.options import Command, Option
+from ta_loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ta_loader.cli.options import Arguments
+
+BOARD_FAILED = 125
+"""Exit code: the board did not get so far that a command could fail; `git bisect run` skips such a commit."""
+
+ACTIONS = {
+    "list": "boards.cli.list_",
+    "info": "boards.cli.info",
+    "console": "boards.cli.console",
+    "run": "boards.cli.run",
+}
+
+BOARD_OPTIONS = (
+    Option("--var", "NAME=VALUE", "value of one of the board's variables (board info shows them)", many=True),
+)
+
+
+class Group(Command):
+    """A subcommand with subcommands."""
+
+    def main(self, argv: Sequence[str]) -> int:
+        if not argv or argv[0] in ("-h", "--help", "help"):
+            print(overview())
+            return 0 if argv else 2
+        name, *rest = argv
+        if name not in ACTIONS:
+            raise UsageError(f"board {name}: there are {', '.join(ACTIONS)}")
+        # As Ctrl-C: the board's power goes off, and its lines are freed.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return action(name).main(rest)
+        except TargetError as problem:
+            print(f"litebox-ta: {problem}", file=sys.stderr)
+            return BOARD_FAILED
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def action(name: str) -> Command:
+    command: Command = importlib.import_module(ACTIONS[name]).COMMAND
+    return command
+
+
+def overview() -> str:
+    lines = ["usage: litebox-ta board ACTION ...", "", SUMMARY, "", "actions:"]
+    lines += [f"  {name:12}{action(name).summary}" for name in ACTIONS]
+    lines += ["", "litebox-ta board ACTION --help tells more, with examples."]
+    lines += [f"exit codes: 0 success, 2 usage, {BOARD_FAILED} the board failed, else the command's own (board run)"]
+    return "\n".join(lines)
+
+
+def variables(arguments: Arguments) -> dict[str, str]:
+    """Of `--var NAME=VALUE`."""
+    out: dict[str, str] = {}
+    for word in arguments.many("--var"):
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--var {word}: write --var NAME=VALUE")
+        out[name] = value
+    return out
+
+
+def _unused(_: Arguments) -> int:
+    raise AssertionError("a group runs its actions")
+
+
+SUMMARY = "Boot boards and virtual machines through their stages, over serial lines."
+COMMAND = Group(name="board", summary=SUMMARY, words=("ACTION",), options=(), run=_unused)

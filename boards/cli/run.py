@@ -1,0 +1,125 @@
+"""`litebox-ta board run BOARD -- COMMAND`: boot, run a command in the target's shell, report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boards.board import Board
+from boards.catalogue import Stage, find_board
+from boards.cli import BOARD_FAILED, BOARD_OPTIONS, variables
+from boards.errors import TargetError
+from boards.report import merged, write_report
+from ta_loader.cli import exits
+from ta_loader.cli.options import Command, Option, seconds
+from ta_loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from boards.console_log import Entry
+    from ta_loader.cli.options import Arguments
+
+COMMAND_SECONDS = 600.0
+
+
+def run(arguments: Arguments) -> int:
+    name, *words = arguments.words
+    entry = find_board(name)
+    # One word is a line for the shell as it stands; several are a program's arguments.
+    command = words[0] if len(words) == 1 else shlex.join(words)
+    limit = arguments.one("--timeout")
+    timeout = COMMAND_SECONDS if limit is None else seconds(limit, "--timeout")
+    stage = Stage.of(arguments.one("--to") or entry.last_stage.word)
+    if command and stage < Stage.SHELL:
+        raise UsageError(f"a command needs stage shell or tee, not --to {stage.word}")
+    report = arguments.one("--report")
+    folder = Path(report) if report else None
+    with Board(entry, folder, variables(arguments)) as board:
+        if arguments.switch("--verbose"):
+            board.log.listener = _show
+        try:
+            code = _run(board, stage, command, timeout)
+            if arguments.switch("--keep") and board.stage >= Stage.SHELL:
+                from boards.cli.interact import interact
+
+                interact(board.console)
+        except TargetError as problem:
+            print(f"litebox-ta: {problem}", file=sys.stderr)
+            code = BOARD_FAILED
+        _tell(arguments, board, folder, code)
+    return code
+
+
+def _run(board: Board, stage: Stage, command: str, timeout: float) -> int:
+    board.advance_to(stage)
+    if not command:
+        return exits.OK
+    return board.run(command, timeout).exit_code
+
+
+def _tell(arguments: Arguments, board: Board, folder: Path | None, code: int) -> None:
+    from boards.secure_log import findings
+    from ta_loader.cli.files import read_file
+    from ta_loader.cli.symbolize import ElfFinder
+
+    finder = ElfFinder((), [*map(board.text, board.entry.symbols), *arguments.many("--symbols")])
+    core = arguments.one("--core") or board.text(board.entry.core)
+    log = merged(board, finder.find, read_file(core, "--core") if core else None)
+    if folder is not None:
+        write_report(folder, board, log)
+        print(f"report: {folder / 'report.html'}", file=sys.stderr)
+    found = findings(log)
+    if arguments.switch("--json"):
+        from ta_loader.cli.output import print_json
+
+        print_json(
+            {
+                "board": board.name,
+                "exit_code": code,
+                "stages": [{**r._asdict(), "stage": r.stage.word} for r in board.records],
+                "commands": [c._asdict() for c in board.commands],
+                "findings": [f._asdict() for f in found],
+            }
+        )
+        return
+    for done in board.commands:
+        sys.stdout.write(done.output)
+    if not arguments.switch("--quiet"):
+        for record in board.records:
+            print(f"{record.stage.word:12}{record.seconds:8.2f} s  {record.problem or 'reached'}", file=sys.stderr)
+    for finding in found:
+        print(f"{finding.kind} on {finding.console} at {finding.time:.3f} s:", file=sys.stderr)
+        print("\n".join(f"  {line}" for line in finding.lines), file=sys.stderr)
+
+
+def _show(entry: Entry) -> None:
+    print(entry, file=sys.stderr)
+
+
+COMMAND = Command(
+    name="board run",
+    summary="Boot a board to a stage, and run a command in its shell.",
+    words=("BOARD", "[COMMAND...]"),
+    options=(
+        *BOARD_OPTIONS,
+        Option("--to", "STAGE", "rom, firmware, bootloader, kernel, shell or tee (default: the board's last)"),
+        Option("--timeout", "SECONDS", f"for the command (default {COMMAND_SECONDS:g})"),
+        Option("--report", "DIR", "write report.html, junit.xml, merged.log and console.log"),
+        Option("--symbols", "DIR", "folder with UUID.elf files, for panics of TAs", many=True),
+        Option("--core", "FILE", "tee.elf, for panics of OP-TEE itself"),
+        Option("--keep", "", "stay at the console afterwards, until Ctrl-]"),
+        Option("--json", "", "print one JSON object: stages, command, panics"),
+        Option("-v, --verbose", "", "show all consoles, merged by time, on standard error"),
+        Option("-q, --quiet", "", "do not tell the stages' times"),
+    ),
+    run=run,
+    epilog=f"""\
+COMMAND stands behind '--': one word is a line for the target's shell, several are a program and its arguments.
+The exit code is the command's; {BOARD_FAILED} if the board failed before, 2 for a wrong use.
+
+examples:
+  litebox-ta board run qemu-virt-optee --var firmware=out/bin -- xtest -t regression 1004
+  litebox-ta board run ./myboard.toml --to kernel --report out
+  litebox-ta board run host --to shell -- 'echo $HOME'""",
+)

@@ -1,0 +1,340 @@
+"""One UART: a thread that reads it from the moment it opens, and what waits for what it says.
+
+Whatever the other end does, memory stays bounded and nothing waits without a limit. A line that breaks
+(an unplugged adapter, a QEMU that restarts) is opened again until the console is closed.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from boards.console_log import Direction, Lines, Plain, printable
+from boards.errors import TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from boards.console_link import Link
+    from boards.console_log import Log
+
+MAX_UNREAD = 1 << 20
+"""Bytes that nobody has waited for yet; the oldest go first."""
+MAX_MATCH = 1024
+"""Bytes from the start of a match to its end, so that each byte is searched a bounded number of times."""
+WINDOW = 2 * MAX_MATCH
+"""Bytes that are searched at once: a pattern such as `x.*y` takes a time that grows with their square."""
+TAIL = 2000
+"""Bytes of output that a failure shows."""
+POLL = 0.1
+"""Seconds between looks at whether the console was closed or the target died."""
+RETRY = (0.05, 0.5)
+"""Seconds between attempts to open a line, doubled from the first to the second."""
+LAST_WORDS = 1.0
+"""Seconds for the output of a target that has died."""
+CONNECT = 10.0
+"""Seconds that a write waits for a broken line to come back."""
+
+
+class Match(NamedTuple):
+    """before: output up to the match. text: what matched. groups: its groups, "" for one that took no part."""
+
+    before: str
+    text: str
+    groups: tuple[str, ...]
+
+
+class Alarm(NamedTuple):
+    """Output after which waiting is pointless, such as a kernel's panic. meaning: for a person."""
+
+    pattern: str
+    meaning: str
+
+
+class Pace(NamedTuple):
+    """For a UART without flow control: write `size` bytes, then rest for `rest` seconds. size 0: all at once."""
+
+    size: int = 0
+    rest: float = 0.0
+
+
+def compile_pattern(pattern: str) -> re.Pattern[bytes]:
+    """As every wait uses it: on bytes, `^` and `$` at each line."""
+    return re.compile(pattern.encode(), re.MULTILINE)
+
+
+class Console:
+    """name: in the log. make: opens the line, each time it is called (`console_link.link_maker`).
+
+    health: asked while waiting; what it returns, unless "", is why nothing will come any more.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Link],
+        log: Log,
+        *,
+        pace: Pace = Pace(),  # noqa: B008 (immutable)
+        alarms: Sequence[Alarm] = (),
+        health: Callable[[], str] = lambda: "",
+    ) -> None:
+        self.name = name
+        self.log = log
+        self.health = health
+        self.tap: Callable[[bytes], None] | None = None
+        """Called by the reader's thread with every byte that comes, as it came."""
+        self._make = make
+        self._pace = pace
+        self._alarms = [(compile_pattern(alarm.pattern), alarm.meaning) for alarm in alarms]
+        self._changed = threading.Condition()
+        self._writing = threading.Lock()
+        self._unread = bytearray()
+        self._recent = bytearray()
+        self._scanned = 0
+        self._alarm = ""
+        self._link: Link | None = None
+        self._trouble = "never opened"
+        self._closing = threading.Event()
+        self._plain = Plain()
+        self._lines = Lines()
+        self._thread = threading.Thread(target=self._run, name=f"console-{name}", daemon=True)
+
+    def open(self) -> Console:
+        """Start reading; the line itself may come later. UsageError if it never can."""
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if rest := self._lines.unfinished:
+            at, _ = self._lines.flush()
+            self.log.add(self.name, Direction.IN, rest, at)
+
+    def __enter__(self) -> Console:
+        return self.open()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None
+
+    def wait_connected(self, timeout: float = CONNECT) -> None:
+        """timeout: seconds. TargetError if the line cannot be opened by then."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while self._link is None:
+                if self._closing.is_set() or (left := deadline - time.monotonic()) <= 0:
+                    raise self._failure(f"no connection within {timeout:g} s: {self._trouble}")
+                self._check_health()
+                self._changed.wait(min(left, POLL))
+
+    def wait_disconnected(self, timeout: float) -> None:
+        """For a line that goes with the target's power; no error if it stays."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while self._link is not None and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+
+    def write(self, data: bytes, *, secret: bool = False) -> None:
+        """TargetError if the line is gone and does not come back, or takes nothing. secret: not to be logged."""
+        self.wait_connected()
+        self.log.add(self.name, Direction.OUT, "(not shown)" if secret else data)
+        step = self._pace.size or len(data)
+        with self._writing:
+            link = self._link
+            try:
+                for at in range(0, len(data), step):
+                    if link is None:
+                        raise OSError("the line was lost")
+                    link.write(data[at : at + step])
+                    if self._pace.rest:
+                        time.sleep(self._pace.rest)
+            except OSError as problem:
+                raise self._failure(f"cannot write: {problem}") from None
+
+    def send_line(self, text: str) -> None:
+        self.write(text.encode() + b"\n")
+
+    def discard(self) -> None:
+        """Forget output that nobody has waited for; it stays in the log."""
+        with self._changed:
+            self._unread.clear()
+            self._scanned = 0
+
+    def expect(self, pattern: str, timeout: float, *, alarms: bool = True) -> Match:
+        """Wait for output that matches, and take it and all before it away.
+
+        pattern: a regular expression; `^` and `$` are those of a line. It sees output without carriage returns
+        and terminals' control sequences, and matches at most MAX_MATCH bytes. timeout: seconds. TargetError if it
+        does not come, or at once if an alarm does (alarms) or the target died.
+        """
+        match = self.poll(pattern, timeout, alarms=alarms)
+        if match is None:
+            raise self._failure(f"{pattern!r} did not come within {timeout:g} s")
+        return match
+
+    def poll(self, pattern: str, timeout: float, *, alarms: bool = True) -> Match | None:
+        """As `expect`; None if it does not come."""
+        return self._wait(compile_pattern(pattern), timeout, alarms, take=True)
+
+    def seen(self, pattern: str, timeout: float) -> bool:
+        """Whether output that matches comes; nothing is taken away."""
+        return self._wait(compile_pattern(pattern), timeout, alarms=True, take=False) is not None
+
+    def _wait(self, regex: re.Pattern[bytes], timeout: float, alarms: bool, *, take: bool) -> Match | None:
+        deadline = time.monotonic() + timeout
+        last_words = False
+        with self._changed:
+            self._scanned = 0
+            while True:
+                found = self._search(regex, deadline)
+                if found is not None:
+                    return self._take(found, take)
+                self._scanned = len(self._unread)
+                if alarms and self._alarm:
+                    raise self._failure(self._alarm)
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                trouble = self.health()
+                if trouble and last_words:
+                    raise self._failure(trouble)
+                if trouble:
+                    # What it said before it died may still be on its way.
+                    self._changed.wait_for(lambda: self._link is None, min(left, LAST_WORDS))
+                    last_words = True
+                    continue
+                self._changed.wait(min(left, POLL))
+
+    def quiet(self, seconds: float, timeout: float) -> None:
+        """Wait until nothing has come for so long, at most for `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while (left := deadline - time.monotonic()) > 0 and self._changed.wait(min(left, seconds)):
+                pass
+
+    @property
+    def tail(self) -> str:
+        """The last that came, also if a wait has taken it away."""
+        with self._changed:
+            return self._tail()
+
+    def clear_alarm(self) -> None:
+        """For a board that starts anew."""
+        with self._changed:
+            self._alarm = ""
+
+    def _search(self, regex: re.Pattern[bytes], deadline: float) -> re.Match[bytes] | None:
+        """The first match in what is unread and was not searched before."""
+        data = self._unread
+        at = max(0, self._scanned - MAX_MATCH)
+        while True:
+            end = min(len(data), at + WINDOW)
+            found = regex.search(data, at, end)
+            if found is not None and found.end() == end < len(data):
+                # A `$` at the end of the window alone is none.
+                found = regex.search(data, found.start(), found.start() + WINDOW)
+            if found is not None or end == len(data) or time.monotonic() > deadline + POLL:
+                return found
+            at = end - MAX_MATCH
+
+    def _take(self, found: re.Match[bytes], take: bool) -> Match:
+        groups = tuple(_text(group) if group is not None else "" for group in found.groups())
+        match = Match(_text(self._unread[: found.start()]), _text(found[0]), groups)
+        if take:
+            del self._unread[: found.end()]
+        return match
+
+    def _check_health(self) -> None:
+        trouble = self.health()
+        if trouble:
+            raise self._failure(trouble)
+
+    def _failure(self, problem: str) -> TargetError:
+        path = "" if self.log.path is None else str(self.log.path)
+        return TargetError(f"console {self.name}: {problem}", output=self._tail(), log=path)
+
+    def _tail(self) -> str:
+        return "\n".join(printable(line) for line in bytes(self._recent[-TAIL:]).splitlines()[-25:])
+
+    # The reader's thread.
+
+    def _run(self) -> None:
+        pause = RETRY[0]
+        while not self._closing.is_set():
+            if self._link is None and not self._connect():
+                self._closing.wait(pause)
+                pause = min(pause * 2, RETRY[1])
+                continue
+            pause = RETRY[0]
+            assert self._link is not None
+            try:
+                data = self._link.read(POLL)
+            except (OSError, ValueError) as problem:
+                self._disconnect(str(problem))
+                continue
+            if data:
+                self._came(data)
+        self._disconnect("")
+
+    def _connect(self) -> bool:
+        try:
+            link = self._make()
+        except Exception as problem:
+            # Also what no line can be: the thread must live to say so.
+            self._trouble = str(problem)
+            return False
+        self._plain = Plain()
+        self.log.add(self.name, Direction.EVENT, "connected")
+        with self._changed:
+            self._link = link
+            self._changed.notify_all()
+        return True
+
+    def _disconnect(self, why: str) -> None:
+        with self._changed:
+            link, self._link = self._link, None
+            self._trouble = why or "closed"
+            self._changed.notify_all()
+        if link is None:
+            return
+        try:
+            link.close()
+        except OSError:
+            pass
+        if why:
+            self.log.add(self.name, Direction.EVENT, f"disconnected: {why}")
+
+    def _came(self, data: bytes) -> None:
+        now = self.log.now()
+        if self.tap is not None:
+            self.tap(data)
+        data = self._plain.feed(data)
+        for at, line in self._lines.feed(data, now):
+            self.log.add(self.name, Direction.IN, line, at)
+            self._look_for_alarm(line)
+        with self._changed:
+            self._recent += data
+            del self._recent[:-TAIL]
+            self._unread += data
+            surplus = len(self._unread) - MAX_UNREAD
+            if surplus > 0:
+                del self._unread[:surplus]
+                self._scanned = max(0, self._scanned - surplus)
+            self._changed.notify_all()
+
+    def _look_for_alarm(self, line: bytes) -> None:
+        for pattern, meaning in self._alarms:
+            if not self._alarm and pattern.search(line):
+                self._alarm = f"{meaning}: {printable(line)}"
+
+
+def _text(data: bytes | bytearray) -> str:
+    return data.decode("utf-8", "backslashreplace")

@@ -1,0 +1,202 @@
+"""Turning a board on and off: a QEMU process, commands, a relay by command, or a person's hand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from boards.errors import TargetError
+from ta_loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+STOP_SECONDS = 5.0
+"""Between SIGTERM and SIGKILL."""
+HOOK_SECONDS = 60.0
+"""For one command of a hook or relay."""
+_GUARD = """\
+exec 3<&0
+trap : TERM
+"$@" </dev/null 3<&- &
+board=$!
+{ cat <&3 >/dev/null; kill -9 "$board"; } 2>/dev/null &
+watch=$!
+exec 3<&-
+wait "$board"
+status=$?
+while kill -0 "$board" 2>/dev/null; do wait "$board"; status=$?; done
+kill "$watch"
+exit "$status"
+"""
+"""Runs a process for as long as somebody holds its standard input open: if the harness is killed, the board goes, too.
+
+SIGTERM is for the board, which may take its time; the guard goes when it has gone.
+"""
+TAIL = 2000
+"""Bytes of a command's complaint that an error shows."""
+
+
+class Power(Protocol):
+    """The power of one board."""
+
+    def on(self) -> None:
+        """TargetError if it cannot be done."""
+
+    def off(self) -> None:
+        """Also of a board that is off, or of which nobody knows."""
+
+    def trouble(self) -> str:
+        """Why a board that was turned on is dead, "" as far as can be told."""
+
+
+class NoPower:
+    """A target that is always on."""
+
+    def on(self) -> None:
+        pass
+
+    def off(self) -> None:
+        pass
+
+    def trouble(self) -> str:
+        return ""
+
+
+class ProcessPower:
+    """A board that is a process, QEMU as a rule. Its own output goes to the file `log`.
+
+    folder: where it is started (None: the current one).
+    """
+
+    def __init__(self, argv: Sequence[str], log: Path, folder: str | None = None) -> None:
+        self._argv = list(argv)
+        self._folder = folder
+        self._log = log
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def on(self) -> None:
+        self.off()
+        program = self._argv[0]
+        if shutil.which(program) is None:
+            raise UsageError(f"{program} is not installed{_remedy(program)}")
+        with self._log.open("ab") as log:
+            try:
+                self._child = subprocess.Popen(
+                    ["/bin/sh", "-c", _GUARD, "sh", *self._argv],
+                    cwd=self._folder,
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            except OSError as problem:
+                raise UsageError(f"{self._folder or program}: {problem.strerror}") from None
+
+    def off(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(child.pid, number)
+            except ProcessLookupError:
+                pass
+            try:
+                child.wait(STOP_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        assert child.stdin is not None
+        child.stdin.close()
+
+    def trouble(self) -> str:
+        if self._child is None or self._child.poll() is None:
+            return ""
+        said = self._log.read_bytes()[-TAIL:].decode("utf-8", "replace").strip()
+        name = os.path.basename(self._argv[0])
+        return f"{name} ended with status {self._child.returncode}" + (f": {said}" if said else "")
+
+
+def _remedy(program: str) -> str:
+    name = os.path.basename(program)
+    if name in ("qemu-system-aarch64", "qemu-system-arm"):
+        return "; on Debian and Ubuntu: apt-get install qemu-system-arm"
+    return ""
+
+
+class CommandPower:
+    """Programs of the user's: a laboratory's power switch, a USB hub's port, a GPIO relay.
+
+    settle: seconds that the board stays off at least, for its capacitors.
+    """
+
+    def __init__(self, on: Sequence[str], off: Sequence[str], settle: float = 1.0) -> None:
+        self._on = list(on)
+        self._off = list(off)
+        self._settle = settle
+        self._off_at = 0.0
+
+    def on(self) -> None:
+        rest = self._off_at + self._settle - time.monotonic()
+        if self._off_at and rest > 0:
+            time.sleep(rest)
+        _hook(self._on)
+
+    def off(self) -> None:
+        _hook(self._off)
+        self._off_at = time.monotonic()
+
+    def trouble(self) -> str:
+        return ""
+
+
+def relay(command: Sequence[str], closed: str, opened: str, settle: float) -> CommandPower:
+    """A relay that one command sets; its last argument is `closed` for a board with power, else `opened`."""
+    return CommandPower([*command, closed], [*command, opened], settle)
+
+
+def _hook(argv: list[str]) -> None:
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=HOOK_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise TargetError(f"power: {argv[0]} took more than {HOOK_SECONDS:g} s") from None
+    except OSError as problem:
+        raise UsageError(f"power: {argv[0]}: {problem.strerror}") from None
+    if done.returncode:
+        said = (done.stderr or done.stdout)[-TAIL:].decode("utf-8", "replace").strip()
+        raise TargetError(f"power: {' '.join(argv)} ended with status {done.returncode}", output=said)
+
+
+class ManualPower:
+    """Asks the person at the terminal; an error where there is none."""
+
+    def __init__(self, board: str) -> None:
+        self._board = board
+
+    def on(self) -> None:
+        self._ask("on")
+
+    def off(self) -> None:
+        self._ask("off")
+
+    def trouble(self) -> str:
+        return ""
+
+    def _ask(self, state: str) -> None:
+        # The terminal itself: pytest and pipes take standard input and output.
+        try:
+            with open("/dev/tty", "r+b", buffering=0) as terminal:
+                terminal.write(f"\nTurn {self._board} {state}, then press Enter: ".encode())
+                while terminal.read(1) not in (b"\n", b"\r", b""):
+                    pass
+        except OSError:
+            raise UsageError(
+                f"{self._board} wants a person to turn it {state}, and there is no terminal; "
+                'give its [power] a kind = "command" or "relay" to run unattended'
+            ) from None

@@ -1,0 +1,167 @@
+"""pytest plugin `litebox_boards`: tests on boards that `--board` names.
+
+    def test_kernel(shell):                         # at a shell, on each board that was given
+        assert "Linux" in shell.run("uname").output
+
+    @pytest.mark.board_stage("kernel")              # how far the board must be
+    def test_early(board, console): ...
+
+A board is booted once, for all tests that need it, and goes on from where the last test left it. When it
+fails, the first test tells how; the others fail with one line. It is loaded with every run of pytest, so it
+imports nothing before a board is asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from boards.board import Board
+    from boards.catalogue import BoardEntry
+    from boards.console import Console
+    from boards.console_shell import Shell
+
+REPORT_LINES = 200
+"""Of each board's log, in the report of a test that failed."""
+_BOARD = pytest.StashKey["Board"]()
+_BEGAN = pytest.StashKey[float]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("boards", "boards and virtual machines")
+    group.addoption(
+        "--board",
+        action="append",
+        default=[],
+        metavar="NAME|FILE",
+        help="board to run the tests on (litebox-ta board list); given twice, they run on both",
+    )
+    group.addoption(
+        "--board-var", action="append", default=[], metavar="[BOARD:]NAME=VALUE", help="value of a board's variable"
+    )
+    group.addoption("--board-report", metavar="DIR", help="write each board's report and logs to DIR/BOARD")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "board_stage(name): the stage that the board must have reached for this test")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each board that was given."""
+    if "board" in metafunc.fixturenames:
+        names: list[str] = metafunc.config.getoption("--board")
+        metafunc.parametrize("board", names or [None], ids=[Path(n).stem for n in names] or ["none"], indirect=True,
+                             scope="session")  # fmt: skip
+
+
+def _variables(config: pytest.Config, board: BoardEntry) -> dict[str, str]:
+    """Those for this board: named with it, or without a board's name and it has one of that name."""
+    alone = len(config.getoption("--board")) == 1
+    known = [variable.name for variable in board.variables]
+    out: dict[str, str] = {}
+    for word in config.getoption("--board-var"):
+        left, equals, value = word.partition("=")
+        owner, _, name = left.rpartition(":")
+        if not equals or not name:
+            raise pytest.UsageError(f"--board-var {word}: write NAME=VALUE or BOARD:NAME=VALUE")
+        if owner == board.name or (not owner and (alone or name in known)):
+            out[name] = value
+    return out
+
+
+@pytest.fixture(scope="session")
+def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """The board that --board names, in the stage that the test's marker asks for."""
+    if request.param is None:
+        pytest.skip("no --board was given")
+    from boards.board import Board
+    from boards.catalogue import find_board
+    from boards.report import merged, write_report
+    from ta_loader.errors import UsageError
+
+    report = request.config.getoption("--board-report")
+    wrong = ""
+    try:
+        entry = find_board(request.param)
+        folder = Path(report) / entry.name if report else tmp_path_factory.mktemp(f"board-{entry.name}")
+        opened = Board(entry, folder, _variables(request.config, entry))
+    except UsageError as problem:
+        wrong = str(problem)
+    if wrong:
+        pytest.fail(wrong, pytrace=False)
+    with opened as board:
+        yield board
+        if report:
+            write_report(folder, board, merged(board))
+
+
+def _advance(board: Board, stage: str) -> None:
+    from boards.catalogue import Stage
+    from boards.errors import TargetError
+    from ta_loader.errors import UsageError
+
+    wanted = Stage.of(stage)
+    if wanted is not Stage.OFF and board.stage >= wanted and board.failure is None:
+        return
+    if wanted is not Stage.OFF and wanted not in [entry.stage for entry in board.entry.stages]:
+        pytest.skip(f"{board.name} has no stage {wanted.word}")
+    failure = ""
+    try:
+        board.advance_to(wanted)
+    except (TargetError, UsageError) as problem:
+        failure = str(problem)
+    if failure:  # outside of the handler, or pytest would show the failure twice
+        pytest.fail(failure, pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _board_stage(request: pytest.FixtureRequest) -> None:
+    """What the marker asks for, before the test's own fixtures look at the board."""
+    if "board" not in request.fixturenames:
+        return
+    board: Board = request.getfixturevalue("board")
+    request.node.stash[_BOARD] = board
+    request.node.stash[_BEGAN] = board.log.now()
+    marker = request.node.get_closest_marker("board_stage")
+    if marker is not None:
+        _advance(board, *marker.args)
+
+
+@pytest.fixture
+def console(board: Board) -> Console:
+    """The board's console that has the shell; `board.consoles` has all."""
+    return board.console
+
+
+@pytest.fixture
+def shell(board: Board) -> Shell:
+    """At the prompt."""
+    _advance(board, "shell")
+    return board.shell
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the consoles said while the test ran: to the terminal and to JUnit's properties."""
+    report = yield
+    board = item.stash.get(_BOARD, None)
+    if board is not None and (report.when == "call" or not report.passed):
+        from boards.board import Outcome
+
+        problem = "" if report.passed else report.longreprtext
+        board.tests.append(Outcome(item.nodeid, report.outcome, report.duration, problem))
+    if board is not None and report.failed:
+        from boards.console_shell import PROTOCOL
+
+        began = item.stash[_BEGAN]
+        entries = [entry for entry in board.log.entries() if entry.time >= began]
+        lines = [str(entry) for entry in entries if not PROTOCOL.search(entry.text)]
+        text = "\n".join(lines[-REPORT_LINES:]) or "(nothing while this test ran)"
+        report.sections.append((f"Consoles of board {board.name}", text))
+        item.user_properties += [("board", board.name), ("consoles", text)]
+    return report

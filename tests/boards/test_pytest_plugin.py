@@ -1,0 +1,96 @@
+"""The pytest plugin, as a project of its users' has it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+from boards.testing import fake_board
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TESTS = """\
+import pytest
+
+def test_shell(shell, board):
+    assert shell.run("echo on; (exit 3)").exit_code == 3
+
+@pytest.mark.board_stage("kernel")
+def test_early(board, console):
+    assert board.stage.word in ("kernel", "shell")
+    assert console is board.consoles["normal"]
+
+@pytest.mark.board_stage("tee")
+def test_tee(shell):
+    shell.run("echo a sign of life")
+    assert shell.run("echo $FAKE_TEE").output == "no\\n"
+
+def test_without():
+    pass
+"""
+
+
+def run(folder: Path, *options: str) -> tuple[int, str]:
+    (folder / "test_them.py").write_text(TESTS)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *options],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_without_a_board_they_are_skipped(tmp_path: Path) -> None:
+    code, text = run(tmp_path)
+    assert code == 0, text
+    assert "1 passed, 3 skipped" in text
+    assert "no --board was given" in text
+
+
+def test_two_boards_and_what_a_failure_shows(tmp_path: Path) -> None:
+    one, two = (fake_board(tmp_path, name=name) for name in ("one", "two"))
+    code, text = run(tmp_path, "--board", str(one), "--board", str(two), "--junit-xml=out.xml", "--board-report=logs")
+    assert code == 1, text
+    assert "2 failed, 5 passed" in text
+    assert "Consoles of board one" in text
+    assert "a sign of life" in text
+    cases = ET.parse(tmp_path / "out.xml").getroot().iter("testcase")
+    shown = {
+        c.get("name"): p.get("value", "") for c in cases for p in c.iter("property") if p.get("name") == "consoles"
+    }
+    assert set(shown) == {"test_tee[one]", "test_tee[two]"}
+    assert "a sign of life" in shown["test_tee[two]"]
+    page = (tmp_path / "logs/one/report.html").read_text()
+    assert "test_shell[one]" in page
+    assert "test_shell[two]" not in page
+    suite = ET.parse(tmp_path / "logs/one/junit.xml").getroot()
+    # Six stages: test_tee's comes after test_shell's; three tests.
+    assert suite.get("tests") == "9"
+    assert suite.get("failures") == "1"
+    assert (tmp_path / "logs/two/console.log").is_file()
+
+
+def test_a_board_that_hangs_is_reported_once(tmp_path: Path) -> None:
+    board = fake_board(tmp_path, hang="kernel", timeout=0.5)
+    code, text = run(tmp_path, "--board", str(board))
+    assert code == 1, text
+    assert text.count("whole log:") == 1
+    assert "fake failed before, at kernel" in text
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    for options, problem in (
+        (["--board", "hots"], "did you mean host"),
+        (["--board", "host", "--board-var", "x"], "write NAME=VALUE"),
+        (["--board", "host", "--board-var", "host:x=1"], "has no variable x"),
+    ):
+        code, text = run(tmp_path, *options)
+        assert code, text
+        assert problem in text

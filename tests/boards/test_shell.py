@@ -1,0 +1,168 @@
+"""Commands over lines that lose, double, change and delay bytes: run exactly once, with the right exit code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boards.console import Console
+from boards.console_link import link_maker
+from boards.console_log import Log
+from boards.console_shell import KERNEL, MAX_COMMAND, MAX_PIECES, Shell, _name, _pieces, encode
+from boards.errors import TargetError
+from boards.testing import FakeLine, Faults
+from ta_loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SHELLS = ("/bin/sh -i", "/bin/bash --norc -i")
+
+
+@pytest.fixture(params=SHELLS, ids=["sh", "bash"])
+def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
+    with Console("uart", link_maker(f"process:{request.param}"), Log()) as console:
+        made = Shell(console)
+        made.check(10)
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "output"),
+    [
+        ("echo hello", 0, "hello\n"),
+        ("false", 1, ""),
+        ("(exit 255)", 255, ""),
+        ("printf 'no newline'", 0, "no newline"),
+        ("echo \"it's\" '\"' '$HOME' \\\\ é", 0, "it's \" $HOME \\ é\n"),
+        ("for i in 1 2\ndo echo $i\ndone", 0, "1\n2\n"),
+        ("echo a # comment", 0, "a\n"),
+        ("echo LBE1:0123:0:255:", 0, "LBE1:0123:0:255:\n"),
+        ("printf '\\n\\n'", 0, "\n\n"),
+        ("nosuchcommand 2>/dev/null", 127, ""),
+        ("", 0, ""),
+    ],
+)
+def test_exit_code_and_output(shell: Shell, command: str, code: int, output: str) -> None:
+    done = shell.run(command)
+    assert (done.exit_code, done.output) == (code, output)
+
+
+def test_a_syntax_error_is_an_exit_code(shell: Shell) -> None:
+    done = shell.run("if", 5)
+    assert done.exit_code in (1, 2)
+    assert "yntax error" in done.output
+    assert shell.run("echo still here").output == "still here\n"
+
+
+def test_the_shell_keeps_its_state(shell: Shell) -> None:
+    shell.run("cd /; x=5")
+    assert shell.run("pwd; echo $x").output == "/\n5\n"
+
+
+def test_a_long_command_and_long_output(shell: Shell) -> None:
+    text = "".join(chr(33 + i % 90) for i in range(5000)).replace("'", "-")
+    assert shell.run(f"printf %s '{text}'", 60).output == text
+    assert shell.run("i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done", 60).output.count("\n") == 3000
+
+
+def test_kernel_messages_are_taken_out(shell: Shell) -> None:
+    done = shell.run("printf 'hel[   12.345678] usb 1-1: new device\\nlo\\n[    1.000000][  T42] more\\n'")
+    assert done.output == "hello\n"
+    assert done.kernel == ("[   12.345678] usb 1-1: new device", "[    1.000000][  T42] more")
+    assert done.raw.startswith("hel[ ")
+
+
+def test_a_command_that_does_not_end_is_interrupted(shell: Shell) -> None:
+    began = time.monotonic()
+    impatient = Shell(shell.console, patience=0.3)
+    with pytest.raises(TargetError, match=r"'sleep 100' did not end within 0\.5 s"):
+        impatient.run("sleep 100", 0.5)
+    assert time.monotonic() - began < 10
+    assert shell.run("echo back").output == "back\n"
+
+
+def test_check(shell: Shell) -> None:
+    with pytest.raises(TargetError, match="ended with 3"):
+        shell.run("echo why; (exit 3)", check=True)
+
+
+def test_no_shell_there() -> None:
+    with Console("uart", link_maker("process:/bin/cat"), Log()) as console:
+        with pytest.raises(TargetError, match="no shell answers"):
+            Shell(console, patience=0.2).check(0.5)
+        with pytest.raises(TargetError, match="attempts to send a command failed"):
+            Shell(console, patience=0.1, attempts=2).run("true")
+
+
+def test_commands_that_cannot_be_sent() -> None:
+    with Console("uart", link_maker("process:/bin/cat"), Log()) as console:
+        for command in ("a\0b", "x" * (MAX_COMMAND + 1)):
+            with pytest.raises(UsageError):
+                Shell(console).run(command)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        Faults(drop=0.001),
+        Faults(double=0.001),
+        Faults(garble=0.001),
+        Faults(delay=0.01),
+        Faults(drop=0.001, double=0.001, garble=0.001, delay=0.002),
+    ],
+    ids=["drop", "double", "garble", "delay", "all"],
+)
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_a_bad_line_runs_each_command_once(faults: Faults, seed: int, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    with FakeLine(link_maker("process:/bin/sh -i"), faults, seed) as line:
+        with Console("uart", line.make, Log()) as console:
+            shell = Shell(console, patience=0.3, attempts=40, piece=60)
+            shell.check(30)
+            for number in range(6):
+                done = shell.run(f"echo {number} >> '{count}'; (exit {number * 11 % 256})", 20)
+                assert done.exit_code == number * 11 % 256
+    assert count.read_text() == "".join(f"{number}\n" for number in range(6))
+
+
+@given(st.text(max_size=200).filter(lambda text: "\0" not in text))
+def test_an_encoded_command_has_no_shell_syntax(text: str) -> None:
+    encoded = encode(text)
+    assert re.fullmatch(r"(?:[A-Za-z0-9_./=+,-]|\\0[0-7]{3})*", encoded)
+    pieces = _pieces(encoded, 20)
+    assert "".join(pieces) == encoded
+    assert all(re.fullmatch(r"(?:[A-Za-z0-9_./=+,-]|\\0[0-7]{3})+", piece) and len(piece) <= 20 for piece in pieces)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.text(max_size=60).filter(lambda text: "\0" not in text and not text.endswith("\n")))
+def test_printf_decodes_what_is_encoded(text: str) -> None:
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        return
+    done = subprocess.run(["/bin/sh", "-c", 'printf %b "$1"', "sh", encode(text)], capture_output=True, check=True)
+    assert done.stdout == data
+
+
+@given(st.text(alphabet="[]0123456789. TC\nab", max_size=80))
+def test_kernel_messages_never_eat_more_than_their_line(text: str) -> None:
+    assert KERNEL.sub("", text).count("\n") >= text.count("\n") - len(KERNEL.findall(text))
+
+
+def test_one_fault_makes_no_other_variable() -> None:
+    names = {_name(number) for number in range(MAX_PIECES)}
+    assert len(names) == MAX_PIECES
+    for name in names:
+        for at in range(len(name)):
+            near = {name[:at] + name[at + 1 :], name[: at + 1] + name[at:]}
+            near |= {name[:at] + chr(ord(name[at]) ^ 1 << bit) + name[at + 1 :] for bit in range(8)}
+            assert not near & names
