@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tee.storage.store import TrustedStorage
+    from tee.storage.versions import VersionStore
 
 TA_VERSIONS: Final = "ta_ver.db"
 SUBKEY_VERSIONS: Final = "subkey_ver.db"
@@ -38,11 +39,14 @@ class StoredVersions:
 
     def __init__(self, storage: Callable[[], TrustedStorage]) -> None:
         self._storage = storage
+        self._store: VersionStore | None = None
 
     def check_update(self, database: str, uuid: UUID, version: int) -> int:
-        from tee.storage.versions import check_update
+        if self._store is None:
+            from tee.storage.versions import VersionStore
 
-        return check_update(self._storage().ree(), database, uuid, version)
+            self._store = VersionStore(self._storage().ree())
+        return self._store.check_update(database, uuid, version)
 
 
 class ProcessVersions:

@@ -27,17 +27,38 @@ ENTRY = struct.Struct("<16sI")
 """UUID in the order of its text, version."""
 
 
-def check_update(system: ReeFs, database: str, uuid: UUID, version: int) -> int:
-    """Raise what `database` has for `uuid` to `version` if it is lower, and return what it has afterwards.
+class VersionStore:
+    """Databases by name; each stays open, for every opening of a TA asks."""
 
-    TeeError: storage cannot be used, or holds no such database; nothing was decided then.
-    """
-    with system.session():  # one change at a time, also among processes
-        file = _open(system, Key(CORE, database.encode() + b"\0"))
-        try:
-            return _check_update(file, uuid_octets(uuid), version)
-        finally:
+    def __init__(self, system: ReeFs) -> None:
+        self._system = system
+        self._files: dict[str, StoredFile] = {}
+
+    def check_update(self, database: str, uuid: UUID, version: int) -> int:
+        """Raise what `database` has for `uuid` to `version` if it is lower, and return what it has afterwards.
+
+        TeeError: storage cannot be used, or holds no such database; nothing was decided then.
+        """
+        with self._system.session():  # one change at a time, also among processes
+            try:
+                return _check_update(self._file(database), uuid_octets(uuid), version)
+            except TeeError as error:
+                self._drop(database)
+                if error.result != results.ITEM_NOT_FOUND:
+                    raise
+            # Somebody removed it while it was open.
+            return _check_update(self._file(database), uuid_octets(uuid), version)
+
+    def _drop(self, database: str) -> None:
+        file = self._files.pop(database, None)
+        if file is not None:
             file.close()
+
+    def _file(self, database: str) -> StoredFile:
+        found = self._files.get(database)
+        if found is None:
+            found = self._files[database] = _open(self._system, Key(CORE, database.encode() + b"\0"))
+        return found
 
 
 def _open(system: ReeFs, key: Key) -> StoredFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -10,12 +11,19 @@ import pytest
 from tee.abi import results
 from tee.errors import TeeError
 from tee.storage.inspect import CORE, data_stream
-from tee.storage.versions import check_update
+from tee.storage.versions import VersionStore
 from tests.tee.storage.kit import HUK, Cut, MemoryFiles, key, store
 from tests.tee.storage.reader import read_store
 
+if TYPE_CHECKING:
+    from tee.storage.ree_fs import ReeFs
+
 ONE, TWO = UUID(int=1), UUID("f4e750bb-1437-4fbf-8785-8d3580c34994")
 NAME = "ta_ver.db"
+
+
+def check_update(system: ReeFs, database: str, uuid: UUID, version: int) -> int:
+    return VersionStore(system).check_update(database, uuid, version)
 
 
 def test_floors_rise_and_last() -> None:
@@ -62,3 +70,11 @@ def test_what_op_tee_left_unfinished_is_finished() -> None:
     system.create(key(b"ta_ver.db\0", CORE), b"", overwrite=False)
     assert check_update(system, NAME, ONE, 1) == 1
     assert len(data_stream(system, key(b"ta_ver.db\0", CORE))) == 28
+
+
+def test_what_stays_open_sees_what_others_do() -> None:
+    system = store(MemoryFiles())
+    one, two = VersionStore(system), VersionStore(system)
+    assert [one.check_update(NAME, ONE, 1), two.check_update(NAME, ONE, 5), one.check_update(NAME, ONE, 2)] == [1, 5, 5]
+    system.remove(key(b"ta_ver.db\0", CORE))
+    assert [one.check_update(NAME, ONE, 3), two.check_update(NAME, ONE, 2)] == [3, 3]
