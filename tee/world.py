@@ -75,7 +75,7 @@ class SecureWorld:
 
     images: where TAs come from. limits: per instance. observer: watches calls, logs and crashes.
     normal: the normal world's services, None: there are none. pta_ports: gives what pseudo TAs need beyond this world,
-    asked for when the first of them is looked for; None: they have nothing.
+    asked for when the first of them is looked for; None: they have nothing. rpmb_integrity: `TrustedStorage`.
     """
 
     def __init__(
@@ -87,8 +87,10 @@ class SecureWorld:
         observer: Observer | None = None,
         normal: NormalWorld | None = None,
         pta_ports: Callable[[], PtaPorts] | None = None,
+        rpmb_integrity: bool = False,
     ) -> None:
         self.platform = platform
+        self._rpmb_integrity = rpmb_integrity
         self.images = images
         self.limits = limits or Limits()
         self.observer = observer
@@ -498,7 +500,9 @@ class SecureWorld:
             from tee.storage.store import TrustedStorage
 
             with self._making:
-                self._storage = self._storage or TrustedStorage(self.platform, self.normal)
+                self._storage = self._storage or TrustedStorage(
+                    self.platform, self.normal, rpmb_integrity=self._rpmb_integrity
+                )
         return self._storage
 
     def log_unserved(self, row: Syscall) -> None:

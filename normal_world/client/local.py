@@ -38,8 +38,9 @@ class LocalOptions(NamedTuple):
     ta_dirs: where TAs are found by UUID. trust: PEM files or TA development kits whose signatures are believed.
     enc_key: of encrypted TAs, 32 bytes. state: folder of the device's key and of storage; None: the user's.
     memory: bytes for each TA instance. timeout: seconds until a TA that goes on is stopped. sockets: what TAs may
-    connect to. plugin_dirs: of <uuid>.plugin; plugin_seconds: a plugin's time for one call, None: 30. log: told what
-    TAs and the secure world print; None: standard error.
+    connect to. plugin_dirs: of <uuid>.plugin; plugin_seconds: a plugin's time for one call, None: 30.
+    rpmb_integrity: an older copy of trusted storage is refused. log: told what TAs and the secure world print; None:
+    standard error.
     """
 
     ta_dirs: Sequence[str | os.PathLike[str]] = ()
@@ -52,6 +53,7 @@ class LocalOptions(NamedTuple):
     sockets: str = "off"
     plugin_dirs: Sequence[str | os.PathLike[str]] = ()
     plugin_seconds: float | None = None
+    rpmb_integrity: bool = False
     log: Callable[[str], None] | None = None
 
 
@@ -244,6 +246,7 @@ def _setup(options: LocalOptions) -> Setup:
         state=None if options.state is None else os.fspath(options.state),
         memory=options.memory,
         timeout=options.timeout,
+        rpmb_integrity=options.rpmb_integrity,
     )
 
 

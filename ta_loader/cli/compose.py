@@ -51,6 +51,7 @@ WORLD_OPTIONS = (
     Option("--ta-dir", "DIR", "folder where TAs and libraries are found by UUID", many=True),
     *TRUST_OPTIONS,
     STATE_OPTION,
+    Option("--rpmb-integrity", "", "refuse an older copy of trusted storage: the RPMB keeps the root of its files"),
     Option("--memory", "SIZE", "private memory of each TA instance (default 64M)"),
     Option("--timeout", "SECONDS", "stop a TA whose call takes longer (default: never)"),
     Option("--elf", "FILE", "unstripped ELF of a TA or library: backtraces show files and lines", many=True),
@@ -75,6 +76,7 @@ class Setup(NamedTuple):
     trace: bool = False
     trace_out: str | None = None
     quiet: bool = False
+    rpmb_integrity: bool = False
 
 
 def read_setup(arguments: Arguments) -> Setup:
@@ -96,6 +98,7 @@ def read_setup(arguments: Arguments) -> Setup:
         trace=arguments.switch("--trace"),
         trace_out=arguments.one("--trace-out"),
         quiet=arguments.switch("--quiet"),
+        rpmb_integrity=arguments.switch("--rpmb-integrity"),
     )
     if memory is None:
         return setup
@@ -241,6 +244,7 @@ class Host:
             observer=self.watch,
             normal=normal or self._services,
             pta_ports=self._pta_ports,
+            rpmb_integrity=setup.rpmb_integrity,
         )
         self._interruptible = Interruptible() if interruptible else contextlib.nullcontext()
 

@@ -9,7 +9,7 @@ leaves none or a whole one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
 
 from tee.abi import results
@@ -63,11 +63,21 @@ def parse_entry(raw: bytes) -> Entry | None:
     return Entry(Key(uuid_from_tee(uuid), oid[:size]), root_hash, number)
 
 
+class Anchor(Protocol):
+    """Remembers the directory's root where nobody can take it back."""
+
+    def load(self) -> bytes | None:
+        """None: there has been none yet."""
+
+    def save(self, root_hash: bytes) -> None: ...
+
+
 class DirFile:
     """The directory, open. Changes count from `commit` on; after an error, open it anew."""
 
-    def __init__(self, file: ReeFile) -> None:
+    def __init__(self, file: ReeFile, anchor: Anchor | None = None) -> None:
         self._file = file
+        self._anchor = anchor
         self._entries: list[Entry | None] = []
         self._at: dict[Key, int] = {}
         self._numbers: set[int] = set()
@@ -77,8 +87,13 @@ class DirFile:
         self._load()
 
     @classmethod
-    def open(cls, files: Files, entropy: Entropy, keys: StorageKeys) -> DirFile:
-        """The store's, made if there is none."""
+    def open(cls, files: Files, entropy: Entropy, keys: StorageKeys, anchor: Anchor | None = None) -> DirFile:
+        """The store's, made if there is none. anchor: names the version that counts; one that knows none yet is told of
+        the store as it is. SECURITY: the anchor names a version that is not there.
+        """
+        root = anchor.load() if anchor is not None else None
+        if root is not None:
+            return cls._anchored(files, entropy, keys, anchor, root)
         try:
             file = ReeFile.open(files, DIRFILE, entropy, keys, None)
         except TeeError as error:
@@ -89,7 +104,26 @@ class DirFile:
             files.rename(NEW_DIRFILE, DIRFILE, overwrite=True)
             file = ReeFile.open(files, DIRFILE, entropy, keys, None)
         try:
-            return cls(file)
+            found = cls(file, anchor)
+            if anchor is not None:
+                anchor.save(file.tree.root_hash)
+            return found
+        except BaseException:
+            file.close()
+            raise
+
+    @classmethod
+    def _anchored(
+        cls, files: Files, entropy: Entropy, keys: StorageKeys, anchor: Anchor | None, root: bytes
+    ) -> DirFile:
+        try:
+            file = ReeFile.open(files, DIRFILE, entropy, keys, None, root)
+        except TeeError as error:
+            if error.result in (results.ITEM_NOT_FOUND, results.CORRUPT_OBJECT):
+                raise TeeError(results.SECURITY, "the directory is not the one that the RPMB names") from None
+            raise
+        try:
+            return cls(file, anchor)
         except BaseException:
             file.close()
             raise
@@ -188,6 +222,9 @@ class DirFile:
 
     def commit(self) -> None:
         self._file.commit(barrier=True)
+        if self._anchor is not None:
+            # Until now the version before counts, which is still there beside this one.
+            self._anchor.save(self._file.tree.root_hash)
         self.changed = False
         self._heads = self._file.head(2 * HEAD.size)
 

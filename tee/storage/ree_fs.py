@@ -5,7 +5,7 @@ the old one; the directory with the new root hash, which is the moment it counts
 given back. Whoever stops in between leaves the object wholly old or wholly new, and at worst a file that nobody names
 and whose number is the next to be used.
 
-The normal world can put back a whole older store, as under OP-TEE without RPMB.
+The normal world can put back a whole older store unless an anchor (an RPMB) keeps the directory's root.
 Source: optee_os 4.5 core/tee/tee_ree_fs.c. Two differences: all handles of an object share one open file, where
 OP-TEE's each hold a tree of their own that the others' changes make stale; and after a failed change the version on
 the medium is opened anew, where OP-TEE takes the object for corrupt.
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from south.platform import Entropy
     from tee.normal import Files
+    from tee.storage.dirfile import Anchor
     from tee.storage.keys import StorageKeys
 
 _KEPT = frozenset(
@@ -60,8 +61,10 @@ class Shared(Protocol):
 class ReeFs:
     """`tee.storage.files.FileSystem`."""
 
-    def __init__(self, files: Files, entropy: Entropy, keys: StorageKeys) -> None:
+    def __init__(self, files: Files, entropy: Entropy, keys: StorageKeys, anchor: Anchor | None = None) -> None:
+        """anchor: keeps the directory's root out of the normal world's reach."""
         self.files = files
+        self._anchor = anchor
         self.entropy = entropy
         self.keys = keys
         self._lock = threading.RLock()
@@ -100,7 +103,7 @@ class ReeFs:
         if self._directory is not None and self._depth == 1 and self._shared is not None and self._directory.stale:
             self.forget()
         if self._directory is None:
-            self._directory = DirFile.open(self.files, self.entropy, self.keys)
+            self._directory = DirFile.open(self.files, self.entropy, self.keys, self._anchor)
         return self._directory
 
     def _forget_after(self, error: TeeError) -> None:

@@ -66,6 +66,10 @@ class RpmbStorage:
         with _reachable():
             self._files = RpmbFs(RpmbDevice(rpmb, root, program_key=True), RpmbKeys(entropy, keys))
 
+    @property
+    def files(self) -> RpmbFs:
+        return self._files
+
     def open(self, key: Key) -> RpmbStoredFile:
         with _reachable():
             return RpmbStoredFile(self._files, key)

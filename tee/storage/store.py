@@ -14,19 +14,23 @@ from tee.storage.pobj import PobjTable
 if TYPE_CHECKING:
     from south.platform import Platform
     from tee.normal import NormalWorld
+    from tee.storage.anchor import RpmbAnchor
     from tee.storage.files import FileSystem
     from tee.storage.ree_fs import ReeFs
+    from tee.storage.rpmb import RpmbStorage
 
 
 class TrustedStorage:
     """File systems by storage id, each made when first used."""
 
-    def __init__(self, platform: Platform, normal: NormalWorld | None) -> None:
+    def __init__(self, platform: Platform, normal: NormalWorld | None, *, rpmb_integrity: bool = False) -> None:
+        """rpmb_integrity: the RPMB keeps the root of the REE files; without it they are not available then."""
         self._platform = platform
+        self._rpmb_integrity = rpmb_integrity
         self._normal = normal
         self._lock = threading.Lock()
         self._ree: ReeFs | None = None
-        self._rpmb: FileSystem | None = None
+        self._rpmb: RpmbStorage | None = None
         self.keys = StorageKeys(platform.root_of_trust)
         self.pobjs = PobjTable()
 
@@ -49,10 +53,17 @@ class TrustedStorage:
                     raise TeeError(results.STORAGE_NOT_AVAILABLE, error.detail) from error
                 if files is None:
                     raise TeeError(results.STORAGE_NOT_AVAILABLE, "the normal world offers no files")
-                self._ree = ReeFs(files, self._platform.entropy, self.keys)
+                self._ree = ReeFs(files, self._platform.entropy, self.keys, self._anchor())
             return self._ree
 
-    def _rpmb_storage(self) -> FileSystem:
+    def _anchor(self) -> RpmbAnchor | None:
+        if not self._rpmb_integrity:
+            return None
+        from tee.storage.anchor import RpmbAnchor
+
+        return RpmbAnchor(lambda: self._rpmb_storage().files)
+
+    def _rpmb_storage(self) -> RpmbStorage:
         from tee.storage.rpmb import RpmbStorage
 
         with self._lock:
