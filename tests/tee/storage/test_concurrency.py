@@ -146,16 +146,17 @@ def test_processes_beside_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_kill_at_any_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [12, pytest.param(500, marks=pytest.mark.real)])
+def test_kill_at_any_time(tmp_path: Path, kills: int) -> None:
     start_of_all = at(tmp_path)
     for name in (b"written", b"made"):
         start_of_all.create(key(name), bytes(SIZE), overwrite=False).close()
     chance = random.Random(7)
-    for turn in range(12):
+    for turn in range(kills):
         worker = start("for ever", tmp_path, turn)
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"
-        time.sleep(chance.uniform(0.005, 0.15))
+        time.sleep(chance.uniform(0.0, 0.08))
         worker.send_signal(signal.SIGKILL)
         worker.wait()
         worker.stdout.close()
