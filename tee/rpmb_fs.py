@@ -53,11 +53,6 @@ def object_id(entry: Entry, owner: UUID) -> bytes | None:
         return None
 
 
-def object_ids(fat: Fat, owner: UUID) -> list[bytes]:
-    found = (object_id(entry, owner) for entry in fat)
-    return [oid for oid in found if oid is not None]
-
-
 class RpmbFs:
     """All methods may be called from several threads. TeeError: ITEM_NOT_FOUND for a file that is not there,
     STORAGE_NO_SPACE, and what `RpmbDevice` and `Fat` raise.
@@ -72,10 +67,6 @@ class RpmbFs:
     def size(self, name: bytes) -> int:
         with self._lock:
             return self._entry(name)[1].size
-
-    def object_ids(self, owner: UUID) -> list[bytes]:
-        with self._lock:
-            return object_ids(self._fat, owner)
 
     def next(self, owner: UUID, after: int) -> tuple[int, bytes]:
         """Index and object id of the owner's next file behind index `after`; -1 begins. ITEM_NOT_FOUND: no more."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from normal_world.libteec import has_c_library
 from ta_loader import samples
-from tests.real import debian, sysroot
+from tests.real import debian
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -25,18 +23,6 @@ LIBRARIES = {
     "libteeacl.so.0.1": "teeacl_group_acl_uuid",
 }
 """And a function of each."""
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("qemu-aarch64") is None and shutil.which("qemu-aarch64-static") is None:
-        pytest.skip("qemu-aarch64 is not installed (Debian: qemu-user)")
-    if not has_c_library(CC):
-        pytest.skip(f"{CC} with a C library (libc6-dev-arm64-cross) is not installed")
-    try:
-        return sysroot.of_debian(tmp_path_factory.mktemp("sysroot") / "root")
-    except debian.FetchError as problem:
-        pytest.skip(str(problem))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ Each program is a process with a daemon of its own; what they share is the state
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
-from normal_world.libteec import has_c_library
 from tests.real import debian, sysroot
 
 if TYPE_CHECKING:
@@ -75,11 +73,7 @@ class Token:
 
 
 @pytest.fixture(scope="module")
-def token(tmp_path_factory: pytest.TempPathFactory) -> Token:
-    if shutil.which("qemu-aarch64") is None and shutil.which("qemu-aarch64-static") is None:
-        pytest.skip("qemu-aarch64 is not installed (Debian: qemu-user)")
-    if not has_c_library("aarch64-linux-gnu-gcc"):
-        pytest.skip("aarch64-linux-gnu-gcc with a C library (libc6-dev-arm64-cross) is not installed")
+def token(aarch64_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Token:
     base, client, (programs, why) = debian.root(), debian.client_root(), debian.pkcs11_root()
     if base is None or client is None or programs is None:
         pytest.skip(debian.why_not() or debian.why_no_client() or why)

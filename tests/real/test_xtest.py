@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from normal_world.libteec import has_c_library
-from tests.real import debian, sysroot, xtest
+from tests.real import xtest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,18 +14,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 LEAST = xtest.reference()
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("qemu-aarch64") is None and shutil.which("qemu-aarch64-static") is None:
-        pytest.skip("qemu-aarch64 is not installed (Debian: qemu-user)")
-    if not has_c_library("aarch64-linux-gnu-gcc"):
-        pytest.skip("aarch64-linux-gnu-gcc with a C library (libc6-dev-arm64-cross) is not installed")
-    try:
-        return sysroot.of_debian(tmp_path_factory.mktemp("sysroot") / "root")
-    except debian.FetchError as problem:
-        pytest.skip(str(problem))
 
 
 @pytest.mark.parametrize("case", LEAST)
