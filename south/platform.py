@@ -305,6 +305,50 @@ class Console(Protocol):
     def write(self, text: str) -> None: ...
 
 
+class NormalMemory(Protocol):
+    """The RAM of a normal world that has a kernel of its own, by physical address. It may change at any moment."""
+
+    def read(self, address: int, size: int) -> bytes:
+        """A copy. ValueError unless all of it is RAM that the normal world may use."""
+
+    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        """ValueError, and nothing written, by the same rule."""
+
+    def pages(self, pieces: Sequence[tuple[int, int]]) -> Pages:
+        """(physical address, bytes) pieces, page-aligned, in order. ValueError by the same rule, or for none."""
+
+
+class NormalMachine(Protocol):
+    """A machine whose CPUs run a normal world, as its secure world sees it."""
+
+    @property
+    def memory(self) -> NormalMemory: ...
+
+    def notifications(self, on: bool) -> None:
+        """Whether the normal world takes the interrupt of asynchronous notifications; off after a reset."""
+
+    def notify(self) -> None:
+        """Raise that interrupt; nothing happens while it is off. From any thread."""
+
+
+class Monitor(Protocol):
+    """What a machine's secure world answers (a secure monitor's part): South is handed one and calls it.
+
+    From threads of South's: a call may block for as long as it likes, others come in on others.
+    """
+
+    def call(self, cpu: int, registers: Sequence[int], answer: Callable[[tuple[int, int, int, int]], None]) -> None:
+        """A secure monitor call of `cpu` for the trusted OS; registers: x0 to x7. `answer` takes x0 to x3; it is
+        called once, from any thread, before or after this returns. The CPU waits until then.
+        """
+
+    def interrupted(self, cpu: int) -> None:
+        """An interrupt for the normal world pends on a CPU that waits in a yielding call: let it go soon."""
+
+    def reset(self) -> None:
+        """The normal world starts anew: whatever it held is gone. No CPU waits."""
+
+
 class Platform(NamedTuple):
     """One South, composed."""
 
