@@ -12,6 +12,16 @@ from boards.debian.mirror import find_mirror
 from boards.debian.packages import BOOT, BUSYBOX, CLIENT, KIT, LIB_DIR, OPTEE, TA_DIR, PackageSet, root, roots
 
 __all__ = [
-    *("BOOT", "BUSYBOX", "CLIENT", "KIT", "LIB_DIR", "OPTEE", "TA_DIR"),
-    *("FetchError", "PackageSet", "find_mirror", "root", "roots"),
+    "BOOT",
+    "BUSYBOX",
+    "CLIENT",
+    "KIT",
+    "LIB_DIR",
+    "OPTEE",
+    "TA_DIR",
+    "FetchError",
+    "PackageSet",
+    "find_mirror",
+    "root",
+    "roots",
 ]

@@ -32,7 +32,7 @@ def find_mirror(folder: Path = Path("/etc/apt")) -> str:
 
 
 def _text(path: Path) -> str:
-    """"" if it cannot be read."""
+    """ "" if it cannot be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:

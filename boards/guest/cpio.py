@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from ta_loader.errors import UsageError
 
@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     device: tuple[int, int] = (0, 0)
 
 
-def write(entries: Iterable[Entry], out: BinaryIO) -> int:
+def write(entries: Iterable[Entry], out: IO[bytes]) -> int:
     """Bytes written. UsageError for what the format cannot hold, and for a file that changes meanwhile."""
     total = 0
     for inode, entry in enumerate([*entries, Entry(TRAILER, 0)], 1):
@@ -46,7 +46,7 @@ def write(entries: Iterable[Entry], out: BinaryIO) -> int:
     return total
 
 
-def _write_file(inode: int, entry: Entry, name: bytes, path: Path, out: BinaryIO) -> int:
+def _write_file(inode: int, entry: Entry, name: bytes, path: Path, out: IO[bytes]) -> int:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -66,7 +66,7 @@ def _write_file(inode: int, entry: Entry, name: bytes, path: Path, out: BinaryIO
 
 
 def _header(inode: int, entry: Entry, name: bytes, size: int) -> bytes:
-    """The header's fields: ino mode uid gid nlink mtime filesize devmajor devminor rdevmajor rdevminor namesize check."""
+    # ino mode uid gid nlink mtime filesize devmajor devminor rdevmajor rdevminor namesize check
     fields = (inode, entry.mode, 0, 0, 1, 0, size, 0, 0, *entry.device, len(name) + 1, 0)
     return _padded(b"070701" + b"".join(b"%08X" % field for field in fields) + name + b"\0")
 

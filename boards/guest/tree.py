@@ -49,11 +49,10 @@ class Tree:
         UsageError for what is no file, folder or link, and for more than `MAX_OVERLAY`.
         """
         out: list[Path] = []
-        total = count = 0
-        for path, status in _walk(base):
+        total = 0
+        for count, (path, status) in enumerate(_walk(base), 1):
             inside = path.relative_to(base).as_posix()
             mode = stat.S_IMODE(status.st_mode)
-            count += 1
             if stat.S_ISDIR(status.st_mode):
                 if inside not in MERGED:
                     self.folder(inside, mode)
