@@ -1,6 +1,7 @@
 """The guest's device tree: QEMU's own of the same board, edited.
 
-`fdt` reads and writes the blob (Devicetree Specification v0.4 §5). It is an optional dependency, imported when it is used.
+`fdt` reads and writes the blob (Devicetree Specification v0.4 §5). It is an optional dependency, imported when it is
+used.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Conduit = Literal["smc", "hvc"]
 _DUMP_SECONDS = 60.0
 _GIC_SPI = 0
 _LEVEL_HIGH = 4
-"""The first and third cell of an interrupt (Linux Documentation/devicetree/bindings/interrupt-controller/arm,gic-v3)."""
+"""First and third cell of an interrupt (Linux Documentation/devicetree/bindings/interrupt-controller/arm,gic-v3.yaml)."""
 _UART = f"/pl011@{layout.UART_BASE:x}"
 
 
@@ -54,8 +55,8 @@ def edit(blob: bytes, conduit: Conduit = "smc") -> bytes:
     """The tree for a kernel with our secure world under it.
 
     The PL011 is the doorbell and no longer the console; the shim's pages are reserved; the firmware node makes Linux's
-    driver look for a trusted OS (Documentation/devicetree/bindings/arm/firmware/linaro,optee-tz.yaml). QEMU itself fills
-    in memory, command line, initrd and PSCI.
+    driver look for a trusted OS (Documentation/devicetree/bindings/arm/firmware/linaro,optee-tz.yaml). QEMU itself
+    fills in memory, command line, initrd and PSCI.
     """
     try:
         import fdt

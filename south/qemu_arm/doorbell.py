@@ -1,7 +1,7 @@
 """The doorbell: bytes between the shim and this process, and calls through slots in the guest's RAM.
 
-The guest can write to the slots and to the UART itself. A byte that makes no sense is ignored; a slot with rubbish in it is
-a call with rubbish for arguments. Nothing read here sizes or addresses anything of the host's.
+The guest can write to the slots and to the UART itself. A byte that makes no sense is ignored; a slot with rubbish in
+it is a call with rubbish for arguments. Nothing read here sizes or addresses anything of the host's.
 
 One thread waits on the line: the leader. When a call comes it lets another wait, and serves the call itself, so that no
 call changes threads. Threads are started when there is nobody left to lead.
@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING
 from south.qemu_arm import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from south.platform import Console, Monitor
 
 UNKNOWN_FUNCTION = 0xFFFF_FFFF
@@ -204,8 +202,8 @@ class Doorbell:
     def _barrier(self) -> None:
         """Accesses to the guest's RAM before it are seen before those after it.
 
-        A lock's acquisition is one locked instruction on x86, which is all of it; elsewhere a release and the acquisition
-        that follows it keep their order.
+        Taking a lock is a locked instruction on x86, which is all of it; elsewhere a release and the acquisition that
+        follows it keep their order.
         """
         with self._fence:
             pass

@@ -34,10 +34,14 @@ _INITRD_AT_MOST = 128 << 20
 
 
 class Port(NamedTuple):
-    """A console of the guest: hvc0, hvc1... backend: QEMU's character device, without its id; fds: it inherits them."""
+    """A console of the guest: hvc0, hvc1... backend: QEMU's character device, without its id.
+
+    fds: descriptors that it inherits; path: a socket that is removed when the machine is closed.
+    """
 
     backend: str
     fds: tuple[int, ...] = ()
+    path: str | None = None
 
     @classmethod
     def stdio(cls) -> Port:
@@ -47,12 +51,13 @@ class Port(NamedTuple):
     @classmethod
     def unix(cls, path: str | os.PathLike[str], wait: bool = True) -> Port:
         """A socket that QEMU listens on; wait: it starts the guest when somebody has connected."""
-        escaped = os.fspath(path).replace(",", ",,")
-        return cls(f"socket,path={escaped},server=on,wait={'on' if wait else 'off'}")
+        name = os.fspath(path)
+        escaped = name.replace(",", ",,")
+        return cls(f"socket,path={escaped},server=on,wait={'on' if wait else 'off'}", path=name)
 
     @classmethod
     def fd(cls, end: int) -> Port:
-        """A connected stream socket, of which QEMU inherits this end; close yours of it after `start`."""
+        """A connected stream socket, of which QEMU inherits this end; close yours after `start`."""
         return cls(f"socket,fd={end}", (end,))
 
     @classmethod
@@ -61,7 +66,8 @@ class Port(NamedTuple):
 
 
 class Board(NamedTuple):
-    """What to run. memory: bytes of RAM; extra: more arguments for QEMU; reboot: a reset restarts it, else it ends QEMU."""
+    """What to run. memory: bytes of RAM; reboot: a reset restarts the guest, else it ends QEMU; extra: for QEMU's
+    command line."""
 
     kernel: Path
     initrd: Path | None = None
@@ -93,7 +99,7 @@ def read_kernel(path: Path) -> bytes:
             raise MachineError(f"{path}: unpacks to more than {_MAX_KERNEL} bytes")
     # Linux Documentation/arch/arm64/booting.rst §4: text_offset, image_size, magic.
     if len(raw) < 64 or raw[56:60] != b"ARM\x64":
-        raise MachineError(f"{path}: not an arm64 kernel Image, plain or gzipped (a distribution's vmlinuz often is one)")
+        raise MachineError(f"{path}: not an arm64 kernel Image, plain or gzipped (as many a distribution's vmlinuz)")
     offset, size = struct.unpack_from("<2Q", raw, 8)
     if offset or not size:
         raise MachineError(f"{path}: a kernel older than Linux 5.8, which wants to lie at an odd place")
@@ -110,8 +116,10 @@ class QemuMachine:
         if not 1 <= board.cpus <= layout.MAX_CPUS:
             raise MachineError(f"{board.cpus} CPUs: this board has 1 to {layout.MAX_CPUS}")
         if shutil.which(board.qemu) is None:
-            remedy = "on Debian and Ubuntu: apt-get install qemu-system-arm; Fedora: dnf install qemu-system-aarch64-core"
-            raise MachineError(f"{board.qemu} is not installed; {remedy}")
+            remedy = (
+                "on Debian and Ubuntu: apt-get install qemu-system-arm; Fedora: dnf install qemu-system-aarch64-core"
+            )
+            raise MachineError(f"{board.qemu} is not installed. {remedy}")
         self.board = board
         self._log = log or StderrConsole()
         self._memory = GuestMemory(board.memory)
@@ -146,16 +154,15 @@ class QemuMachine:
         room = min(self.board.memory // 2, _INITRD_AT_MOST) - (layout.KERNEL_BASE - layout.RAM_BASE)
         need = max(len(kernel), struct.unpack_from("<Q", kernel, 16)[0])
         if need > room:
-            raise MachineError(f"{self.board.kernel}: needs {need} bytes, and there is room for {room}: more memory needed")
+            raise MachineError(f"{self.board.kernel}: needs {need} bytes, and this much RAM leaves {room} for it")
         tree = device_tree.edit(device_tree.dump(self._hardware()), self.board.conduit)
         files: list[int] = []
         try:
             for name, content in (("shim", SHIM.read_bytes()), ("kernel", kernel), ("dtb", tree)):
                 files.append(_file(name, content))
             shim, image, dtb = files
-            ports = (self.board.console, *self.board.ports)
-            fds = [self._memory.fd, self._theirs.fileno(), *files, *(fd for port in ports for fd in port.fds)]
-            terminal = any(port.backend.partition(",")[0] == "stdio" for port in ports)
+            fds = [self._memory.fd, self._theirs.fileno(), *files, *(fd for port in self._ports for fd in port.fds)]
+            terminal = any(port.backend.partition(",")[0] == "stdio" for port in self._ports)
             self._process = Process(self._command(shim, image, dtb), fds, own_session=not terminal)
         finally:
             for fd in files:
@@ -190,16 +197,25 @@ class QemuMachine:
         if self._process:
             self._process.close()
             self._process = None
+            for port in self._ports:
+                if port.path is not None:  # QEMU removes it, unless it was killed.
+                    Path(port.path).unlink(missing_ok=True)
         self._theirs.close()
         self._line.close()
 
     def __enter__(self) -> QemuMachine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # --- the command line
+
+    @property
+    def _ports(self) -> tuple[Port, ...]:
+        return (self.board.console, *self.board.ports)
 
     def _hardware(self) -> list[str]:
         """What the device tree depends on."""
@@ -222,7 +238,7 @@ class QemuMachine:
             command += ["-append", self.board.command_line]
         command += ["-chardev", f"socket,id=doorbell,fd={self._theirs.fileno()}", "-serial", "chardev:doorbell"]
         command += ["-device", "virtio-serial-pci"]
-        for number, port in enumerate((self.board.console, *self.board.ports)):
+        for number, port in enumerate(self._ports):
             command += ["-chardev", f"{port.backend},id=console{number}"]
             command += ["-device", f"virtconsole,chardev=console{number}"]
         if not self.board.reboot:
