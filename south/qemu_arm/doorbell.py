@@ -26,7 +26,6 @@ UNKNOWN_FUNCTION = 0xFFFF_FFFF
 MAX_THREADS = 64
 """Calls that run at once, but for one of each CPU; with so many, the leader serves and nobody listens meanwhile."""
 
-"""A fast call, which never blocks (SMCCC §2.5)."""
 _CONFIG = layout.CONFIG_BASE - layout.SHIM_BASE
 _SLOTS = layout.SLOTS_BASE - layout.SHIM_BASE
 _MASK = (1 << 64) - 1
