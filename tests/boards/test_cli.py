@@ -128,7 +128,7 @@ def test_a_board_that_is_kept(tmp_path: Path) -> None:
         seen = read_until(child.stdout.fileno(), b"fake# ")
         assert seen.startswith(b"first\n")
         os.write(ours, b"echo $((6 * 7))\r")
-        read_until(child.stdout.fileno(), b"\n42\r\n")
+        read_until(child.stdout.fileno(), b"42\r\n")
         os.write(ours, b"\x1d")
         _, err = child.communicate(timeout=30)
     os.close(ours)
