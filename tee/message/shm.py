@@ -7,11 +7,10 @@ Source: optee_os 4.5 core/kernel/msg_param.c, core/mm/mobj.c (registered shared 
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from south.platform import PAGE
+from tee import pages
 from tee.abi.optee_msg import LIST_ENTRIES, LIST_PAGE, PAGE_LIST
 from tee.abi.results import BAD_PARAMETERS, OUT_OF_MEMORY
 from tee.errors import TeeError
@@ -59,52 +58,29 @@ class Shared:
     users: calls that use it; releasing: no new one may.
     """
 
-    __slots__ = ("_ends", "cookie", "offset", "pages", "releasing", "size", "users")
+    __slots__ = ("cookie", "offset", "pages", "releasing", "size", "users")
 
-    def __init__(self, cookie: int, pages: Pages, offset: int, size: int) -> None:
+    def __init__(self, cookie: int, memory: Pages, offset: int, size: int) -> None:
         self.cookie = cookie
-        self.pages = pages
+        self.pages = memory
         self.offset = offset
         self.size = size
-        self._ends: list[int] | None = None
         self.users = 0
         self.releasing = False
 
     def read(self, offset: int, size: int) -> bytes:
         """A copy. ValueError outside of it."""
         self._check(offset, size)
-        parts = [bytes(self.pages.view(at, length)) for at, length in self._pieces(offset, size)]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return pages.read(self.pages, self.offset + offset, size)
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """ValueError outside of it."""
         self._check(offset, len(data))
-        done = 0
-        for at, length in self._pieces(offset, len(data)):
-            self.pages.view(at, length)[:] = memoryview(data)[done : done + length]
-            done += length
+        pages.write(self.pages, self.offset + offset, data)
 
     def _check(self, offset: int, size: int) -> None:
         if offset < 0 or size < 0 or offset + size > self.size:
             raise ValueError(f"[{offset}, {offset + size}) is not inside {self.size} bytes")
-
-    def _pieces(self, offset: int, size: int) -> list[tuple[int, int]]:
-        """(offset into the pages, bytes) that lie in one run each."""
-        at = self.offset + offset
-        runs = self.pages.runs
-        if len(runs) == 1:
-            return [(at, size)]
-        if self._ends is None:
-            self._ends = list(accumulate(length for _, length in runs))
-        found: list[tuple[int, int]] = []
-        for end in self._ends[bisect_right(self._ends, at) :]:
-            piece = min(size, end - at)
-            found.append((at, piece))
-            at += piece
-            size -= piece
-            if not size:
-                break
-        return found
 
 
 def listed(memory: NormalMemory, buffer: int, size: int, cookie: int) -> Shared:
