@@ -213,7 +213,7 @@ class Driver:
 
     def _message(self, at: int) -> None:
         head = self.memory.read(at, 32)
-        command, count = struct.unpack_from("<I", head)[0], struct.unpack_from("<I", head, 28)[0]
+        command, count = struct.unpack_from("<I", head)[0], min(struct.unpack_from("<I", head, 28)[0], 4)
         params = [list(struct.unpack("<4Q", self.memory.read(at + 32 + 32 * i, 32))) for i in range(count)]
         self.requests.append(command)
         result = self._handle(command, params)

@@ -29,6 +29,7 @@ from tests.tee.message.kit import (
     WITH_ARG,
     WITH_RPC_ARG,
     Driver,
+    Machine,
 )
 from tests.tee.message.test_calls import HASH, HELLO, INCREMENT, VALUE_INOUT, opened, supplicant
 
@@ -122,52 +123,61 @@ class Attacker:
             elif not answer.ret and command == REGISTER:
                 self.cookies = [*self.cookies, answer.params[0][3]][-4:]
 
-    @contextmanager
-    def meddling(self) -> Iterator[None]:
-        """Another CPU writes into message and list while they are read."""
-        stop = threading.Event()
-        rng = random.Random(7)
 
-        def meddle() -> None:
-            while not stop.wait(0.0001):
-                where = rng.choice((self.page, self.list)) + rng.randrange(0, 400, 4)
-                self.driver.memory.write(where, struct.pack("<I", rng.choice((0, 4, 0xFFFFFFFF, rng.getrandbits(32)))))
+@contextmanager
+def meddling(machine: Machine) -> Iterator[list[int]]:
+    """Another CPU writes to the start of the places in this list while they are read."""
+    stop = threading.Event()
+    rng = random.Random(7)
+    places: list[int] = []
 
-        thread = threading.Thread(target=meddle, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+    def meddle() -> None:
+        while not stop.wait(0.0001):
+            if places:
+                where = rng.choice(places) + rng.randrange(0, 400, 4)
+                machine.memory.write(where, struct.pack("<I", rng.choice((0, 4, 0xFFFFFFFF, rng.getrandbits(32)))))
+
+    thread = threading.Thread(target=meddle, daemon=True)
+    thread.start()
+    try:
+        yield places
+    finally:
+        stop.set()
+        thread.join()
+
+
+def attackers(bench: Bench, count: int, seed: int) -> Iterator[Attacker]:
+    """An attacker for each of `count` messages; the machine starts anew when so much was borrowed and never given
+    back that its memory is used up.
+    """
+    attacker = None
+    for i in range(count):
+        if attacker is None or len(attacker.driver._free) < 2000:
+            bench.monitor.reset()
+            driver = Driver(bench.machine, bench.monitor)
+            driver.supplicant = supplicant
+            attacker = Attacker(driver, seed + i)
+        yield attacker
 
 
 @pytest.mark.parametrize("count", [2_000, pytest.param(50_000, marks=pytest.mark.real)])
 def test_mutated_messages(quick_bench: Bench, count: int) -> None:
-    driver = quick_bench.driver
-    driver.supplicant = supplicant
-    attacker = Attacker(driver, count)
-    for _ in range(count):
+    for attacker in attackers(quick_bench, count, 1):
         attacker.step()
     _serves(quick_bench)
 
 
 @pytest.mark.parametrize("count", [2_000, pytest.param(50_000, marks=pytest.mark.real)])
 def test_messages_that_change_while_they_are_read(quick_bench: Bench, count: int) -> None:
-    driver = quick_bench.driver
-    driver.supplicant = supplicant
-    attacker = Attacker(driver, count + 1)
-    with attacker.meddling():
-        for _ in range(count):
-            page = driver.page()
-            attacker.page = page
+    with meddling(quick_bench.machine) as places:
+        for attacker in attackers(quick_bench, count, 2):
+            driver = attacker.driver
+            places[:] = attacker.page, attacker.list
             message = attacker.message()[: PAGE // 2].ljust(32, b"\0")
-            driver.memory.write(page, message)
-            registers = driver._run(
-                (attacker.rng.choice((WITH_ARG, WITH_RPC_ARG)), 0, page, 0), page, message[:28] + bytes(4)
-            )
+            driver.memory.write(attacker.page, message)
+            style = attacker.rng.choice((WITH_ARG, WITH_RPC_ARG))
+            registers = driver._run((style, 0, attacker.page, 0), attacker.page, message[:28] + bytes(4))
             assert registers[0] in CODES
-            driver.free([page])
     _serves(quick_bench)
 
 
