@@ -12,6 +12,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 import traceback
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,7 @@ class Doorbell:
     def serve(self, monitor: Monitor, settle: float) -> None:
         """Until the other end is closed; then the monitor is reset once more and the threads end.
 
-        settle: seconds that calls which still run get to come back.
+        settle: seconds that calls which still run get to come back, all together.
         """
         with self._lock:
             self._start(monitor)
@@ -98,8 +99,9 @@ class Doorbell:
         self._guarded(monitor.reset)
         with self._lock:
             threads = list(self._threads)
+        end = time.monotonic() + settle
         for thread in threads:
-            thread.join(settle)
+            thread.join(max(0.0, end - time.monotonic()))
 
     # --- leader and followers
 

@@ -1,7 +1,7 @@
 // COUNT calls; tells the counter's ticks that they took, and its frequency, as call FAST + 1.
 #include "guest.h"
 
-main:   CALL    FUNCTION                // warm up
+main:   CALL    FUNCTION// warm up
         mov     x21, #COUNT
         isb
         mrs     x22, cntvct_el0

@@ -41,6 +41,7 @@ calls:  mov     x21, #0
         cmp     x1, x4
         b.ne    2f
         ldr     x0, =(FAST + 0x11)
+        mov     x1, x20
         mov     x2, x21
         smc     #0
         add     x21, x21, #1
