@@ -27,7 +27,6 @@ UNKNOWN_FUNCTION = 0xFFFF_FFFF
 MAX_THREADS = 64
 """Calls that run at once, but for one of each CPU; with so many, the leader serves and nobody listens meanwhile."""
 
-_FAST = 1 << 31
 """A fast call, which never blocks (SMCCC §2.5)."""
 _CONFIG = layout.CONFIG_BASE - layout.SHIM_BASE
 _SLOTS = layout.SLOTS_BASE - layout.SHIM_BASE
@@ -149,7 +148,7 @@ class Doorbell:
                 job = self._request(cpu)
                 if job is None:
                     continue
-                if job[1][0] & _FAST or not self._delegate(monitor):
+                if not monitor.may_block(job[1][0]) or not self._delegate(monitor):
                     self._call(monitor, *job)
                 else:
                     return job
