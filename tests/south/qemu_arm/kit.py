@@ -24,8 +24,6 @@ FAST = 0xB2000000
 RETURN = 0x32000003
 INTERRUPTED = 0xFFFF0004
 
-Answer = "Callable[[tuple[int, int, int, int]], None]"
-
 
 def why_not() -> str:
     """Reason for which no guest can run here, "" if one can."""
@@ -72,6 +70,9 @@ class Recorder:
         result = (0, 0, 0, 0) if handler is None else handler(cpu, registers, answer)
         if result is not None:
             answer(result)
+
+    def may_block(self, function: int) -> bool:
+        return not function & 1 << 31
 
     def interrupted(self, cpu: int) -> None:
         self.interrupts.append(cpu)

@@ -199,6 +199,7 @@ def test_a_secure_world_that_fails(tmp_path: Path) -> None:
 
     with machine(guest("preempt", tmp_path), log) as made:
         monitor = Recorder({YIELDING + 1: fail})
+        monitor.may_block = fail  # type: ignore[method-assign, assignment]
         assert run(made, monitor) == 0
     assert monitor.told(FAST + 2)[0][0] == 0xFFFF_FFFF
     assert "ValueError: a bug" in log.text
