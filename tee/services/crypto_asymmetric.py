@@ -96,9 +96,7 @@ def _sm2(key: Object, src: bytes, dst: OutBuffer, *, decrypt: bool) -> None:
     dst.put(keys.sm2_encrypt(x, y, src))
 
 
-def _sign(
-    ready: Ready, record: State, key: Object, params: Sequence[Attribute], src: bytes, dst: OutBuffer
-) -> None:
+def _sign(ready: Ready, record: State, key: Object, params: Sequence[Attribute], src: bytes, dst: OutBuffer) -> None:
     main = main_algorithm(record.algo)
     if main == MainAlgorithm.RSA:
         if record.mode != Mode.SIGN:

@@ -149,9 +149,7 @@ def sign(ready: Ready, obj: Object, scheme: keys.RsaScheme, digest: bytes) -> by
     return ready.sign(digest, scheme.salt)
 
 
-def verify(
-    ready: Ready, algo: int, obj: Object, params: Sequence[Attribute], digest: bytes, signature: bytes
-) -> None:
+def verify(ready: Ready, algo: int, obj: Object, params: Sequence[Attribute], digest: bytes, signature: bytes) -> None:
     scheme = signature_scheme(algo, params, digest)
     if len(signature) != modulus_size(obj):
         raise TeeError(results.SIGNATURE_INVALID, f"{len(signature)} octets of signature")

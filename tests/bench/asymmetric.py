@@ -76,12 +76,12 @@ class Ta:
 
 
 class Work(NamedTuple):
-    """One figure. number: what the floor calls it; record: the system call; count: how often in an entry."""
+    """One figure. number: what the floor calls it; record: the system call; times: how often in an entry."""
 
     name: str
     number: int
     record: bytes
-    count: int
+    times: int
 
 
 def _sign(ta: Ta, algo: Algorithm, key: int, room: int) -> bytes:
@@ -129,10 +129,10 @@ def _floor(folder: Path) -> ctypes.CDLL:
 
 def _figure(ta: Ta, floor: ctypes.CDLL, work: Work) -> Figure:
     assert floor.open_work(work.number) == 1
-    records = ta.memory(work.record * work.count, Kind.MEMREF_INOUT)
-    ours, bare = in_turns((partial(ta.run, records), 1), (partial(floor.run_work, work.number, work.count), 1))
+    records = ta.memory(work.record * work.times, Kind.MEMREF_INOUT)
+    ours, bare = in_turns((partial(ta.run, records), 1), (partial(floor.run_work, work.number, work.times), 1))
     assert records.pages is not None
     answers = bytes(records.pages.view(0, records.size))
-    assert not any(cryptdrv.raw_result(answers, i) for i in range(work.count))
-    name = f"{work.name} through a TA, {work.count} in an entry (floor: the loop of `openssl speed`)"
-    return Figure(name, "per s", work.count / ours, ">= 0.85 x", work.count / bare)
+    assert not any(cryptdrv.raw_result(answers, i) for i in range(work.times))
+    name = f"{work.name} through a TA, {work.times} in an entry (floor: the loop of `openssl speed`)"
+    return Figure(name, "per s", work.times / ours, ">= 0.85 x", work.times / bare)
