@@ -20,7 +20,7 @@ def made() -> dict[str, bytes]:
     system = store(files)
     system.create(key(b"a"), DATA, overwrite=False)
     system.create(key(b"b"), b"other", overwrite=False).write(2, b"HER")
-    return files.survivors(keep=0)
+    return files.survivors()
 
 
 STORED = made()
