@@ -12,6 +12,8 @@ leaves none or a whole one.
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import count as counter
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
 
@@ -48,7 +50,11 @@ class Entry(NamedTuple):
 
     @property
     def file(self) -> str:
-        return f"{self.number:x}"
+        return file_name(self.number)
+
+
+def file_name(number: int) -> str:
+    return f"{number:x}"
 
 
 def pack_entry(entry: Entry) -> bytes:
@@ -204,12 +210,9 @@ class DirFile:
     def entries(self) -> list[Entry]:
         return [entry for entry in self._entries if entry is not None]
 
-    def free_number(self) -> int:
-        """The lowest file number that no object has."""
-        number = 0
-        while number in self._numbers:
-            number += 1
-        return number
+    def free_numbers(self, count: int) -> list[int]:
+        """The lowest file numbers that no object has."""
+        return list(islice((number for number in counter() if number not in self._numbers), count))
 
     # --- writing
 

@@ -48,8 +48,8 @@ MAX_BLOCKS = (256 << 20) // BLOCK_SIZE
 """Of one file: a position is free to choose, and everything before it has to be written."""
 COUNTER_MAX = 0xFFFFFFFF
 UNORDERED = b"\0ANY"
-"""How the IV of a header begins whose nodes and blocks may reach the medium after it. OP-TEE's IVs are random throughout:
-under a header of OP-TEE's, nodes that do not fit are damage."""
+"""How the IV of a header begins whose nodes and blocks may reach the medium after it. OP-TEE's IVs are random
+throughout: under a header of OP-TEE's, nodes that do not fit are damage."""
 _RETIRED = bytes(IV_SIZE + TAG_SIZE)
 """IV and tag of a header that nothing falls back on any more, or of none."""
 
@@ -84,7 +84,7 @@ class HashTree:
         self._seals = [b"", bytes(IV_SIZE + TAG_SIZE)]
         self._flags = [0, 0]
         self.settled = True
-        """Whether the version in force is known to be on the medium: the one before it is out of the way, or was none."""
+        """Whether the version in force is known to be on the medium: the one before it is out of the way."""
         self.unordered = True
         """Whether the newest header is one of `UNORDERED`."""
         self._dirty: set[int] = set()
@@ -243,8 +243,8 @@ class HashTree:
     # --- committing
 
     def commit(self) -> None:
-        """Write nodes and header, for one sync of the medium: whichever of them a cut loses, the version before is left,
-        and this one is either whole or not authentic.
+        """Write nodes and header, for one sync of the medium: whichever of them a cut loses, the version before is
+        left, and this one is either whole or not authentic.
         """
         if self.counter >= COUNTER_MAX:
             raise TeeError(results.STORAGE_NO_SPACE, "the file's counter has run out")

@@ -365,7 +365,7 @@ def _store() -> dict[str, bytes]:
     system = storage.store(files)
     for name, data in _STORED.items():
         system.create(storage.key(name), data, overwrite=False)
-    return files.survivors(keep=0)
+    return storage.used(files.survivors())
 
 
 def fuzz_storage(data: bytes) -> None:

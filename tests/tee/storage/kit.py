@@ -7,6 +7,7 @@ from uuid import UUID
 
 from tee.abi import results
 from tee.errors import TeeError
+from tee.normal import RESERVED
 from tee.storage.dirfile import Key
 from tee.storage.keys import StorageKeys
 from tee.storage.ree_fs import ReeFs
@@ -166,7 +167,8 @@ class MemoryFiles:
 
     def create(self, name: str) -> int:
         self.step()
-        self._sync_folder()
+        if not self._is_reserved(name):
+            self._sync_folder()
         self.stored[name] = bytearray()
         self._synced[name] = b""
         self.pending = [row for row in self.pending if row.name != name]
@@ -218,12 +220,47 @@ class MemoryFiles:
         self._names = {file: new if name == old else name for file, name in self._names.items()}
         self._sync_folder()
 
+    # --- Reserving
+
+    def _is_reserved(self, name: str) -> bool:
+        return bytes(self.stored.get(name, b"")) == RESERVED
+
+    def reserve(self, names: Sequence[str]) -> None:
+        if self._is_reserved(names[0]):
+            return
+        self.step()
+        for name in names:
+            self.stored[name] = bytearray()
+            self._synced[name] = b""
+        self._sync_folder()
+        for name in names:
+            self._write_at(name, RESERVED)
+
+    def release(self, name: str) -> None:
+        self.step()
+        if name not in self.stored:
+            raise TeeError(results.ITEM_NOT_FOUND)
+        self.stored[name].clear()
+        self.pending.append(Pending(name, 0, None))
+        self._write_at(name, RESERVED)
+
+    def _write_at(self, name: str, data: bytes) -> None:
+        self.step()
+        write = Pending(name, 0, data)
+        write.apply(self.stored[name])
+        self.pending.append(write)
+
     def list(self, name: str) -> Sequence[str]:
         return sorted(self.stored)
 
 
 def store(files: MemoryFiles, huk: bytes = HUK, seed: int = 0) -> ReeFs:
     return ReeFs(files, Entropy(seed), StorageKeys(Root(huk)))
+
+
+def used(stored: dict[str, bytes]) -> dict[str, bytes]:
+    """Without the files that are there for their names alone."""
+    return {name: data for name, data in stored.items() if data != RESERVED}
 
 
 def contents(stored: dict[str, bytes], *names: bytes, owner: UUID = OWNER) -> dict[bytes, bytes | None]:
