@@ -11,12 +11,14 @@ import fcntl
 import os
 import stat
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tee.abi.results import (
     ACCESS_CONFLICT,
     BAD_PARAMETERS,
+    BUSY,
     GENERIC,
     ITEM_NOT_FOUND,
     OUT_OF_MEMORY,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 NAME_MAX = 1024
 """Bytes of a whole name; OP-TEE's own names have 350 at most (TEE_FS_NAME_MAX)."""
 PART_MAX = 255
+BUSY_SECONDS = 30.0
+"""How long others, who take milliseconds each, may keep the folder: a process that is stopped is not waited for."""
 DEPTH_MAX = 16
 """Parts of a name; bounds the descriptors of one call."""
 OPEN_MAX = 512
@@ -125,13 +129,26 @@ class ReeFiles:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """No other process that uses the folder this way is inside meanwhile."""
-        with _as_tee():
-            fcntl.flock(self._gate, fcntl.LOCK_EX)
+        """No other process that uses the folder this way is inside meanwhile. BUSY: one does not leave."""
+        self._enter()
         try:
             yield
         finally:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
+
+    def _enter(self) -> None:
+        give_up = time.monotonic() + BUSY_SECONDS
+        pause = 0.0005
+        while True:
+            with _as_tee():
+                try:
+                    return fcntl.flock(self._gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    pass
+            if time.monotonic() >= give_up:
+                raise TeeError(BUSY, f"another process has had the storage for {BUSY_SECONDS:g} s")
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
 
     def shut(self) -> None:
         """Close everything; what is called later gets BAD_PARAMETERS or GENERIC."""
