@@ -47,7 +47,7 @@ TRUST_OPTIONS = (
     Option("--allow-unsigned", "", "also run bare ELF files, and images that no trusted key signed"),
     Option("--enc-key", "HEX", "key of encrypted TAs, 32 bytes; by default derived from the device's key"),
 )
-STATE_OPTION = Option("--state", "DIR", "the device: its key and trusted storage (default: the user's XDG state folder)")
+STATE_OPTION = Option("--state", "DIR", "the device's key and trusted storage (default: the user's XDG state folder)")
 WORLD_OPTIONS = (
     Option("--ta-dir", "DIR", "folder where TAs and libraries are found by UUID", many=True),
     *TRUST_OPTIONS,

@@ -37,7 +37,7 @@ from tee.abi.ta_head import TA_HEAD
 from tee.errors import TeeError
 from tee.limits import Limits
 from tee.ports import Module
-from tee.rpmb_frames import Frame, signed
+from tee.storage.rpmb_frames import Frame, signed
 from tests.hostile.kit import DIED, SCRATCH, UNANSWERED, Driver, RawCall, make_world
 from tests.hostile.mutate import elf_of
 from tests.normal_world import frames
