@@ -66,6 +66,11 @@ class Rpc:
         self._threads = threads
         self._memory = memory
 
+    @property
+    def thread(self) -> SecureThread:
+        """Of the call that runs here."""
+        return self._threads.current
+
     def call(self, command: int, *params: RawParam) -> list[RawParam]:
         """The parameters as they came back. TeeError: what the normal world said."""
         result, back = self.attempt(command, *params)

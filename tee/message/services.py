@@ -1,7 +1,7 @@
 """The normal world's services, each method one request to a tee-supplicant (`tee.normal.NormalWorld`).
 
 What comes back is data of the normal world's: sizes are cut to what was asked for, names end at their first zero.
-Source: optee_os 4.5 core/tee/tee_fs_rpc.c, tee_rpmb_fs.c, socket.c, tee_supp_plugin_rpc.c.
+Source: optee_os 4.5 core/tee/tee_rpmb_fs.c, socket.c, tee_supp_plugin_rpc.c.
 """
 
 from __future__ import annotations
@@ -16,132 +16,27 @@ from tee.abi.optee_rpc import (
     RPMB_REQUEST,
     SOCKET_TIMEOUT_BLOCKING,
     SUPP_PLUGIN_INVOKE,
-    Fs,
     RpcCmd,
     Socket,
 )
-from tee.abi.results import BAD_PARAMETERS, COMMUNICATION, ITEM_NOT_FOUND, OUT_OF_MEMORY
+from tee.abi.results import COMMUNICATION, ITEM_NOT_FOUND, OUT_OF_MEMORY
 from tee.abi.rpmb import FRAME_SIZE
 from tee.errors import TeeError
+from tee.message.files import RpcFiles
 from tee.message.rpc import NO_BUFFER, value
 from tee.normal import PLUGIN_DATA_MAX, PluginAnswer, RpmbInfo
 from tee.params import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from uuid import UUID
 
     from tee.message.arg import RawParam
     from tee.message.rpc import Rpc
 
-NAME_MAX = 350
-"""TEE_FS_NAME_MAX, bytes with the zero at the end."""
-PIECE = 1 << 20
-"""Bytes that one request reads or writes at most."""
-LISTED_MAX = 1 << 16
-"""Names of one folder."""
 IMAGE_MAX = 64 << 20
 """Bytes of a TA."""
 _IN = Kind.VALUE_INPUT
-
-
-class RpcFiles:
-    """`tee.normal.Files` of a tee-supplicant, which has no request that syncs: see docs/qemu-arm.md."""
-
-    def __init__(self, rpc: Rpc) -> None:
-        self._rpc = rpc
-
-    def open(self, name: str) -> int:
-        return self._named(Fs.OPEN, name)
-
-    def create(self, name: str) -> int:
-        return self._named(Fs.CREATE, name)
-
-    def close(self, file: int) -> None:
-        self._rpc.call(RpcCmd.FS, value(_IN, Fs.CLOSE, file))
-
-    def read(self, file: int, offset: int, size: int) -> bytes:
-        buffer = self._rpc.buffer(min(size, PIECE))
-        parts: list[bytes] = []
-        while size > 0:
-            wanted = min(size, PIECE)
-            back = self._rpc.call(
-                RpcCmd.FS, value(_IN, Fs.READ, file, offset), buffer.memref(Kind.MEMREF_OUTPUT, wanted)
-            )
-            got = min(back[1][2], wanted)
-            parts.append(buffer.shared.read(0, got))
-            offset += got
-            size -= got
-            if got < wanted:
-                break
-        return b"".join(parts)
-
-    def write(self, file: int, offset: int, data: bytes | bytearray | memoryview) -> None:
-        rest = memoryview(data)
-        while len(rest):
-            piece = rest[:PIECE]
-            buffer = self._rpc.buffer(len(piece))
-            buffer.shared.write(0, piece)
-            self._rpc.call(RpcCmd.FS, value(_IN, Fs.WRITE, file, offset), buffer.memref(Kind.MEMREF_INPUT, len(piece)))
-            offset += len(piece)
-            rest = rest[PIECE:]
-
-    def truncate(self, file: int, size: int) -> None:
-        self._rpc.call(RpcCmd.FS, value(_IN, Fs.TRUNCATE, file, size))
-
-    def sync(self, file: int) -> None:
-        """Nothing: the protocol has no such request."""
-
-    def remove(self, name: str) -> None:
-        self._rpc.call(RpcCmd.FS, value(_IN, Fs.REMOVE), self._name(name))
-
-    def rename(self, old: str, new: str, *, overwrite: bool) -> None:
-        first, second = _encoded(old), _encoded(new)
-        buffer = self._rpc.buffer(len(first) + len(second))
-        buffer.shared.write(0, first + second)
-        self._rpc.call(
-            RpcCmd.FS,
-            value(_IN, Fs.RENAME, int(overwrite)),
-            buffer.memref(Kind.MEMREF_INPUT, len(first)),
-            buffer.memref(Kind.MEMREF_INPUT, len(second), len(first)),
-        )
-
-    def list(self, name: str) -> Sequence[str]:
-        folder = self._named(Fs.OPENDIR, name)
-        names: list[str] = []
-        try:
-            while len(names) < LISTED_MAX:
-                buffer = self._rpc.buffer(NAME_MAX)
-                try:
-                    back = self._rpc.call(
-                        RpcCmd.FS, value(_IN, Fs.READDIR, folder), buffer.memref(Kind.MEMREF_OUTPUT, NAME_MAX)
-                    )
-                except TeeError as error:
-                    if error.result != ITEM_NOT_FOUND:
-                        raise
-                    break
-                text = buffer.shared.read(0, min(back[1][2], NAME_MAX)).partition(b"\0")[0]
-                names.append(text.decode("utf-8", "surrogateescape"))
-        finally:
-            self._rpc.call(RpcCmd.FS, value(_IN, Fs.CLOSEDIR, folder))
-        return names
-
-    def _named(self, operation: Fs, name: str) -> int:
-        back = self._rpc.call(RpcCmd.FS, value(_IN, operation), self._name(name), value(Kind.VALUE_OUTPUT))
-        return back[2][1]
-
-    def _name(self, name: str) -> RawParam:
-        data = _encoded(name)
-        buffer = self._rpc.buffer(len(data))
-        buffer.shared.write(0, data)
-        return buffer.memref(Kind.MEMREF_INPUT, len(data))
-
-
-def _encoded(name: str) -> bytes:
-    data = b"/" + name.encode("utf-8", "surrogateescape") + b"\0"
-    if len(data) > NAME_MAX or data.count(b"\0") > 1:
-        raise TeeError(BAD_PARAMETERS, "a file's name is too long, or has a zero in it")
-    return data
 
 
 class RpcRpmb:

@@ -86,6 +86,8 @@ class SecureThread:
         """Linux has left the sleep that we asked for."""
         self.buffer: Buffer | None = None
         """Memory of the normal world's that the call has borrowed."""
+        self.files_checked = False
+        """This call has looked whether the supplicant still has our files."""
         self.allocated = False
         """`place` was borrowed for this call."""
 
