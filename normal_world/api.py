@@ -18,6 +18,7 @@ from uuid import UUID
 
 from normal_world.cancelling import Cancelling
 from normal_world.client.ports import Argument, Outcome
+from normal_world.closing import Closing
 from normal_world.memory import Direction, Shadows, SharedMemory, closed
 from normal_world.params import OUTPUT, Param, Value, as_param, fits, wrong_direction
 from tee.abi import results
@@ -26,7 +27,6 @@ from tee.params import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
     from normal_world.cancelling import Operation
     from normal_world.client.local import LocalOptions
@@ -48,7 +48,7 @@ class Login(enum.IntEnum):
     GROUP_APPLICATION = 6
 
 
-class Context:
+class Context(Closing):
     """A connection to a TEE: `Context()` makes one in this process, `Context.daemon()` and `Context.device()`
     speak to those. All methods may be called from several threads.
 
@@ -243,21 +243,13 @@ class Context:
         while self._dropped:
             self._dropped.popleft()()
 
-    def __enter__(self) -> Context:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __del__(self) -> None:
         if getattr(self, "_way", None) is not None and not sys.is_finalizing():
             warnings.warn("a Context was never closed", ResourceWarning, stacklevel=2)
             self.close()
 
 
-class Session:
+class Session(Closing):
     """Made by `Context.open_session`. uuid: of the TA; params: those it was opened with, as the TA left them."""
 
     def __init__(self, context: Context, uuid: UUID, number: int, params: tuple[Param, ...]) -> None:
@@ -297,14 +289,6 @@ class Session:
         number, self._number = self._number, None
         if number is not None:
             self._context.way.close_session(number)
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         number = getattr(self, "_number", None)

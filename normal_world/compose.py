@@ -60,7 +60,7 @@ class DaemonHost(Host):
 
     def __init__(self, setup: Setup, services: ServiceOptions) -> None:
         self._supplicant = normal_world(services)
-        super().__init__(setup, normal=self._supplicant, on_crash=tell_crash, interruptible=False, use_storage=True)
+        super().__init__(setup, normal=self._supplicant, on_crash=tell_crash, interruptible=False)
         self.images.problems = ToldProblems()
 
     def __enter__(self) -> DaemonHost:

@@ -11,13 +11,13 @@ import threading
 import warnings
 from typing import TYPE_CHECKING
 
+from normal_world.closing import Closing
 from tee.abi import results
 from tee.abi.results import Origin
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from normal_world.client.ports import Memory, Way
 
@@ -30,7 +30,7 @@ class Direction(enum.IntFlag):
     INOUT = 3
 
 
-class SharedMemory:
+class SharedMemory(Closing):
     """Made by `Context.allocate` and `Context.register`; let go by `close`, or at the end of a `with`.
 
     size: bytes. direction: what it may be offered for. memory: the way's.
@@ -83,14 +83,6 @@ class SharedMemory:
         if not self._closed:
             self._closed = True
             self.memory.close()
-
-    def __enter__(self) -> SharedMemory:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and not sys.is_finalizing():

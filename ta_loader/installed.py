@@ -31,13 +31,19 @@ class InstalledTa(NamedTuple):
 
 
 class InstalledFirst:
-    """`ta_loader.source.Store`: trusted storage, then `store`. storage: of the secure world, which is made later."""
+    """`ta_loader.source.Store`: trusted storage, then `store`. storage: of the secure world, which is made later.
 
-    def __init__(self, store: Store, storage: Callable[[], TrustedStorage]) -> None:
+    look: whether a TA may be in storage at all.
+    """
+
+    def __init__(self, store: Store, storage: Callable[[], TrustedStorage], look: Callable[[UUID], bool]) -> None:
         self._store = store
         self._storage = storage
+        self._look = look
 
     def find(self, uuid: UUID) -> Verified:
+        if not self._look(uuid):
+            return self._store.find(uuid)
         from tee.storage.tadb import load
 
         try:

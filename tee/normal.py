@@ -9,7 +9,7 @@ Source: optee_os 4.5 core/include/optee_rpc_cmd.h; optee_client tee-supplicant.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ class Files(Protocol):
     def open(self, name: str) -> int: ...
 
     def create(self, name: str) -> int:
-        """Made anew, parents too; what was there is emptied (O_CREAT | O_TRUNC)."""
+        """Made anew, parents too; what was there is emptied (O_CREAT | O_TRUNC). The name is durable on return."""
 
     def close(self, file: int) -> None: ...
 
@@ -42,13 +42,30 @@ class Files(Protocol):
         """Return when the file's data and size are on the medium."""
 
     def remove(self, name: str) -> None:
-        """Also removes folders that this empties, as tee-supplicant does."""
+        """Also removes folders that this empties, as tee-supplicant does. A power cut may bring the file back."""
 
     def rename(self, old: str, new: str, *, overwrite: bool) -> None:
         """Atomic and durable on return: the folder is synced."""
 
     def list(self, name: str) -> Sequence[str]:
         """Names in a folder, without `.` and `..`."""
+
+
+RESERVED = b"reserved\n"
+"""All that is in a file which is there for its name alone."""
+
+
+@runtime_checkable
+class Reserving(Protocol):
+    """Files whose names can be made before they are needed: many for one sync of the folder."""
+
+    def reserve(self, names: Sequence[str]) -> None:
+        """Unless the first of them is reserved, make them all so: files of `RESERVED` alone, their names durable.
+        `create` need not sync the folder for those.
+        """
+
+    def release(self, name: str) -> None:
+        """Empty a file whose name is durable, and leave the name reserved. ITEM_NOT_FOUND."""
 
 
 class RpmbInfo(NamedTuple):

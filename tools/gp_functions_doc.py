@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from tee.syscalls.table import TABLE
+from tools import page
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "gp-functions.md"
 OBJDUMP = "aarch64-linux-gnu-objdump"
@@ -82,18 +83,10 @@ def disassembled(library: Path) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="gp_functions_doc", description="docs/gp-functions.md from libutee.a")
-    parser.add_argument("--check", action="store_true", help="change nothing; 1 if the file is out of date")
     parser.add_argument("library", type=Path, help="libutee.a of a TA development kit for aarch64")
-    parser.add_argument("file", nargs="?", type=Path, default=PAGE)
+    page.add_options(parser, PAGE)
     options = parser.parse_args(argv)
-    text = render(disassembled(options.library))
-    if not options.check:
-        options.file.write_text(text, encoding="utf-8")
-        return 0
-    if options.file.is_file() and options.file.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{options.file} is out of date: run python -m tools.gp_functions_doc", file=sys.stderr)
-    return 1
+    return page.put(render(disassembled(options.library)), options, "gp_functions_doc")
 
 
 if __name__ == "__main__":

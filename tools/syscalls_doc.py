@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tee.syscalls.declare import Cell, Handle, In, Out, OutFixed, Pointer, Text, Value
 from tee.syscalls.table import DEPRECATED, TABLE, UNKNOWN
+from tools import page
 
 if TYPE_CHECKING:
     from tee.syscalls.declare import Argument, Syscall
@@ -81,17 +82,9 @@ def render() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="syscalls_doc", description="docs/syscalls.md from the system-call table")
-    parser.add_argument("--check", action="store_true", help="change nothing; 1 if the file is out of date")
-    parser.add_argument("file", nargs="?", type=Path, default=PAGE)
+    page.add_options(parser, PAGE)
     options = parser.parse_args(argv)
-    text = render()
-    if not options.check:
-        options.file.write_text(text, encoding="utf-8")
-        return 0
-    if options.file.is_file() and options.file.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{options.file} is out of date: run python -m tools.syscalls_doc", file=sys.stderr)
-    return 1
+    return page.put(render(), options, "syscalls_doc")
 
 
 if __name__ == "__main__":

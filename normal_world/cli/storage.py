@@ -39,9 +39,9 @@ class GivenRoot:
 def open_store(arguments: Arguments) -> ReeFs:
     """UsageError: there is none."""
     from normal_world.supplicant.files import ReeFiles
-    from normal_world.supplicant.services import FILES
     from south.linux_host import linux_host
     from south.linux_host.root_of_trust import default_state_folder
+    from ta_loader.cli.services import FILES
     from tee.storage.keys import StorageKeys
     from tee.storage.ree_fs import ReeFs
 

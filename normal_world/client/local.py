@@ -104,7 +104,6 @@ class Local:
                 normal=self._supplicant,
                 on_crash=self._crashed,
                 interruptible=False,
-                use_storage=True,
                 console=None if options.log is None else LogConsole(options.log),
             )
         except (UsageError, ValueError) as problem:

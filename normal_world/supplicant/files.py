@@ -11,18 +11,21 @@ import fcntl
 import os
 import stat
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tee.abi.results import (
     ACCESS_CONFLICT,
     BAD_PARAMETERS,
+    BUSY,
     GENERIC,
     ITEM_NOT_FOUND,
     OUT_OF_MEMORY,
     STORAGE_NO_SPACE,
 )
 from tee.errors import TeeError
+from tee.normal import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 NAME_MAX = 1024
 """Bytes of a whole name; OP-TEE's own names have 350 at most (TEE_FS_NAME_MAX)."""
 PART_MAX = 255
+BUSY_SECONDS = 30.0
+"""How long others, who take milliseconds each, may keep the folder: a process that is stopped is not waited for."""
 DEPTH_MAX = 16
 """Parts of a name; bounds the descriptors of one call."""
 OPEN_MAX = 512
@@ -124,13 +129,26 @@ class ReeFiles:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """No other process that uses the folder this way is inside meanwhile."""
-        with _as_tee():
-            fcntl.flock(self._gate, fcntl.LOCK_EX)
+        """No other process that uses the folder this way is inside meanwhile. BUSY: one does not leave."""
+        self._enter()
         try:
             yield
         finally:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
+
+    def _enter(self) -> None:
+        give_up = time.monotonic() + BUSY_SECONDS
+        pause = 0.0005
+        while True:
+            with _as_tee():
+                try:
+                    return fcntl.flock(self._gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    pass
+            if time.monotonic() >= give_up:
+                raise TeeError(BUSY, f"another process has had the storage for {BUSY_SECONDS:g} s")
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
 
     def shut(self) -> None:
         """Close everything; what is called later gets BAD_PARAMETERS or GENERIC."""
@@ -229,11 +247,12 @@ class ReeFiles:
             raise TeeError(OUT_OF_MEMORY, f"more than {OPEN_MAX} open files")
         with _as_tee(), self._names, self._walk(folders, make=True) as chain:
             try:
-                fd = os.open(leaf, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, 0o600, dir_fd=chain[-1])
-                os.fsync(chain[-1])
-            except FileExistsError:
-                fd = self._checked(os.open(leaf, os.O_RDWR | _FILE, dir_fd=chain[-1]))
+                fd = self._checked(os.open(leaf, os.O_RDWR | os.O_CREAT | _FILE, 0o600, dir_fd=chain[-1]))
+                reserved = _is_reserved(fd)
                 os.ftruncate(fd, 0)
+                if not reserved:
+                    # Also if it was there: whoever made it may have been killed before this.
+                    os.fsync(chain[-1])
             except OSError:
                 self._prune(chain, folders)
                 raise
@@ -243,7 +262,35 @@ class ReeFiles:
         *folders, leaf = _parts(name)
         with _as_tee(), self._names, self._walk(folders) as chain:
             os.unlink(leaf, dir_fd=chain[-1])
-            os.fsync(chain[self._prune(chain, folders)])
+            self._prune(chain, folders)
+
+    def reserve(self, names: Sequence[str]) -> None:
+        """`tee.normal.Reserving`; names in the folder itself."""
+        leaves = [leaf for name in names for leaf in _parts(name)]
+        made: list[int] = []
+        with _as_tee(), self._names, self._walk([]) as (folder,):
+            try:
+                for leaf in leaves:
+                    fd = self._checked(os.open(leaf, os.O_RDWR | os.O_CREAT | _FILE, 0o600, dir_fd=folder))
+                    made.append(fd)
+                    if fd == made[0] and _is_reserved(fd):
+                        return
+                    os.ftruncate(fd, 0)
+                os.fsync(folder)
+                for fd in made:
+                    os.pwrite(fd, RESERVED, 0)
+            finally:
+                for fd in made:
+                    os.close(fd)
+
+    def release(self, name: str) -> None:
+        """`tee.normal.Reserving`."""
+        file = self.open(name)
+        try:
+            self.truncate(file, 0)
+            self.write(file, 0, RESERVED)
+        finally:
+            self.close(file)
 
     def rename(self, old: str, new: str, *, overwrite: bool) -> None:
         *old_folders, old_leaf = _parts(old)
@@ -304,6 +351,10 @@ class ReeFiles:
     def sync(self, file: int) -> None:
         with self._use(file) as fd:
             os.fdatasync(fd)
+
+
+def _is_reserved(fd: int) -> bool:
+    return os.pread(fd, len(RESERVED) + 1, 0) == RESERVED
 
 
 def _require_range(offset: int, size: int) -> None:

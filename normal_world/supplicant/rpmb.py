@@ -24,7 +24,7 @@ from tee.abi.rpmb import (
 )
 from tee.errors import TeeError
 from tee.normal import RpmbInfo
-from tee.rpmb_frames import Frame, is_signed, parse, signed
+from tee.storage.rpmb_frames import Frame, is_signed, parse, signed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from normal_world.supplicant.policy import Policy
+from ta_loader.cli.services import FILES
 from ta_loader.errors import UsageError
 from tee.abi.results import GENERIC
 from tee.errors import TeeError
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from normal_world.supplicant.rpmb import EmulatedRpmb
     from tee.normal import Files, Plugins, Rpmb, Sockets
 
-FILES = "tee"
-"""Folder of REE files in the state folder; tee-supplicant's is /var/lib/tee."""
 RPMB = "rpmb"
 """State file of the emulated RPMB."""
 

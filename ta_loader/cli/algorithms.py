@@ -19,13 +19,20 @@ def run(arguments: Arguments) -> int:
 
         print_json(
             [
-                {"name": row.algorithm.name, "number": int(row.algorithm), "served": row.served, "reason": row.reason}
+                {
+                    "name": row.algorithm.name,
+                    "number": int(row.algorithm),
+                    "served": row.served,
+                    "reason": row.reason,
+                    "limit": row.limit,
+                }
                 for row in rows
             ]
         )
         return exits.OK
     for row in rows:
-        print(f"{int(row.algorithm):#010x}  {row.algorithm.name:36} {'served' if row.served else row.reason}")
+        served = ", ".join(filter(None, ("served", row.limit))) if row.served else row.reason
+        print(f"{int(row.algorithm):#010x}  {row.algorithm.name:36} {served}")
     return exits.OK
 
 

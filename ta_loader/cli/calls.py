@@ -25,7 +25,7 @@ _REMEDIES = {
     "signature": "name the key that the vendor signs with: --trust KEY.pem, or --trust FOLDER of a TA development "
     "kit; --allow-unsigned runs it anyway",
     "encryption": "give the key that encrypts the vendor's TAs: --enc-key HEX",
-    "version": "a newer version ran before in this process; an older one is refused",
+    "version": "a newer version ran before on this device; another --state folder is another device",
     "key": "the signing key is too weak or of a kind that OP-TEE refuses",
     "uuid": "name the file by the UUID that its header holds",
 }

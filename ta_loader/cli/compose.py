@@ -47,7 +47,7 @@ TRUST_OPTIONS = (
     Option("--allow-unsigned", "", "also run bare ELF files, and images that no trusted key signed"),
     Option("--enc-key", "HEX", "key of encrypted TAs, 32 bytes; by default derived from the device's key"),
 )
-STATE_OPTION = Option("--state", "DIR", "where the device's key is kept (default: the user's XDG state folder)")
+STATE_OPTION = Option("--state", "DIR", "the device's key and trusted storage (default: the user's XDG state folder)")
 WORLD_OPTIONS = (
     Option("--ta-dir", "DIR", "folder where TAs and libraries are found by UUID", many=True),
     *TRUST_OPTIONS,
@@ -149,6 +149,10 @@ class CliStore(TaStore):
         super().__init__(dirs, trust, enc_key=enc_key, versions=versions)
         self._pins: dict[UUID, tuple[TaStore, str]] = {}
 
+    def is_named(self, uuid: UUID) -> bool:
+        """Whether `add_file` serves it."""
+        return uuid in self._pins
+
     def find(self, uuid: UUID) -> Container:
         pin = self._pins.get(uuid)
         if pin is None:
@@ -159,9 +163,10 @@ class CliStore(TaStore):
     def add_file(self, path: str, trust: TrustStore | None = None) -> UUID:
         """Serve the TA of one file under its own UUID; its folder is searched after all others.
 
-        trust: believed for this file alone, instead of the store's own. ImageRefused, TeeError, UsageError.
+        trust: believed for this file alone, instead of the store's own; it comes with this program, and its version is
+        not remembered. ImageRefused, TeeError, UsageError.
         """
-        store = self if trust is None else TaStore((), trust, versions=self.versions)
+        store = self if trust is None else TaStore((), trust)
         try:
             container = store.load_path(path)
         except FileNotFoundError:
@@ -210,10 +215,12 @@ class Host:
     """A secure world on this host for the length of a `with`; signals interrupt its TAs meanwhile.
 
     normal: its services; None: those that storage needs, if a TA does. on_crash: told of crashes, which are kept
-    otherwise. interruptible: False if signals are no TA's concern, because the main thread runs none. use_storage:
-    whether trusted storage also holds images, the highest versions seen, and what pseudo TAs keep; looking there
-    takes longer than most TAs run. console: of the secure world. guest: a normal world with a kernel of its own, whose
-    services, clock and TAs are used; the user's folders come before it.
+    otherwise. interruptible: False if signals are no TA's concern, because the main thread runs none. console: of the
+    secure world. guest: a normal world with a kernel of its own, whose services, clock and TAs are used; the user's
+    folders come before it.
+
+    Trusted storage also holds installed TAs, the highest versions seen and what pseudo TAs keep. It is not looked into
+    before there is something in it, nor for a TA that the user named by its file.
     """
 
     def __init__(
@@ -223,7 +230,6 @@ class Host:
         normal: NormalWorld | None = None,
         on_crash: Callable[[Crash], None] | None = None,
         interruptible: bool = True,
-        use_storage: bool = False,
         console: Console | None = None,
         guest: RpcNormalWorld | None = None,
     ) -> None:
@@ -231,7 +237,8 @@ class Host:
         self.platform = linux_host(setup.state, console=NullConsole() if setup.quiet else console)
         normal = normal or guest
         trust = TrustStore(setup.trust, allow_unsigned=setup.allow_unsigned)
-        versions = StoredVersions(lambda: self.world.storage) if use_storage else None
+        self._services = LateServices(setup.state) if normal is None else None
+        versions = StoredVersions(lambda: self.world.storage, self._is_blank)
         enc_key = encryption_key(setup.enc_key, trust, self.platform)
         self.store = CliStore(setup.ta_dirs, trust, enc_key, versions)
         self.tracer = self._tracer()
@@ -244,12 +251,9 @@ class Host:
 
             self.platform = self.platform._replace(clock=GuestClock(self.platform.clock, guest))
             store = FetchedStore(store, guest.load_ta, trust, enc_key=enc_key, versions=versions)
-        if use_storage:
-            store = InstalledFirst(store, lambda: self.world.storage)
+        store = InstalledFirst(store, lambda: self.world.storage, self._may_be_installed)
         self.images = WatchedSource(Loader(store), self._debug_files())
         self.trust = trust
-        self._use_storage = use_storage
-        self._services = LateServices(setup.state) if normal is None else None
         self.world = SecureWorld(
             self.platform,
             self.images,
@@ -264,15 +268,20 @@ class Host:
     def _pta_ports(self) -> PtaPorts:
         from ta_loader.install import installable
         from tee.pta.ports import PtaPorts
-
-        ports = PtaPorts(verify=lambda image: installable(image, self.trust))
-        if not self._use_storage:
-            return ports
         from tee.storage.pta_stores import InstalledTas, StoredKey
 
-        return ports._replace(
-            attestation_key=StoredKey(lambda: self.world.storage), database=InstalledTas(lambda: self.world.storage)
+        return PtaPorts(
+            verify=lambda image: installable(image, self.trust),
+            attestation_key=StoredKey(lambda: self.world.storage),
+            database=InstalledTas(lambda: self.world.storage),
         )
+
+    def _is_blank(self) -> bool:
+        # With its root in the RPMB a store that is not there any more is no new one.
+        return self._services is not None and not self.setup.rpmb_integrity and self._services.blank
+
+    def _may_be_installed(self, uuid: UUID) -> bool:
+        return not self.store.is_named(uuid) and not self._is_blank()
 
     def _tracer(self) -> Tracer | None:
         if not self.setup.trace and self.setup.trace_out is None:

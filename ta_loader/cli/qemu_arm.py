@@ -91,7 +91,6 @@ class Worlds:
             guest=normal,
             on_crash=self._tell,
             interruptible=False,
-            use_storage=True,
             console=self._console,
         )
         return host.world

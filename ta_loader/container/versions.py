@@ -34,14 +34,17 @@ class VersionDatabase(Protocol):
 
 class StoredVersions:
     """A `VersionDatabase` in trusted storage, as OP-TEE's. storage: of the secure world, asked when an image is
-    opened, for it is made after the store of images.
+    opened, for it is made after the store of images. is_blank: whether storage holds nothing at all yet.
     """
 
-    def __init__(self, storage: Callable[[], TrustedStorage]) -> None:
+    def __init__(self, storage: Callable[[], TrustedStorage], is_blank: Callable[[], bool]) -> None:
         self._storage = storage
+        self._is_blank = is_blank
         self._store: VersionStore | None = None
 
     def check_update(self, database: str, uuid: UUID, version: int) -> int:
+        if not version and self._is_blank():
+            return 0  # most TAs are of version 0, and opening storage takes longer than they run
         if self._store is None:
             from tee.storage.versions import VersionStore
 

@@ -30,7 +30,7 @@ _INT_MAX = 0x7FFFFFFF
 _MAX_LABEL = 1 << 16
 """Octets of a label; more is OUT_OF_MEMORY."""
 _MD5SHA1_SIZE = 36
-_SMALL_MODULUS_BITS, _MAX_EXPONENT_BITS = 3072, 64
+SMALL_MODULUS_BITS, MAX_EXPONENT_BITS = 3072, 64
 """OPENSSL_RSA_SMALL_MODULUS_BITS and OPENSSL_RSA_MAX_PUBEXP_BITS: openssl/rsa.h."""
 _DIGESTS = frozenset(algo for algo in Algorithm if digest_size(algo) and algo >> 28 == 5)
 
@@ -52,7 +52,7 @@ def public_key_of(obj: Object) -> keys.RsaKey:
     """A key that is to be used with its exponent. NOT_SUPPORTED where libcrypto fears for its time."""
     key = key_of(obj)
     n, e = (int.from_bytes(number, "big").bit_length() for number in key[:2])
-    if n > _SMALL_MODULUS_BITS and e > _MAX_EXPONENT_BITS:
+    if n > SMALL_MODULUS_BITS and e > MAX_EXPONENT_BITS:
         raise TeeError(results.NOT_SUPPORTED, f"libcrypto takes no exponent of {e} bits under a modulus of {n}")
     return key
 

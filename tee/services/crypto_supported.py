@@ -19,11 +19,15 @@ from tee.abi.attributes import Curve
 from tee.errors import TeeError
 from tee.services.crypto_asymmetric import CURVES as SIGNED_ON
 from tee.services.crypto_derive import HASH_NAMES
-from tee.services.crypto_rsa import oaep_hash
+from tee.services.crypto_rsa import MAX_EXPONENT_BITS, SMALL_MODULUS_BITS, oaep_hash
 
 _SYMMETRIC = (OperationClass.CIPHER, OperationClass.MAC, OperationClass.AE, OperationClass.DIGEST)
 _DERIVED = (MainAlgorithm.HKDF, MainAlgorithm.CONCAT_KDF, MainAlgorithm.PBKDF2)
 _ECDSA_SHA3 = "OP-TEE reads ECDH out of its identifier, so that no key fits"
+_RSA_LIMIT = (
+    f"but encryption and verification: libcrypto takes no public exponent of more than {MAX_EXPONENT_BITS} bits under "
+    f"a modulus of more than {SMALL_MODULUS_BITS}"
+)
 _NO_KEY: dict[int, str] = {
     Algorithm.ED448: "OP-TEE has no such keys",
     Algorithm.ECDSA_SHA3_224: _ECDSA_SHA3,
@@ -42,11 +46,12 @@ _CURVES: dict[int, Curve] = {
 
 
 class Support(NamedTuple):
-    """reason: why it is not served; empty if it is."""
+    """reason: why it is not served; empty if it is. limit: what of it is not served, and why; empty if all is."""
 
     algorithm: Algorithm
     served: bool
     reason: str
+    limit: str = ""
 
 
 def supported() -> list[Support]:
@@ -71,7 +76,8 @@ def _support(task: object, algo: Algorithm) -> Support:
             reason = "libcrypto lacks its hash"
     else:
         reason = _asymmetric(task, algo)
-    return Support(algo, not reason, reason)
+    limited = not reason and main_algorithm(algo) == MainAlgorithm.RSA
+    return Support(algo, not reason, reason, _RSA_LIMIT if limited else "")
 
 
 def _asymmetric(task: object, algo: Algorithm) -> str:

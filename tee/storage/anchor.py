@@ -15,7 +15,7 @@ from tee.errors import TeeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tee.rpmb_fs import RpmbFs
+    from tee.storage.rpmb_fs import RpmbFs
 
 NAME = b"/dirfile.db.hash"
 _NEW = b"/.dirfile.db.hash"

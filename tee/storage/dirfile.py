@@ -1,7 +1,9 @@
 """The directory of a store: which object is in which file, and which version of that file counts.
 
 It is a hash-tree file of entries itself, and small enough to be kept in memory whole. An update of it is what makes
-any other update take force.
+any other update take force, and is one sync: header, nodes and blocks reach the medium in any order. A cut can leave a
+newest version that is not whole; the one before it is then the one that counts. Once an update is known to be on the
+medium, the version before is retired, so that later damage is never taken for a cut (docs/storage.md, "Durability").
 
 Source: optee_os 4.5 core/tee/fs_dirfile.c. One difference: it is made under another name and renamed, so that a crash
 leaves none or a whole one.
@@ -9,6 +11,9 @@ leaves none or a whole one.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from itertools import count as counter
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
 
@@ -45,7 +50,11 @@ class Entry(NamedTuple):
 
     @property
     def file(self) -> str:
-        return f"{self.number:x}"
+        return file_name(self.number)
+
+
+def file_name(number: int) -> str:
+    return f"{number:x}"
 
 
 def pack_entry(entry: Entry) -> bytes:
@@ -75,9 +84,9 @@ class Anchor(Protocol):
 class DirFile:
     """The directory, open. Changes count from `commit` on; after an error, open it anew."""
 
-    def __init__(self, file: ReeFile, anchor: Anchor | None = None) -> None:
+    def __init__(self, file: ReeFile) -> None:
         self._file = file
-        self._anchor = anchor
+        self._anchor: Anchor | None = None
         self._entries: list[Entry | None] = []
         self._at: dict[Key, int] = {}
         self._numbers: set[int] = set()
@@ -95,35 +104,60 @@ class DirFile:
         if root is not None:
             return cls._anchored(files, entropy, keys, anchor, root)
         try:
-            file = ReeFile.open(files, DIRFILE, entropy, keys, None)
+            found = cls._whole(files, entropy, keys)
         except TeeError as error:
             missing = error.result == results.ITEM_NOT_FOUND
             if not missing and not _is_blank(files):
                 raise
-            ReeFile.create(files, NEW_DIRFILE, entropy, keys, None).settle()
+            ReeFile.create(files, NEW_DIRFILE, entropy, keys, None).finish()
             files.rename(NEW_DIRFILE, DIRFILE, overwrite=True)
-            file = ReeFile.open(files, DIRFILE, entropy, keys, None)
+            found = cls._version(files, entropy, keys)
+        if anchor is not None:
+            found._anchor = anchor
+            try:
+                anchor.save(found._file.tree.root_hash)
+            except BaseException:
+                found.close()
+                raise
+        return found
+
+    @classmethod
+    def _whole(cls, files: Files, entropy: Entropy, keys: StorageKeys) -> DirFile:
+        """The newest version, or, if its making was cut off, the one before."""
+        found = None
         try:
-            found = cls(file, anchor)
-            if anchor is not None:
-                anchor.save(file.tree.root_hash)
-            return found
-        except BaseException:
-            file.close()
-            raise
+            found = cls._version(files, entropy, keys)
+        except TeeError as error:
+            if error.result == results.CORRUPT_OBJECT:
+                with suppress(TeeError):
+                    found = cls._version(files, entropy, keys, before=True)
+            if found is None:
+                raise
+        with suppress(TeeError):
+            found._file.mend()
+        found._heads = found._file.head(2 * HEAD.size)
+        return found
 
     @classmethod
     def _anchored(
         cls, files: Files, entropy: Entropy, keys: StorageKeys, anchor: Anchor | None, root: bytes
     ) -> DirFile:
         try:
-            file = ReeFile.open(files, DIRFILE, entropy, keys, None, root)
+            found = cls._version(files, entropy, keys, root)
         except TeeError as error:
             if error.result in (results.ITEM_NOT_FOUND, results.CORRUPT_OBJECT):
                 raise TeeError(results.SECURITY, "the directory is not the one that the RPMB names") from None
             raise
+        found._anchor = anchor
+        return found
+
+    @classmethod
+    def _version(
+        cls, files: Files, entropy: Entropy, keys: StorageKeys, root: bytes | None = None, *, before: bool = False
+    ) -> DirFile:
+        file = ReeFile.open(files, DIRFILE, entropy, keys, None, root, before=before)
         try:
-            return cls(file, anchor)
+            return cls(file)
         except BaseException:
             file.close()
             raise
@@ -139,6 +173,7 @@ class DirFile:
             entry = parse_entry(whole[index * ENTRY.size :][: ENTRY.size])
             if entry is not None and (entry.number in self._numbers or entry.key in self._at):
                 # Two objects in one file, or of one name, cannot be; OP-TEE keeps the first.
+                file.settle()
                 file.write(index * ENTRY.size, _FREE)
                 entry = None
             self._entries.append(entry)
@@ -175,12 +210,9 @@ class DirFile:
     def entries(self) -> list[Entry]:
         return [entry for entry in self._entries if entry is not None]
 
-    def free_number(self) -> int:
-        """The lowest file number that no object has."""
-        number = 0
-        while number in self._numbers:
-            number += 1
-        return number
+    def free_numbers(self, count: int) -> list[int]:
+        """The lowest file numbers that no object has."""
+        return list(islice((number for number in counter() if number not in self._numbers), count))
 
     # --- writing
 
@@ -207,6 +239,8 @@ class DirFile:
         return self._entries.index(None)
 
     def _set(self, at: int, entry: Entry | None) -> None:
+        # What is written goes where the version before lies, which a cut could still need until then.
+        self._file.settle()
         self.changed = True
         if at == len(self._entries):
             self._entries.append(None)
@@ -221,10 +255,12 @@ class DirFile:
         self._file.write(at * ENTRY.size, _FREE if entry is None else pack_entry(entry))
 
     def commit(self) -> None:
-        self._file.commit(barrier=True)
+        self._file.commit()
         if self._anchor is not None:
             # Until now the version before counts, which is still there beside this one.
             self._anchor.save(self._file.tree.root_hash)
+        with suppress(TeeError):
+            self._file.tree.retire()
         self.changed = False
         self._heads = self._file.head(2 * HEAD.size)
 

@@ -47,6 +47,11 @@ if TYPE_CHECKING:
 MAX_BLOCKS = (256 << 20) // BLOCK_SIZE
 """Of one file: a position is free to choose, and everything before it has to be written."""
 COUNTER_MAX = 0xFFFFFFFF
+UNORDERED = b"\0ANY"
+"""How the IV of a header begins whose nodes and blocks may reach the medium after it. OP-TEE's IVs are random
+throughout: under a header of OP-TEE's, nodes that do not fit are damage."""
+_RETIRED = bytes(IV_SIZE + TAG_SIZE)
+"""IV and tag of a header that nothing falls back on any more, or of none."""
 
 
 class Medium(Protocol):
@@ -78,6 +83,10 @@ class HashTree:
         self._hashes = [b"", b""]
         self._seals = [b"", bytes(IV_SIZE + TAG_SIZE)]
         self._flags = [0, 0]
+        self.settled = True
+        """Whether the version in force is known to be on the medium: the one before it is out of the way."""
+        self.unordered = True
+        """Whether the newest header is one of `UNORDERED`."""
         self._dirty: set[int] = set()
         self._new_blocks: set[int] = set()
         """Nodes whose block was written since the last commit: once more goes to the same version."""
@@ -96,18 +105,34 @@ class HashTree:
 
     @classmethod
     def open(
-        cls, medium: Medium, entropy: Entropy, keys: StorageKeys, owner: UUID | None, root_hash: bytes | None = None
+        cls,
+        medium: Medium,
+        entropy: Entropy,
+        keys: StorageKeys,
+        owner: UUID | None,
+        root_hash: bytes | None = None,
+        *,
+        before: bool = False,
     ) -> HashTree:
         """The version of the file with that root, or, without one, the newest. CORRUPT_OBJECT; SECURITY: the counters
         of both headers are impossible.
+
+        before: the version before the newest, unless that one is known to have been whole (`retire`).
         """
         heads = medium.read(0, 2 * HEAD.size)
         version = _newest(heads) if root_hash is None else _with_root(medium, root_hash)
+        unordered = heads.startswith(UNORDERED, head_offset(version))
+        if before:
+            if not unordered:
+                raise TeeError(results.CORRUPT_OBJECT, "the newest version was not cut off, but damaged")
+            version = 1 - version
         if len(heads) < head_offset(version) + HEAD.size:
             raise TeeError(results.CORRUPT_OBJECT, "the header is cut off")
         iv, tag, sealed_fek, sealed_meta, counter = HEAD.unpack_from(heads, head_offset(version))
         tree = cls(medium, entropy, keys.unseal(owner, sealed_fek), sealed_fek)
         tree.counter = counter
+        tree.unordered = unordered
+        tree.settled = heads.startswith(_RETIRED, head_offset(1 - version))
         tree._read_node(1, version, {})
         meta = native.gcm_decrypt(tree._fek, iv, tree._head_aad(iv), sealed_meta, tag)
         if meta is None:
@@ -217,8 +242,10 @@ class HashTree:
 
     # --- committing
 
-    def commit(self, *, barrier: bool = False) -> None:
-        """Write nodes and header. barrier: the header counts at once, so all else must be on the medium first."""
+    def commit(self) -> None:
+        """Write nodes and header, for one sync of the medium: whichever of them a cut loses, the version before is
+        left, and this one is either whole or not authentic.
+        """
         if self.counter >= COUNTER_MAX:
             raise TeeError(results.STORAGE_NO_SPACE, "the file's counter has run out")
         for node in sorted(self._with_ancestors(), reverse=True):
@@ -231,14 +258,23 @@ class HashTree:
             self._hashes[node] = self._hash(node)
             image = self._hashes[node] + self._seals[node] + self._flags[node].to_bytes(2, "little")
             self._medium.write(node_offset(node, version), image)
-        if barrier:
-            self._medium.sync()
         self.counter += 1
-        iv = self._entropy.fill(IV_SIZE)
+        iv = UNORDERED + self._entropy.fill(IV_SIZE - len(UNORDERED))
         meta, tag = native.gcm_encrypt(self._fek, iv, self._head_aad(iv), IMETA.pack(self.length, self._highest))
         self._medium.write(head_offset(self.counter & 1), HEAD.pack(iv, tag, self._sealed_fek, meta, self.counter))
         self._dirty.clear()
         self._new_blocks.clear()
+
+    def retire(self) -> None:
+        """What was committed is on the medium: the version before can no longer be opened in its place.
+
+        This write needs no sync. Once it is on the medium, damage to the version in force is damage, and no reason to
+        fall back; until then a cut may have come before it, and both versions are whole.
+        """
+        old = self.counter - 1
+        gone = HEAD.pack(bytes(IV_SIZE), bytes(TAG_SIZE), self._sealed_fek, bytes(IMETA.size), old)
+        self._medium.write(head_offset(old & 1), gone)
+        self.settled = True
 
     def _with_ancestors(self) -> set[int]:
         found: set[int] = set()

@@ -14,11 +14,13 @@ from tee.abi.pta_uuids import PTA_ATTESTATION_UUID
 from tee.abi.ree_fs import DIRFILE
 from tee.abi.storage import HEAD
 from tee.errors import TeeError
+from tee.normal import RESERVED
 from tee.storage import tadb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tee.normal import Files
     from tee.storage.dirfile import Entry, Key
     from tee.storage.ree_fs import ReeFs
 
@@ -122,4 +124,15 @@ def check(system: ReeFs) -> Iterator[Described]:
 def strangers(system: ReeFs) -> list[str]:
     """Files that the directory does not name: what a crash left (harmless), and what is none of the store's."""
     named = {entry.file for entry in entries(system)} | {entry.file for entry in tadb.entries(system)} | {DIRFILE}
-    return [name for name in system.files.list("") if name not in named]
+    return [name for name in system.files.list("") if name not in named and not _is_reserved(system.files, name)]
+
+
+def _is_reserved(files: Files, name: str) -> bool:
+    try:
+        handle = files.open(name)
+    except TeeError:
+        return False
+    try:
+        return files.read(handle, 0, len(RESERVED) + 1) == RESERVED
+    finally:
+        files.close(handle)

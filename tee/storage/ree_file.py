@@ -70,11 +70,13 @@ class ReeFile:
         keys: StorageKeys,
         owner: UUID | None,
         root_hash: bytes | None = None,
+        *,
+        before: bool = False,
     ) -> ReeFile:
-        """TeeError: ITEM_NOT_FOUND, CORRUPT_OBJECT, SECURITY (`HashTree.open`)."""
+        """As `HashTree.open`; ITEM_NOT_FOUND."""
         medium = FileMedium(files, files.open(name))
         try:
-            return cls(files, medium, HashTree.open(medium, entropy, keys, owner, root_hash))
+            return cls(files, medium, HashTree.open(medium, entropy, keys, owner, root_hash, before=before))
         except BaseException:
             files.close(medium.handle)
             raise
@@ -144,12 +146,24 @@ class ReeFile:
             tree.touch()
             self._cut = True
 
-    def commit(self, *, barrier: bool = False) -> None:
-        """On the medium on return. barrier: as `HashTree.commit`."""
-        self.tree.commit(barrier=barrier)
+    def commit(self) -> None:
+        """On the medium on return."""
+        self.tree.commit()
         self._medium.sync()
 
     def settle(self) -> None:
+        """The version in force is on the medium on return."""
+        if not self.tree.settled:
+            self._medium.sync()
+            self.tree.settled = True
+
+    def mend(self) -> None:
+        """After a cut: make the version in force the only one. A file as OP-TEE left it stays as it is."""
+        if self.tree.unordered and not self.tree.settled:
+            self.settle()
+            self.tree.retire()
+
+    def finish(self) -> None:
         """Put a new file on the medium, and close it."""
         try:
             self._medium.sync()

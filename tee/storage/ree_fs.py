@@ -2,7 +2,8 @@
 
 Every change is made in three steps, each on the medium before the next: the new version of the object's file beside
 the old one; the directory with the new root hash, which is the moment it counts; and what the old version took is
-given back. Whoever stops in between leaves the object wholly old or wholly new, and at worst a file that nobody names
+given back. The first two are one sync each; a new file's name, which would be a third, is reserved for many in advance.
+Whoever stops in between leaves the object wholly old or wholly new, and at worst a file that nobody names
 and whose number is the next to be used.
 
 The normal world can put back a whole older store unless an anchor (an RPMB) keeps the directory's root.
@@ -20,7 +21,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tee.abi import results
 from tee.errors import TeeError
-from tee.storage.dirfile import DirFile, Entry, Key
+from tee.normal import Reserving
+from tee.storage.dirfile import DirFile, Entry, Key, file_name
 from tee.storage.ree_file import ReeFile
 
 if TYPE_CHECKING:
@@ -48,6 +50,10 @@ not panic."""
 
 OPEN_MOST = 64
 """Objects' files open at once: a supplicant opens only so many, and each keeps its hash tree in memory."""
+
+
+RESERVE_MOST = 16
+"""Names of files to come that are kept ready: the lowest numbers that are free."""
 
 
 @runtime_checkable
@@ -155,10 +161,10 @@ class ReeFs:
             before = directory.get(key)
             if before is not None and not overwrite:
                 raise TeeError(results.ACCESS_CONFLICT, f"TA {key.owner} has an object {key.oid!r}")
-            entry = Entry(key, b"", directory.free_number())
+            entry = Entry(key, b"", self._reserved(directory))
             file = ReeFile.create(self.files, entry.file, self.entropy, self.keys, key.owner)
             try:
-                self._fill(file, entry, data)
+                self._fill(directory, file, entry, data)
                 # From here on the directory on the medium may name the file.
                 directory.put(entry._replace(root_hash=file.tree.root_hash))
                 directory.commit()
@@ -167,21 +173,36 @@ class ReeFs:
                     file.close()
                 raise
             if before is not None:
-                self._discard(before)
+                self._discard(directory, before)
             return ReeStoredFile(self, key, file)
 
-    def _fill(self, file: ReeFile, entry: Entry, data: bytes) -> None:
+    def _reserved(self, directory: DirFile) -> int:
+        """The number of a new file."""
+        numbers = directory.free_numbers(RESERVE_MOST)
+        if isinstance(self.files, Reserving):
+            self.files.reserve([file_name(number) for number in numbers])
+        return numbers[0]
+
+    def _fill(self, directory: DirFile, file: ReeFile, entry: Entry, data: bytes) -> None:
         try:
             file.write(0, data)
             file.commit()
         except BaseException:
-            self._discard(entry)
+            self._discard(directory, entry)
             raise
 
-    def _discard(self, entry: Entry) -> None:
+    def _discard(self, directory: DirFile, entry: Entry) -> None:
         """A file that no directory on the medium names; if it stays, its number is used again all the same."""
         with suppress(TeeError):
-            self.files.remove(entry.file)
+            if not isinstance(self.files, Reserving):
+                self.files.remove(entry.file)
+                return
+            *reserved, surplus = directory.free_numbers(RESERVE_MOST + 1)
+            if entry.number in reserved:
+                self.files.release(entry.file)
+                self.files.remove(file_name(surplus))
+            else:
+                self.files.remove(entry.file)
 
     def rename(self, old: Key, new: Key) -> None:
         with self.session() as directory:
@@ -196,7 +217,7 @@ class ReeFs:
             entry = directory.find(key)
             directory.remove(key)
             directory.commit()
-            self._discard(entry)
+            self._discard(directory, entry)
 
     def next(self, owner: UUID, after: int) -> tuple[int, bytes]:
         with self.session() as directory:

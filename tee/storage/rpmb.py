@@ -14,8 +14,8 @@ from tee.abi import results
 from tee.abi.algorithms import Algorithm
 from tee.abi.rpmb_fs import FEK_SIZE
 from tee.errors import TeeError
-from tee.rpmb_device import RpmbDevice
-from tee.rpmb_fs import RpmbFs, file_name
+from tee.storage.rpmb_device import RpmbDevice
+from tee.storage.rpmb_fs import RpmbFs, file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ _UNREACHABLE = frozenset({results.GENERIC, results.COMMUNICATION, results.BAD_PA
 
 
 class RpmbKeys:
-    """`tee.rpmb_fs.FileKeys`: AES-CBC with ESSIV, the block's number encrypted under a hash of the file's key."""
+    """`FileKeys` of `rpmb_fs`: AES-CBC with ESSIV, the block's number encrypted under a hash of the file's key."""
 
     def __init__(self, entropy: Entropy, keys: StorageKeys) -> None:
         self._entropy = entropy
@@ -82,7 +82,7 @@ class RpmbStorage:
 
     def rename(self, old: Key, new: Key) -> None:
         with _reachable():
-            self._files.rename(file_name(*old), file_name(*new), overwrite=False)
+            self._files.rename(file_name(*old), file_name(*new))
 
     def remove(self, key: Key) -> None:
         with _reachable():

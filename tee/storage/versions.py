@@ -1,7 +1,8 @@
 """Databases of the highest versions seen, which keep older images out: in trusted storage, as OP-TEE has them.
 
-Source: optee_os 4.5 core/kernel/ree_fs_ta.c (check_update_version, `struct ver_db_hdr`, `struct ver_db_entry`). One
-difference: a new entry and the count of entries are one change.
+Source: optee_os 4.5 core/kernel/ree_fs_ta.c (check_update_version, `struct ver_db_hdr`, `struct ver_db_entry`). Two
+differences: a new entry and the count of entries are one change; and version 0 makes neither a database nor an entry,
+for that there is none says the same.
 """
 
 from __future__ import annotations
@@ -41,33 +42,39 @@ class VersionStore:
         """
         with self._system.session():  # one change at a time, also among processes
             try:
-                return _check_update(self._file(database), uuid_octets(uuid), version)
+                return self._check_update(database, uuid, version)
             except TeeError as error:
                 self._drop(database)
                 if error.result != results.ITEM_NOT_FOUND:
                     raise
             # Somebody removed it while it was open.
-            return _check_update(self._file(database), uuid_octets(uuid), version)
+            return self._check_update(database, uuid, version)
+
+    def _check_update(self, database: str, uuid: UUID, version: int) -> int:
+        file = self._file(database, make=version > 0)
+        return 0 if file is None else _check_update(file, uuid_octets(uuid), version)
 
     def _drop(self, database: str) -> None:
         file = self._files.pop(database, None)
         if file is not None:
             file.close()
 
-    def _file(self, database: str) -> StoredFile:
+    def _file(self, database: str, *, make: bool) -> StoredFile | None:
         found = self._files.get(database)
         if found is None:
-            found = self._files[database] = _open(self._system, Key(CORE, database.encode() + b"\0"))
+            found = _open(self._system, Key(CORE, database.encode() + b"\0"), make=make)
+            if found is not None:
+                self._files[database] = found
         return found
 
 
-def _open(system: ReeFs, key: Key) -> StoredFile:
+def _open(system: ReeFs, key: Key, *, make: bool) -> StoredFile | None:
     try:
         return system.open(key)
     except TeeError as error:
         if error.result != results.ITEM_NOT_FOUND:
             raise
-    return system.create(key, HEADER.pack(0, 0), overwrite=False)
+    return system.create(key, HEADER.pack(0, 0), overwrite=False) if make else None
 
 
 def _check_update(file: StoredFile, octets: bytes, version: int) -> int:
@@ -85,6 +92,8 @@ def _check_update(file: StoredFile, octets: bytes, version: int) -> int:
             if floor < version:
                 file.write(at, ENTRY.pack(octets, version))
             return max(int(floor), version)
+    if not version:
+        return 0
     body = whole[HEADER.size : HEADER.size + count * ENTRY.size]
     file.write(0, HEADER.pack(database_version, count + 1) + body + ENTRY.pack(octets, version))
     return version

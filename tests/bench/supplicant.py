@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from normal_world.supplicant.files import ReeFiles
 from normal_world.supplicant.rpmb import EmulatedRpmb
 from tee.abi.rpmb import RpmbType
-from tee.rpmb_frames import Frame, signed
+from tee.storage.rpmb_frames import Frame, signed
 from tests.bench.measure import Figure, per_call
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from tee.abi.ta_head import TA_HEAD
 from tee.errors import TeeError
 from tee.limits import Limits
 from tee.ports import Module
-from tee.rpmb_frames import Frame, signed
+from tee.storage.rpmb_frames import Frame, signed
 from tests.hostile.kit import DIED, SCRATCH, UNANSWERED, Driver, RawCall, make_world
 from tests.hostile.mutate import elf_of
 from tests.normal_world import frames
@@ -365,7 +365,7 @@ def _store() -> dict[str, bytes]:
     system = storage.store(files)
     for name, data in _STORED.items():
         system.create(storage.key(name), data, overwrite=False)
-    return files.survivors(keep=0)
+    return storage.used(files.survivors())
 
 
 def fuzz_storage(data: bytes) -> None:

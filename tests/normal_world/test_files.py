@@ -29,6 +29,7 @@ from tee.abi.results import (
     Result,
 )
 from tee.errors import TeeError
+from tee.normal import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -75,6 +76,31 @@ def test_data(files: ReeFiles, root: Path) -> None:
     assert files.read(file, 3, 2) == b"he"
     files.close(files.create("a/b/c"))
     assert files.read(file, 0, 9) == b""
+
+
+def test_names_that_are_reserved(files: ReeFiles, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    files.reserve(["1", "2"])
+    files.reserve(["1", "3"])
+    assert (len(synced), files.list("")) == (1, ["1", "2"])
+    for name in ("1", "2"):
+        file = files.create(name)
+        assert files.read(file, 0, 100) == b""
+        files.write(file, 0, b"data")
+        files.close(file)
+    assert len(synced) == 1
+    files.release("1")
+    files.close(files.create("1"))
+    assert len(synced) == 1
+    # A name that somebody else made, who may have been killed before the folder was synced.
+    for left in (b"", b"data", RESERVED + b"data"):
+        (root / "1").write_bytes(left)
+        files.close(files.create("1"))
+        assert (root / "1").read_bytes() == b""
+    assert len(synced) == 4
+    with pytest.raises(TeeError):
+        files.release("gone")
 
 
 def test_handles(files: ReeFiles, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,4 +165,8 @@ def test_algorithms(cli: Cli) -> None:
     rows = {row["name"]: row for row in cli("algorithms", "--json").json}
     assert rows["AES_GCM"]["served"]
     assert rows["AES_GCM"]["number"] == 0x40000810
-    assert "AES_GCM" in cli("algorithms").out
+    assert rows["AES_GCM"]["limit"] == ""
+    assert "3072" in rows["RSA_NOPAD"]["limit"]
+    text = cli("algorithms").out
+    assert "AES_GCM" in text
+    assert "served, but encryption and verification: libcrypto takes no public exponent of more than 64 bits" in text

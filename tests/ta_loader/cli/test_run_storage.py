@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
+from normal_world.supplicant import files
+from south.linux_host import linux_host
 from south.platform import Arch
 from ta_loader import samples
+from ta_loader.container.verify import open_container
+from ta_loader.trust import TrustStore
 from tee.abi import results
+from tee.storage import tadb
+from tee.storage.keys import StorageKeys
+from tee.storage.ree_fs import ReeFs
 from tests.tas import cryptdrv
 
 if TYPE_CHECKING:
@@ -66,3 +76,73 @@ def test_objects_are_the_tas_own(cli: Cli, tmp_path: Path) -> None:
     run(cli, tmp_path, Arch.AARCH64, MAKE, DATA.ljust(512, b"\0"))
     records, _ = run(cli, tmp_path, Arch.ARM, FIND, bytes(512))
     assert cryptdrv.raw_result(records) == results.ITEM_NOT_FOUND
+
+
+HELLO = str(samples.HELLO[Arch.AARCH64])
+
+
+@pytest.fixture
+def image(cli: Cli, tmp_path: Path) -> Callable[[int], str]:
+    """A TA of some version."""
+    elf = tmp_path / "hello.elf"
+    elf.write_bytes(_elf())
+
+    def sign(version: int) -> str:
+        out = tmp_path / f"{version}.ta"
+        done = cli("sign", "--key", str(samples.private_key()), "--version", str(version), "--out", str(out), str(elf))
+        assert done.code == 0, done.err
+        return str(out)
+
+    return sign
+
+
+def _elf() -> bytes:
+    return bytes(open_container(samples.hello().read_bytes(), TrustStore([samples.public_key_file()])).elf)
+
+
+def call(cli: Cli, ta: str, *options: str) -> Done:
+    return cli("run", ta, "--trust", str(samples.public_key()), *options, "--invoke", "0", "value:1")
+
+
+def test_older_versions_are_refused_from_run_to_run(cli: Cli, tmp_path: Path, image: Callable[[int], str]) -> None:
+    assert [call(cli, image(version)).code for version in (3, 3, 2, 0, 4, 3)] == [0, 0, 4, 4, 0, 4]
+    assert "version 4 was seen before" in call(cli, image(3)).err
+    assert call(cli, image(3), "--state", str(tmp_path / "other")).code == 0
+
+
+def test_version_0_leaves_no_trace(cli: Cli, tmp_path: Path, image: Callable[[int], str]) -> None:
+    assert call(cli, image(0)).code == 0
+    assert not (tmp_path / "state" / "litebox-ta" / "tee").exists()
+
+
+def store_of(tmp_path: Path) -> ReeFs:
+    state = tmp_path / "state" / "litebox-ta"
+    platform = linux_host(str(state))
+    return ReeFs(files.ReeFiles(state / "tee"), platform.entropy, StorageKeys(platform.root_of_trust))
+
+
+def test_installed_tas_are_found(cli: Cli, tmp_path: Path, image: Callable[[int], str]) -> None:
+    assert call(cli, HELLO).code == 2
+    tadb.install(store_of(tmp_path), UUID(HELLO), 1, _elf())
+    assert call(cli, HELLO).code == 0
+    # It comes before one in a folder, but not before a file that the user names.
+    (tmp_path / "tas").mkdir()
+    (tmp_path / "tas" / f"{HELLO}.ta").write_bytes(b"no TA")
+    assert call(cli, HELLO, "--ta-dir", str(tmp_path / "tas")).code == 0
+    assert call(cli, str(tmp_path / "tas" / f"{HELLO}.ta")).code == 4
+
+
+def test_storage_that_another_process_does_not_give_back(
+    cli: Cli, tmp_path: Path, image: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "BUSY_SECONDS", 0.1)
+    assert call(cli, image(1)).code == 0
+    folder = os.open(tmp_path / "state" / "litebox-ta" / "tee", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        done = call(cli, image(1))
+    finally:
+        os.close(folder)
+    assert done.code == 1
+    assert "another process has had the storage for 0.1 s" in done.err
+    assert call(cli, image(1)).code == 0

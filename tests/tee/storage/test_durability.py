@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import random
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from normal_world.supplicant.files import ReeFiles
 from tee.abi import results
-from tee.abi.ree_fs import HEAD
 from tee.errors import TeeError
-from tests.tee.storage.kit import HUK, Cut, MemoryFiles, contents, key, store
+from tee.storage.keys import StorageKeys
+from tee.storage.ree_fs import RESERVE_MOST, ReeFs
+from tests.tee.storage.kit import HUK, Cut, Entropy, MemoryFiles, Root, contents, key, store
 from tests.tee.storage.reader import read_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from tee.storage.ree_fs import ReeFs
+    from pathlib import Path
 
 OLD = bytes(range(256)) * 40
 """Three blocks."""
@@ -85,16 +88,86 @@ def test_wholly_old_or_wholly_new(name: str) -> None:
     stored = prepared(change)
     whole = run(change, stored)
     assert check(change, whole.survivors(keep=0)) == change.after, "done, so it is on the medium"
+    chance = random.Random(3)
     seen: set[bool] = set()
     for cut_at in range(1, whole.operations + 1):
         files = run(change, stored, cut_at=cut_at)
-        # Of what was not synced nothing, a part, or everything may have reached the medium.
-        for keep in range(len(files.pending) + 1):
-            seen.add(check(change, files.survivors(keep=keep)) == change.after)
-            # A header lies within one sector, which a medium writes whole.
-            if keep < len(files.pending) and len(files.pending[keep][2]) != HEAD.size:
-                seen.add(check(change, files.survivors(keep=keep, torn=True)) == change.after)
-    assert False in seen
+        for left in files.cuts(chance):
+            seen.add(check(change, left) == change.after)
+    assert seen == {False, True}
+
+
+@pytest.mark.parametrize("first", CHANGES)
+def test_a_kill_and_then_a_cut(first: str) -> None:
+    """A process is killed with its last writes on no medium; another one goes on with what it sees, and is cut off."""
+    change = CHANGES[first]
+    stored = prepared(change)
+    chance = random.Random(4)
+    again: Callable[[ReeFs], object] = lambda s: s.create(key(b"y"), CHANGED, overwrite=True)  # noqa: E731
+    whole = run(change, stored)
+    for kill_at in range(1, whole.operations + 1):
+        for cut_at in range(1, 30, 3):
+            files = run(change, stored, cut_at=kill_at)
+            files.cut_at = files.operations + cut_at
+            try:
+                again(store(files, seed=3))
+            except Cut:
+                pass
+            else:
+                assert contents(files.survivors(keep=0), b"y") == {b"y": CHANGED}
+            for left in files.cuts(chance, 4):
+                check(change, left)
+                assert contents(left, b"y")[b"y"] in (None, CHANGED)
+
+
+SYNCS: dict[str, tuple[Callable[[ReeFs], object], int]] = {
+    "create": (lambda s: s.create(key(b"b"), OLD, overwrite=False), 2),
+    "create, then write": (lambda s: s.create(key(b"b"), b"", overwrite=False).write(0, OLD), 4),
+    "overwrite": (lambda s: s.create(key(b"a"), CHANGED, overwrite=True), 2),
+    "write": (_write, 2),
+    "append": (_append, 2),
+    "cut": (lambda s: s.open(key(b"a")).truncate(10), 2),
+    "rename": (lambda s: s.rename(key(b"a"), key(b"b")), 1),
+    "remove": (lambda s: s.remove(key(b"a")), 1),
+}
+"""What each change costs: changes, and syncs of files and folders."""
+
+
+@pytest.mark.parametrize("name", SYNCS)
+def test_how_many_syncs(name: str) -> None:
+    change, syncs = SYNCS[name]
+    files = MemoryFiles(prepared(CHANGES["write"]))
+    change(store(files, seed=2))
+    assert files.syncs == syncs
+
+
+@pytest.mark.parametrize("name", SYNCS)
+def test_how_many_syncs_of_the_host(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file, data in prepared(CHANGES["write"]).items():
+        (tmp_path / file).write_bytes(data)
+    syncs: list[int] = []
+    for function in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, function, syncs.append)
+    change, expected = SYNCS[name]
+    change(ReeFs(ReeFiles(tmp_path), Entropy(2), StorageKeys(Root())))
+    assert len(syncs) == expected
+
+
+def test_names_are_made_in_batches() -> None:
+    """Objects that come and go leave no more than the names that are kept ready; most creations find theirs there."""
+    files = MemoryFiles(prepared(CHANGES["write"]))
+    system = store(files, seed=2)
+    for number in range(64):
+        system.create(key(b"%d" % number), b"", overwrite=False).close()
+    assert files.syncs - 2 * 64 <= 64 // RESERVE_MOST
+    for number in range(64):
+        system.remove(key(b"%d" % number))
+    assert sorted(files.stored) == sorted({"dirf.db", *(f"{number:x}" for number in range(2 + RESERVE_MOST))})
+    before = files.syncs
+    for _ in range(64):
+        system.create(key(b"n"), b"", overwrite=False).close()
+        system.remove(key(b"n"))
+    assert files.syncs - before == 3 * 64
 
 
 @pytest.mark.parametrize("name", CHANGES)

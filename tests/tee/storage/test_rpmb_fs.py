@@ -20,9 +20,9 @@ from normal_world.supplicant.rpmb import EmulatedRpmb
 from tee.abi import results
 from tee.abi.rpmb_fs import FILE_IS_LAST_ENTRY
 from tee.errors import TeeError
-from tee.rpmb_device import RpmbDevice
-from tee.rpmb_fat import Entry, Fat
-from tee.rpmb_fs import RpmbFs, file_name
+from tee.storage.rpmb_device import RpmbDevice
+from tee.storage.rpmb_fat import Entry, Fat
+from tee.storage.rpmb_fs import RpmbFs, file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,12 +140,13 @@ def test_what_is_not_there_and_what_is(rpmb: EmulatedRpmb) -> None:
 
     assert refused(lambda: store.size(one)) == results.ITEM_NOT_FOUND
     assert refused(lambda: store.remove(one)) == results.ITEM_NOT_FOUND
-    assert refused(lambda: store.rename(one, two, overwrite=True)) == results.ITEM_NOT_FOUND
+    assert refused(lambda: store.rename(one, two)) == results.ITEM_NOT_FOUND
     store.create(TA, one, dot, b"", overwrite=False)
     store.create(TA, two, dot, b"2", overwrite=False)
     assert refused(lambda: store.create(TA, one, dot, b"", overwrite=False)) == results.ACCESS_CONFLICT
-    assert refused(lambda: store.rename(one, two, overwrite=False)) == results.ACCESS_CONFLICT
-    store.rename(two, one, overwrite=True)
+    assert refused(lambda: store.rename(one, two)) == results.ACCESS_CONFLICT
+    store.remove(one)
+    store.rename(two, one)
     assert files(rpmb) == {one: b"2"}
     assert refused(lambda: file_name(TA, bytes(100))) == results.BAD_PARAMETERS
 
@@ -207,8 +208,12 @@ def test_against_a_model(operations: list[tuple[str, int, int, int]], chance: ra
             del model[name]
         else:
             new = file_name(TA, bytes([which + 1]))
-            store.rename(name, new, overwrite=True)
-            model[new] = model.pop(name)
+            if new in model:
+                with pytest.raises(TeeError):
+                    store.rename(name, new)
+            else:
+                store.rename(name, new)
+                model[new] = model.pop(name)
         if chance.random() < 0.3:
             store = RpmbFs(RpmbDevice(rpmb, Root(), program_key=False), Keys())
         assert {n: store.read(TA, n, 0, 1 << 20) for n in model} == model
@@ -231,7 +236,7 @@ class MemoryRpmb(EmulatedRpmb):
         return super().request(device, frames, response_frames)
 
 
-@pytest.mark.parametrize("what", ["create", "overwrite", "write", "truncate", "rename", "replace", "remove"])
+@pytest.mark.parametrize("what", ["create", "overwrite", "write", "truncate", "rename", "remove"])
 def test_a_cut_at_every_write_leaves_old_or_new(what: str) -> None:
     one, two, dot = file_name(TA, b"1"), file_name(TA, b"2"), file_name(TA, b"1", temporary=True)
 
@@ -239,8 +244,6 @@ def test_a_cut_at_every_write_leaves_old_or_new(what: str) -> None:
         store = RpmbFs(RpmbDevice(rpmb, Root(), program_key=True), Keys())
         if what != "create":
             store.create(TA, one, dot, b"o" * 600, overwrite=False)
-        if what == "replace":
-            store.create(TA, two, dot, b"t" * 600, overwrite=False)
         return store
 
     def change(store: RpmbFs) -> None:
@@ -252,8 +255,8 @@ def test_a_cut_at_every_write_leaves_old_or_new(what: str) -> None:
             store.write(TA, one, 100, b"n" * 800)
         elif what == "truncate":
             store.truncate(TA, one, 1000)
-        elif what in ("rename", "replace"):
-            store.rename(one, two, overwrite=what == "replace")
+        elif what == "rename":
+            store.rename(one, two)
         else:
             store.remove(one)
 

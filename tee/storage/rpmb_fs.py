@@ -16,12 +16,12 @@ from tee.abi.rpmb import DATA_SIZE
 from tee.abi.rpmb_fs import FEK_SIZE, FILE_IS_ACTIVE
 from tee.abi.uuids import tee_uuid_bytes
 from tee.errors import TeeError
-from tee.rpmb_fat import Entry, Fat, checked_name
+from tee.storage.rpmb_fat import Entry, Fat, checked_name
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from tee.rpmb_device import RpmbDevice
+    from tee.storage.rpmb_device import RpmbDevice
 
 INT32_MAX = 0x7FFFFFFF
 
@@ -139,17 +139,13 @@ class RpmbFs:
         with self._lock:
             self._fat.clear(self._entry(name)[0])
 
-    def rename(self, old: bytes, new: bytes, *, overwrite: bool) -> None:
+    def rename(self, old: bytes, new: bytes) -> None:
         """TeeError(ACCESS_CONFLICT): `new` exists."""
         with self._lock:
             index, entry = self._entry(old)
-            onto = self._fat.find(new)
-            if onto is None:
-                self._fat.put(index, entry._replace(name=checked_name(new)))
-            elif not overwrite:
+            if self._fat.find(new) is not None:
                 raise TeeError(results.ACCESS_CONFLICT, "the object exists")
-            elif onto != index:
-                self._fat.move(index, onto)
+            self._fat.put(index, entry._replace(name=checked_name(new)))
 
     # --- under the lock
 

@@ -28,23 +28,20 @@ from tee.errors import TeeError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tee.rpmb_device import RpmbDevice
+    from tee.storage.rpmb_device import RpmbDevice
 
 _FIRST = FAT_START // DATA_SIZE
 """Block of the first entry."""
 
 
 class Entry(NamedTuple):
-    """start, size: bytes. fek: as it is stored, encrypted. moved: not 0 where a rename over another file put it; OP-TEE
-    leaves that word alone.
-    """
+    """start, size: bytes. fek: as it is stored, encrypted."""
 
     start: int = 0
     size: int = 0
     flags: int = 0
     fek: bytes = bytes(FEK_SIZE)
     name: bytes = b""
-    moved: int = 0
 
     @property
     def active(self) -> bool:
@@ -55,12 +52,12 @@ class Entry(NamedTuple):
         return -(-self.size // DATA_SIZE)
 
     def pack(self) -> bytes:
-        return ENTRY.pack(self.start, self.size, self.flags, self.moved, self.fek, self.name)
+        return ENTRY.pack(self.start, self.size, self.flags, 0, self.fek, self.name)
 
     @classmethod
     def parse(cls, raw: bytes) -> Entry:
-        start, size, flags, moved, fek, name = ENTRY.unpack(raw)
-        return cls(start, size, flags, fek, name.partition(b"\0")[0], moved)
+        start, size, flags, _, fek, name = ENTRY.unpack(raw)
+        return cls(start, size, flags, fek, name.partition(b"\0")[0])
 
 
 class Fat:
@@ -98,18 +95,6 @@ class Fat:
 
     def clear(self, index: int) -> None:
         self.put(index, Entry())
-
-    def move(self, index: int, onto: int) -> None:
-        """The file `index` takes the name and the place of the file `onto`: wholly, wherever it is cut off."""
-        self.put(onto, self._entries[index]._replace(name=self._entries[onto].name, moved=1))
-        self.clear(index)
-
-    def _end_moves(self) -> None:
-        """Two entries with one key are one file, of a move that was cut off: the place it came from goes."""
-        moved = {entry.fek for entry in self if entry.moved}
-        for index, entry in enumerate(self._entries):
-            if entry.active and not entry.moved and entry.fek in moved:
-                self.clear(index)
 
     def free(self) -> int:
         """Index of an entry to use. TeeError(STORAGE_NO_SPACE)."""
@@ -178,7 +163,6 @@ class Fat:
                 if entries[-1].flags & FILE_IS_LAST_ENTRY:
                     break
         self._entries = entries
-        self._end_moves()
         limit = _FIRST + len(entries)
         for entry in self:
             first = entry.start // DATA_SIZE

@@ -18,7 +18,7 @@ from tee.abi.rpmb import DATA_SIZE, KEY_MAC_SIZE, NONCE_SIZE, RESULT_MASK, SIZE_
 from tee.abi.rpmb_fs import CRC_OFFSET, PRV_OFFSET
 from tee.errors import TeeError
 from tee.huk import huk_subkey
-from tee.rpmb_frames import Frame, is_signed, parse, signed
+from tee.storage.rpmb_frames import Frame, is_signed, parse, signed
 
 if TYPE_CHECKING:
     from south.platform import RootOfTrust
