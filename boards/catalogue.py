@@ -25,6 +25,7 @@ SCHEMA = 1
 RESERVED = ("run", "board", "python")
 """Variables that every board has: the folder of this run, the board's name, this interpreter."""
 MAX_SECONDS = 86400.0
+TEE_KINDS = ("agent", "daemon")
 POWER = ("none", "qemu", "command", "relay", "manual")
 
 
@@ -102,6 +103,21 @@ class ShellEntry:
 
 
 @dataclass(frozen=True)
+class TeeEntry:
+    """How tests reach its TEE. kind: `agent`, a program that runs there, or `daemon`, of this machine, at `socket`.
+
+    agent: where that program is on the board; "" if it is to be looked for, and brought there. console: that it is
+    spoken to on, and device: what that console is on the board, "" if it is the shell's.
+    """
+
+    kind: str = "agent"
+    socket: str = ""
+    agent: str = ""
+    console: str = ""
+    device: str = ""
+
+
+@dataclass(frozen=True)
 class BoardEntry:
     """A description, checked; `${...}` is still in it until `resolve`."""
 
@@ -116,6 +132,7 @@ class BoardEntry:
     alarms: tuple[Alarm, ...]
     symbols: tuple[str, ...]
     core: str
+    tee: TeeEntry = TeeEntry()
 
     @property
     def last_stage(self) -> Stage:
@@ -157,6 +174,7 @@ def read_board(path: Path) -> BoardEntry:
         alarms=_alarms(top),
         symbols=(symbols := top.table("symbols")).texts("dirs", ()),
         core=symbols.text("core", ""),
+        tee=_tee(top.table("tee"), names),
     )
     symbols.finish()
     top.finish()
@@ -270,6 +288,18 @@ def _stages(top: Table, consoles: list[str], shell: ShellEntry | None) -> tuple[
     if shell is not None:
         out.append(StageEntry(Stage.SHELL, shell.console, "", shell.timeout, "", ()))
     return tuple(sorted(out, key=lambda entry: entry.stage))
+
+
+def _tee(table: Table, consoles: list[str]) -> TeeEntry:
+    kind = table.choice("kind", "agent", TEE_KINDS)
+    if kind == "daemon":
+        entry = TeeEntry(kind, socket=table.text("socket", ""))
+    else:
+        console = _console(table, consoles) if table.has("console") else ""
+        device = table.text("device", None if console else "")
+        entry = TeeEntry(kind, "", table.text("agent", ""), console, device)
+    table.finish()
+    return entry
 
 
 def _alarms(top: Table) -> tuple[Alarm, ...]:

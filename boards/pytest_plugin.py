@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from boards.catalogue import BoardEntry
     from boards.console import Console
     from boards.console_shell import Shell
+    from normal_world.api import Context
 
 REPORT_LINES = 200
 """Of each board's log, in the report of a test that failed."""
@@ -49,6 +50,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "board_stage(name): the stage that the board must have reached for this test")
+    if config.getoption("--board"):
+        # Registered after every other plugin, so that its fixtures take the place of normal_world's.
+        config.pluginmanager.register(TeeOfBoards(), "litebox_boards_tee")
+
+
+class TeeOfBoards:
+    """The fixtures of tests of TAs (docs/pytest.md), on the board that --board names."""
+
+    @pytest.fixture
+    def tee(self, request: pytest.FixtureRequest, board: Board) -> Iterator[Context]:
+        """A connection to the TEE of the board, which is taken as far as it must be."""
+        from normal_world.pytest_plugin import connected
+        from normal_world.testing import BOARD, Settings
+
+        settings = Settings.read(request.config)._replace(way=BOARD)
+        yield from connected(request, settings, lambda _: _tee(board))
+
+    @pytest.fixture
+    def ta(self, request: pytest.FixtureRequest) -> str:
+        """The UUID of the TA under test: a board knows TAs by that alone."""
+        from normal_world.testing import BOARD, Settings, find_ta
+
+        settings = Settings.read(request.config)._replace(way=BOARD)
+        return find_ta(settings, request.node.get_closest_marker("ta"), request.path.parent)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -98,6 +123,18 @@ def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield board
         if report:
             write_report(folder, board, merged(board))
+
+
+def _tee(board: Board) -> Context:
+    from boards.errors import TargetError
+    from ta_loader.errors import UsageError
+
+    failure = ""
+    try:
+        return board.tee()
+    except (TargetError, UsageError) as problem:
+        failure = str(problem)
+    pytest.fail(failure, pytrace=False)
 
 
 def _advance(board: Board, stage: str) -> None:
