@@ -1,15 +1,17 @@
 """Bytes in order, each once, over lines that get lost: go-back-N by byte offsets. csrc/stream.c is the same in C.
 
 Offsets count bytes and not lines, as TCP's do, so that what is sent again may be cut differently: on a bad line short
-ones come through where long ones never would. A line that comes damaged or out of order is complained of once (N);
-what got lost otherwise, a timer finds (RFC 6298's, with Karn's rule: what was sent twice measures nothing).
+ones come through where long ones never would. A line that comes damaged or out of order is complained of (N), with the
+round that it was seen in: each time that the sender goes back a new one begins, and a complaint of an older one, whose
+remedy is on its way, is not heeded. What got lost otherwise, a timer finds
+(RFC 6298's, with Karn's rule: what was sent twice measures nothing; it forgets its back-off with every progress).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from normal_world.agent.lines import PIECE_MAX, Line
+from normal_world.agent.lines import PIECE_MAX, ROUNDS, Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +19,12 @@ if TYPE_CHECKING:
 WINDOW = 2048
 """Bytes under way: as lines they fit a terminal's input queue of 4096 (Linux' n_tty)."""
 PIECE_MIN = 24
-RTO_FIRST, RTO_MIN, RTO_MAX = 1.0, 0.2, 8.0
+PIECES = 16
+"""Under way: where lines are short because many get lost, little is sent twice."""
+RTO_FIRST, RTO_MIN, RTO_MAX = 1.0, 0.1, 8.0
 """Seconds until what was not acknowledged is sent again."""
+BACKOFF_MAX = 5
+"""Doublings of that while nothing gets through."""
 
 
 class Stream:
@@ -35,7 +41,9 @@ class Stream:
         self._timer: float | None = None
         self._timed: tuple[float, int] | None = None
         self._furthest = 0
-        self._complained = False
+        self._backoff = 0
+        self._round = 0
+        self._seen = 0
 
     @property
     def idle(self) -> bool:
@@ -47,13 +55,11 @@ class Stream:
 
     def ping(self) -> None:
         """Ask for a sign of life."""
-        self._send(Line("P", self._expected))
+        self._send(Line("P", self._expected, round=self._seen))
 
     def damaged(self) -> None:
         """A line came that is not whole."""
-        if not self._complained:
-            self._send(Line("N", self._expected))
-        self._complained = True
+        self._send(Line("N", self._expected, round=self._seen))
 
     def take(self, line: Line, now: float) -> bytes:
         """A line came; the bytes that are next."""
@@ -61,38 +67,39 @@ class Stream:
             return self._data(line)
         if 0 < line.at - self._acked <= len(self._out):
             self._acknowledged(line.at, now)
-        if line.kind == "N" and line.at == self._acked and self._under_way:
+        if line.kind == "N" and line.at == self._acked and self._under_way and line.round == self._round:
             self._go_back()
         if line.kind == "P":
-            self._send(Line("A", self._expected))
+            self._send(Line("A", self._expected, round=self._seen))
         return b""
 
     def _data(self, line: Line) -> bytes:
+        self._seen = line.round
         if line.at > self._expected:
             self.damaged()
             return b""
         data = line.data[self._expected - line.at :]
         if data:
-            self._complained = False
             self._expected += len(data)
-        self._send(Line("A", self._expected))
+        self._send(Line("A", self._expected, round=self._seen))
         return data
 
     def work(self, now: float) -> float | None:
         """Send what is to be sent; when it wants to be called again, None: whenever."""
         if self._timer is not None and now >= self._timer:
-            self._rto = min(self._rto * 2, RTO_MAX)
+            self._backoff = min(self._backoff + 1, BACKOFF_MAX)
             self._go_back()
-        while self._under_way < min(len(self._out), WINDOW):
-            end = min(self._under_way + self._piece, len(self._out), WINDOW)
+        window = min(WINDOW, self._piece * PIECES)
+        while self._under_way < min(len(self._out), window):
+            end = min(self._under_way + self._piece, len(self._out), window)
             at = self._acked + self._under_way
             if self._timed is None and at >= self._furthest:
                 self._timed = now, self._acked + end
-            self._send(Line("D", at, bytes(self._out[self._under_way : end])))
+            self._send(Line("D", at, bytes(self._out[self._under_way : end]), self._round))
             self._under_way = end
             self._furthest = max(self._furthest, self._acked + end)
             if self._timer is None:
-                self._timer = now + self._rto
+                self._timer = now + self._patience
         return self._timer
 
     def _acknowledged(self, at: int, now: float) -> None:
@@ -105,9 +112,15 @@ class Stream:
         self._under_way = max(0, self._under_way - gained)
         self._acked = at
         self._piece = min(self._piece + 8 + self._piece // 8, PIECE_MAX)
-        self._timer = now + self._rto if self._under_way else None
+        self._backoff = 0
+        self._timer = now + self._patience if self._under_way else None
+
+    @property
+    def _patience(self) -> float:
+        return min(self._rto * (1 << self._backoff), RTO_MAX)
 
     def _go_back(self) -> None:
+        self._round = (self._round + 1) % ROUNDS
         self._under_way = 0
         self._timer = self._timed = None
         self._piece = max(self._piece // 2, PIECE_MIN)

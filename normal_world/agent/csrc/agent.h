@@ -19,11 +19,14 @@
 #define LINE_ROOM 1100 /* characters of a line with its end */
 #define PIECE_MAX 720 /* bytes that one carries */
 
+#define ROUNDS 16
+
 #define MARK_IN '>'
 #define MARK_OUT '<'
 
 struct line {
 	char kind; /* D: data from `at` on; A: acknowledges all before `at`; N: as A, and something was lost; P: answer */
+	unsigned round; /* of D: the sender's; else: the last that was seen */
 	uint64_t at;
 	size_t size;
 	uint8_t data[PIECE_MAX];
@@ -32,7 +35,7 @@ struct line {
 /* Both ends know it; lines of another run have other checksums. */
 void line_token(const char *token);
 /* Characters written, with the newline. text has LINE_ROOM. */
-size_t line_format(char *text, char kind, uint64_t at, const uint8_t *data, size_t size);
+size_t line_format(char *text, char kind, unsigned round, uint64_t at, const uint8_t *data, size_t size);
 /* 1: a line for us; 0: none; -1: one that was damaged. */
 int line_parse(const char *text, size_t length, struct line *line);
 

@@ -1,4 +1,4 @@
-/* Lines `<D1f:YWJj:0a1b2c3d`: kind and offset, base64 (RFC 4648 §4), CRC-32 (ISO 3309) of token and text before. */
+/* Lines `<D01f:YWJj:0a1b2c3d`: kind, round and offset, base64 (RFC 4648 §4), CRC-32 (ISO 3309) of token and text before. */
 #include "agent.h"
 
 #include <stdio.h>
@@ -23,9 +23,10 @@ void line_token(const char *token)
 	seed = crc(0, token, strlen(token));
 }
 
-size_t line_format(char *text, char kind, uint64_t at, const uint8_t *data, size_t size)
+size_t line_format(char *text, char kind, unsigned round, uint64_t at, const uint8_t *data, size_t size)
 {
-	size_t length = (size_t)snprintf(text, LINE_ROOM, "%c%c%llx:", MARK_OUT, kind, (unsigned long long)at);
+	size_t length = (size_t)snprintf(text, LINE_ROOM, "%c%c%x%llx:", MARK_OUT, kind, round,
+					 (unsigned long long)at);
 
 	for (size_t n = 0; n < size; n += 3) {
 		size_t left = size - n;
@@ -84,7 +85,7 @@ int line_parse(const char *text, size_t length, struct line *line)
 {
 	const char *end = text + length;
 	const char *start = NULL, *payload = NULL, *check = NULL;
-	uint64_t sum = 0;
+	uint64_t sum = 0, round = 0;
 
 	/* Whatever was in front of it, the kernel's words or the rest of a broken line, is no part of it. */
 	for (const char *c = text; c < end; c++) {
@@ -104,7 +105,10 @@ int line_parse(const char *text, size_t length, struct line *line)
 	if (sum != crc(seed, start, (size_t)(check - start)) || !strchr("DANP", start[1]))
 		return -1;
 	line->kind = start[1];
-	if (hexadecimal(start + 2, payload, 16, &line->at) != payload || !decode(payload + 1, check, line))
+	if (hexadecimal(start + 2, payload, 1, &round) != start + 3)
+		return -1;
+	line->round = (unsigned)round;
+	if (hexadecimal(start + 3, payload, 16, &line->at) != payload || !decode(payload + 1, check, line))
 		return -1;
 	return 1;
 }

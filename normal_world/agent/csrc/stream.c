@@ -14,9 +14,11 @@
 
 #define WINDOW 2048 /* bytes under way: as lines they fit a terminal's input queue, 4096 */
 #define PIECE_MIN 24
+#define PIECES 16 /* under way: where lines are short because many get lost, little is sent twice */
 #define RTO_FIRST 1000
-#define RTO_MIN 200
+#define RTO_MIN 100
 #define RTO_MAX 8000
+#define BACKOFF_MAX 5
 
 static uint8_t *out; /* bytes from offset `acked` on */
 static size_t out_size, out_room;
@@ -24,10 +26,11 @@ static size_t under_way; /* of them */
 static uint64_t acked, expected;
 static size_t piece = PIECE_MAX;
 static int64_t rto = RTO_FIRST, timer = -1;
+static unsigned round_out, round_in;
+static int backoff; /* doublings of rto while nothing gets through */
 static int64_t timed_at = -1; /* when the piece that ends at timed_end was sent, and only once */
 static uint64_t timed_end;
 static uint64_t furthest; /* what was sent before is no measure of how long an answer takes */
-static bool complained;
 
 int64_t now_ms(void)
 {
@@ -37,10 +40,10 @@ int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void emit(char kind, uint64_t at, const uint8_t *data, size_t size)
+static void emit(char kind, unsigned round, uint64_t at, const uint8_t *data, size_t size)
 {
 	char text[LINE_ROOM];
-	size_t length = line_format(text, kind, at, data, size);
+	size_t length = line_format(text, kind, round, at, data, size);
 
 	for (size_t done = 0; done < length;) {
 		ssize_t wrote = write(STDOUT_FILENO, text + done, length - done);
@@ -72,8 +75,14 @@ void stream_put(const uint8_t *data, size_t size)
 	out_size += size;
 }
 
+static int64_t patience(void)
+{
+	return rto << backoff < RTO_MAX ? rto << backoff : RTO_MAX;
+}
+
 static void go_back(void)
 {
+	round_out = (round_out + 1) % ROUNDS;
 	under_way = 0;
 	timed_at = timer = -1;
 	piece = piece / 2 > PIECE_MIN ? piece / 2 : PIECE_MIN;
@@ -95,19 +104,19 @@ static void acknowledged(uint64_t at, int64_t now)
 	memmove(out, out + gained, out_size);
 	acked = at;
 	piece = piece + 8 + piece / 8 < PIECE_MAX ? piece + 8 + piece / 8 : PIECE_MAX;
-	timer = under_way ? now + rto : -1;
+	backoff = 0;
+	timer = under_way ? now + patience() : -1;
 }
 
 void stream_damaged(void)
 {
-	if (!complained)
-		emit('N', expected, NULL, 0);
-	complained = true;
+	emit('N', round_in, expected, NULL, 0);
 }
 
 void stream_take(const struct line *line, int64_t now, void (*deliver)(const uint8_t *data, size_t size))
 {
 	if (line->kind == 'D') {
+		round_in = line->round;
 		if (line->at > expected) {
 			stream_damaged();
 			return;
@@ -115,35 +124,38 @@ void stream_take(const struct line *line, int64_t now, void (*deliver)(const uin
 		if (line->at + line->size > expected) {
 			size_t known = (size_t)(expected - line->at);
 
-			complained = false;
 			expected = line->at + line->size;
 			deliver(line->data + known, line->size - known);
 		}
-		emit('A', expected, NULL, 0);
+		emit('A', round_in, expected, NULL, 0);
 		return;
 	}
 	if (line->at > acked && line->at - acked <= out_size)
 		acknowledged(line->at, now);
-	if (line->kind == 'N' && line->at == acked && under_way)
+	/* Of an earlier round: its remedy is on its way. */
+	if (line->kind == 'N' && line->at == acked && under_way && line->round == round_out)
 		go_back();
 	if (line->kind == 'P')
-		emit('A', expected, NULL, 0);
+		emit('A', round_in, expected, NULL, 0);
 }
 
 int stream_work(int64_t now)
 {
+	size_t window = 0;
+
 	if (timer >= 0 && now >= timer) {
-		rto = rto * 2 < RTO_MAX ? rto * 2 : RTO_MAX;
+		backoff = backoff < BACKOFF_MAX ? backoff + 1 : BACKOFF_MAX;
 		go_back();
 	}
-	while (under_way < out_size && under_way < WINDOW) {
+	window = piece * PIECES < WINDOW ? piece * PIECES : WINDOW;
+	while (under_way < out_size && under_way < window) {
 		size_t left = out_size - under_way;
-		size_t room = WINDOW - under_way;
+		size_t room = window - under_way;
 		size_t size = piece;
 
 		size = size < left ? size : left;
 		size = size < room ? size : room;
-		emit('D', acked + under_way, out + under_way, size);
+		emit('D', round_out, acked + under_way, out + under_way, size);
 		if (timed_at < 0 && acked + under_way >= furthest) {
 			timed_at = now;
 			timed_end = acked + under_way + size;
@@ -151,7 +163,7 @@ int stream_work(int64_t now)
 		under_way += size;
 		furthest = acked + under_way > furthest ? acked + under_way : furthest;
 		if (timer < 0)
-			timer = now + rto;
+			timer = now + patience();
 	}
 	return timer < 0 ? -1 : (int)(timer > now ? timer - now : 0);
 }
