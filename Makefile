@@ -8,7 +8,7 @@
 #   make lint       ruff and mypy
 #   make libteec    the client library for C programs, libteec.so.2
 #   make bench      measurements, as JSON
-#   make samples    rebuild the prebuilt TAs and compare bit for bit (needs the cross-compilers)
+#   make samples    rebuild the prebuilt TAs and QEMU's shim and compare bit for bit (needs the cross-compilers)
 #   make wheel      dist/*.whl
 #   make clean      remove what was built; make distclean: .venv as well
 #
@@ -103,6 +103,7 @@ bench: $(BUILT)
 samples: $(BUILT)
 	$(PY) -m ta_loader.samples.build
 	$(PY) -m tests.tas.cryptdrv.build
+	$(PY) -m south.qemu_arm.build
 
 wheel: $(BUILT)
 	rm -rf build dist

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from boards.board_tee import BoardTee
-from boards.catalogue import BoardEntry, Stage, expand, resolve
+from boards.catalogue import BoardEntry, Stage
 from boards.console import Console
 from boards.console_link import link_maker
 from boards.console_log import Direction, Log
 from boards.console_shell import Completed, Shell
 from boards.errors import TargetError
 from boards.power import CommandPower, ManualPower, NoPower, ProcessPower
+from boards.variables import expand, resolve
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -274,10 +275,14 @@ class Board:
 
     def _make_power(self) -> Power:
         entry = self.entry.power
-        on = [self.text(word) for word in entry.on]
-        off = [self.text(word) for word in entry.off]
         if entry.kind == "qemu":
-            return ProcessPower(on, self.folder / "power.log", self.text(self.entry.power.folder) or None)
+            # Not before it is turned on: variables may have to be made.
+            return ProcessPower(
+                lambda: [self.text(word) for word in entry.on],
+                self.folder / "power.log",
+                self.text(self.entry.power.folder) or None,
+            )
         if entry.kind in ("command", "relay"):
+            on, off = [[self.text(word) for word in words] for words in (entry.on, entry.off)]
             return CommandPower(on, off, entry.settle)
         return ManualPower(self.name) if entry.kind == "manual" else NoPower()

@@ -6,20 +6,15 @@ docs/boards.md explains each key. A description is checked whole before anything
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from enum import IntEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from boards.catalogue_read import VARIABLE, Mistakes, Table, load, suggest
 from boards.console import Alarm, Pace
 from boards.console_link import link_maker
 from ta_loader.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SCHEMA = 1
 RESERVED = ("run", "board", "python")
@@ -59,7 +54,9 @@ class Variable:
     name: str
     help: str
     default: str | None
-    """None: the user must give it."""
+    """None: the user must give it, or it is made."""
+    make: tuple[str, ...] = ()
+    """A command; the last line that it prints is the value."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +152,7 @@ def read_board(path: Path) -> BoardEntry:
     if mistakes.found:
         raise UsageError("\n".join(mistakes.found))
     top = Table(data, "", mistakes)
-    variables = _variables(top)
+    variables = _variables(top, mistakes)
     mistakes.variables = frozenset([*RESERVED, *(variable.name for variable in variables)])
     if top.number("schema", None, 1, 1000, "a schema") != SCHEMA:
         top.wrong("schema", f"is not one that this version reads; write schema = {SCHEMA}")
@@ -183,13 +180,19 @@ def read_board(path: Path) -> BoardEntry:
     return board
 
 
-def _variables(top: Table) -> tuple[Variable, ...]:
+def _variables(top: Table, mistakes: Mistakes) -> tuple[Variable, ...]:
+    tables = top.tables("variables")
+    # One that is made may need one that is given, but none that is made: no circles.
+    mistakes.variables = frozenset([*RESERVED, *(name for name, table in tables if not table.has("make"))])
     out: list[Variable] = []
-    for name, table in top.tables("variables"):
+    for name, table in tables:
         if name in RESERVED or not name.isidentifier():
             table.mistakes.add(table.key("")[:-1], "cannot be a variable's name; use letters, digits and _")
         default = table.text("default", "", expand=False) if table.has("default") else None
-        out.append(Variable(name, table.text("help", expand=False), default))
+        make = table.texts("make") if table.has("make") else ()
+        if make and default is not None:
+            table.wrong("make", "cannot stand beside default; leave one out")
+        out.append(Variable(name, table.text("help", expand=False), default, make))
         table.finish()
     return tuple(out)
 
@@ -308,26 +311,6 @@ def _alarms(top: Table) -> tuple[Alarm, ...]:
         out.append(Alarm(table.pattern("pattern"), table.text("meaning", name, expand=False)))
         table.finish()
     return tuple(out)
-
-
-def resolve(board: BoardEntry, given: Mapping[str, str], run: Path) -> dict[str, str]:
-    """The value of every variable. UsageError for one that is unknown, or missing."""
-    known = {variable.name: variable for variable in board.variables}
-    for name in given:
-        if name not in known:
-            has = f"; it has {', '.join(known)}" if known else "; it has none"
-            raise UsageError(f"{board.name} has no variable {name}{suggest(name, list(known)) or has}")
-    values = {"run": str(run), "board": board.name, "python": sys.executable}
-    for name, variable in known.items():
-        value = given.get(name, variable.default)
-        if value is None:
-            raise UsageError(f"{board.name} needs --var {name}=...: {variable.help}")
-        values[name] = value
-    return values
-
-
-def expand(text: str, values: Mapping[str, str]) -> str:
-    return VARIABLE.sub(lambda found: values[found[1]], text)
 
 
 def shipped() -> dict[str, Path]:

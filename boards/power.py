@@ -13,7 +13,7 @@ from boards.errors import TargetError
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 STOP_SECONDS = 5.0
@@ -71,17 +71,19 @@ class NoPower:
 class ProcessPower:
     """A board that is a process, QEMU as a rule. Its own output goes to the file `log`.
 
-    folder: where it is started (None: the current one).
+    command: asked for each time that it is started. folder: where (None: the current one).
     """
 
-    def __init__(self, argv: Sequence[str], log: Path, folder: str | None = None) -> None:
-        self._argv = list(argv)
+    def __init__(self, command: Callable[[], Sequence[str]], log: Path, folder: str | None = None) -> None:
+        self._command = command
+        self._argv: Sequence[str] = ()
         self._folder = folder
         self._log = log
         self._child: subprocess.Popen[bytes] | None = None
 
     def on(self) -> None:
         self.off()
+        self._argv = self._command()
         program = self._argv[0]
         if shutil.which(program) is None:
             raise UsageError(f"{program} is not installed{_remedy(program)}")

@@ -14,6 +14,8 @@ from tee.abi import results
 from tee.abi.results import Origin
 from tee.errors import TeeError
 from tee.mapping import PARAMS, kinds
+from tee.pages import read as read_pages
+from tee.pages import write as write_pages
 from tee.params import Kind, Memref, Value
 
 if TYPE_CHECKING:
@@ -117,10 +119,10 @@ def _client(p: Memref) -> PtaMemref:
         raise TeeError(results.BAD_PARAMETERS, "the memref is larger than its memory")
 
     def read() -> bytes:
-        return bytes(pages.view(offset, size))
+        return read_pages(pages, offset, size)
 
     def write(data: bytes) -> None:
-        pages.view(offset, len(data))[:] = data
+        write_pages(pages, offset, data)
 
     return PtaMemref(p.kind, size, read, write, secure=p.secure)
 

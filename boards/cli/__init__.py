@@ -1,4 +1,4 @@
-"""`litebox-ta board`: list, info, console and run, each imported when it is used."""
+"""`litebox-ta board`: list, info, console, run and guest, each imported when it is used."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ ACTIONS = {
     "info": "boards.cli.info",
     "console": "boards.cli.console",
     "run": "boards.cli.run",
+    "guest": "boards.cli.guest",
 }
 
 BOARD_OPTIONS = (

@@ -41,6 +41,8 @@ def _lines(board: BoardEntry) -> Iterator[str]:
     yield "variables:" if board.variables else "variables: none"
     for variable in board.variables:
         default = "must be given" if variable.default is None else f"default {variable.default!r}"
+        if variable.make:
+            default = f"default: made by {' '.join(variable.make)}"
         yield f"  {variable.name:12}{variable.help} ({default})"
     yield "consoles:"
     for console in board.consoles:

@@ -33,6 +33,9 @@ def run(arguments: Arguments) -> int:
     stage = Stage.of(arguments.one("--to") or entry.last_stage.word)
     if command and stage < Stage.SHELL:
         raise UsageError(f"a command needs stage shell or tee, not --to {stage.word}")
+    keep = arguments.switch("--keep")
+    if keep and stage < Stage.SHELL:
+        raise UsageError(f"--keep needs stage shell or tee, not --to {stage.word}")
     report = arguments.one("--report")
     folder = Path(report) if report else None
     with Board(entry, folder, variables(arguments)) as board:
@@ -40,10 +43,9 @@ def run(arguments: Arguments) -> int:
             board.log.listener = _show
         try:
             code = _run(board, stage, command, timeout)
-            if arguments.switch("--keep") and board.stage >= Stage.SHELL:
-                from boards.cli.interact import interact
-
-                interact(board.console)
+            if keep:
+                _output(arguments, board)
+                _keep(board)
         except TargetError as problem:
             print(f"litebox-ta: {problem}", file=sys.stderr)
             code = BOARD_FAILED
@@ -56,6 +58,24 @@ def _run(board: Board, stage: Stage, command: str, timeout: float) -> int:
     if not command:
         return exits.OK
     return board.run(command, timeout).exit_code
+
+
+def _keep(board: Board) -> None:
+    """A person at the console. Whoever turns the board off from within has done nothing wrong."""
+    from boards.cli.interact import interact
+
+    board.console.write(b"\n")  # the shell shows its prompt again
+    try:
+        interact(board.console)
+    except TargetError as problem:
+        print(f"litebox-ta: {problem.problem}", file=sys.stderr)
+
+
+def _output(arguments: Arguments, board: Board) -> None:
+    if not arguments.switch("--json"):
+        for done in board.commands:
+            sys.stdout.write(done.output)
+        sys.stdout.flush()
 
 
 def _tell(arguments: Arguments, board: Board, folder: Path | None, code: int) -> None:
@@ -83,8 +103,8 @@ def _tell(arguments: Arguments, board: Board, folder: Path | None, code: int) ->
             }
         )
         return
-    for done in board.commands:
-        sys.stdout.write(done.output)
+    if not arguments.switch("--keep"):
+        _output(arguments, board)
     if not arguments.switch("--quiet"):
         for record in board.records:
             print(f"{record.stage.word:12}{record.seconds:8.2f} s  {record.problem or 'reached'}", file=sys.stderr)
@@ -108,7 +128,7 @@ COMMAND = Command(
         Option("--report", "DIR", "write report.html, junit.xml, merged.log and console.log"),
         Option("--symbols", "DIR", "folder with UUID.elf files, for panics of TAs", many=True),
         Option("--core", "FILE", "tee.elf, for panics of OP-TEE itself"),
-        Option("--keep", "", "stay at the console afterwards, until Ctrl-]"),
+        Option("--keep", "", "afterwards a shell on the board, until Ctrl-] or it goes off"),
         Option("--json", "", "print one JSON object: stages, command, panics"),
         Option("-v, --verbose", "", "show all consoles, merged by time, on standard error"),
         Option("-q, --quiet", "", "do not tell the stages' times"),
@@ -119,6 +139,9 @@ COMMAND stands behind '--': one word is a line for the target's shell, several a
 The exit code is the command's; {BOARD_FAILED} if the board failed before, 2 for a wrong use.
 
 examples:
+  litebox-ta board run qemu-virt-linux -- 'ip addr show lo; uname -a'
+  litebox-ta board run qemu-virt-litebox -- xtest -t regression 1004
+  litebox-ta board run qemu-virt-litebox --keep --var tas=out/ta --var files=out/root -- mytest
   litebox-ta board run qemu-virt-optee --var firmware=out/bin -- xtest -t regression 1004
   litebox-ta board run ./myboard.toml --to kernel --report out
   litebox-ta board run host --to shell -- 'echo $HOME'""",

@@ -6,6 +6,7 @@ import fcntl
 import itertools
 import mmap
 import os
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from south.engine.unicorn import ffi
@@ -53,32 +54,36 @@ class MappedPages:
 class ScatteredPages:
     """Pages built of pieces of others, in order: a guest's buffer in 4 KiB pages of its RAM.
 
-    pieces: (pages, offset, size), each page-aligned.
+    pieces: (pages, offset, size), each page-aligned. Two objects over the same pieces are two identities: whoever
+    lists a page twice shares it unseen.
     """
 
-    __slots__ = ("identity", "pieces", "runs", "size")
+    __slots__ = ("_starts", "identity", "pieces", "runs", "size")
 
     def __init__(self, pieces: Sequence[tuple[MappedPages, int, int]]) -> None:
-        runs: list[tuple[int, int]] = []
+        joined: list[tuple[MappedPages, int, int]] = []
         for pages, offset, size in pieces:
             if offset % PAGE or size % PAGE or size <= 0 or offset < 0 or offset + size > pages.size:
                 raise ValueError("pieces must be whole pages inside their memory")
-            address = pages.runs[0][0] + offset
-            if runs and sum(runs[-1]) == address:
-                runs[-1] = (runs[-1][0], runs[-1][1] + size)
+            if joined and joined[-1][0] is pages and joined[-1][1] + joined[-1][2] == offset:
+                joined[-1] = (pages, joined[-1][1], joined[-1][2] + size)
             else:
-                runs.append((address, size))
-        self.pieces = tuple(pieces)
-        self.runs: Sequence[tuple[int, int]] = tuple(runs)
-        self.size = sum(size for _, _, size in pieces)
-        self.identity = pieces[0][0].identity if pieces else 0
+                joined.append((pages, offset, size))
+        if not joined:
+            raise ValueError("no pages")
+        self.pieces = tuple(joined)
+        self.runs: Sequence[tuple[int, int]] = tuple((pages.runs[0][0] + at, size) for pages, at, size in joined)
+        self._starts = [0, *itertools.accumulate(size for _, _, size in joined)]
+        self.size = self._starts.pop()
+        self.identity = next(_identities)
 
     def view(self, offset: int, size: int) -> memoryview:
-        at = 0
-        for pages, start, length in self.pieces:
-            if at <= offset and offset + size <= at + length:
-                return pages.view(start + offset - at, size)
-            at += length
+        index = bisect_right(self._starts, offset) - 1
+        if offset >= 0 and size >= 0:
+            pages, start, length = self.pieces[index]
+            at = offset - self._starts[index]
+            if at + size <= length:
+                return pages.view(start + at, size)
         raise ValueError("not contiguous, or outside the memory")
 
 

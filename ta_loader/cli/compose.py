@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ta_loader.container.verify import Container
     from ta_loader.container.versions import VersionDatabase
     from ta_loader.source import Store
+    from tee.message.services import RpcNormalWorld
     from tee.normal import NormalWorld
     from tee.observe import CallRecord, Crash
     from tee.pta.ports import PtaPorts
@@ -211,7 +212,8 @@ class Host:
     normal: its services; None: those that storage needs, if a TA does. on_crash: told of crashes, which are kept
     otherwise. interruptible: False if signals are no TA's concern, because the main thread runs none. use_storage:
     whether trusted storage also holds images, the highest versions seen, and what pseudo TAs keep; looking there
-    takes longer than most TAs run. console: of the secure world.
+    takes longer than most TAs run. console: of the secure world. guest: a normal world with a kernel of its own, whose
+    services, clock and TAs are used; the user's folders come before it.
     """
 
     def __init__(
@@ -223,16 +225,27 @@ class Host:
         interruptible: bool = True,
         use_storage: bool = False,
         console: Console | None = None,
+        guest: RpcNormalWorld | None = None,
     ) -> None:
         self.setup = setup
         self.platform = linux_host(setup.state, console=NullConsole() if setup.quiet else console)
+        normal = normal or guest
         trust = TrustStore(setup.trust, allow_unsigned=setup.allow_unsigned)
         versions = StoredVersions(lambda: self.world.storage) if use_storage else None
-        self.store = CliStore(setup.ta_dirs, trust, encryption_key(setup.enc_key, trust, self.platform), versions)
+        enc_key = encryption_key(setup.enc_key, trust, self.platform)
+        self.store = CliStore(setup.ta_dirs, trust, enc_key, versions)
         self.tracer = self._tracer()
         self.watch = Watch(self.tracer, on_crash)
         limits = Limits(memory=setup.memory, call_seconds=setup.timeout)
-        store: Store = InstalledFirst(self.store, lambda: self.world.storage) if use_storage else self.store
+        store: Store = self.store
+        if guest is not None:
+            from ta_loader.fetched import FetchedStore
+            from tee.message.clock import GuestClock
+
+            self.platform = self.platform._replace(clock=GuestClock(self.platform.clock, guest))
+            store = FetchedStore(store, guest.load_ta, trust, enc_key=enc_key, versions=versions)
+        if use_storage:
+            store = InstalledFirst(store, lambda: self.world.storage)
         self.images = WatchedSource(Loader(store), self._debug_files())
         self.trust = trust
         self._use_storage = use_storage

@@ -173,7 +173,7 @@ def test_power_that_fails(tmp_path: Path) -> None:
 
 def test_a_process_that_ignores_the_first_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boards.power.STOP_SECONDS", 0.3)
-    power = ProcessPower(["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done"], tmp_path / "log")
+    power = ProcessPower(lambda: ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done"], tmp_path / "log")
     power.on()
     deadline = time.monotonic() + 5
     while not (tmp_path / "log").read_text() and time.monotonic() < deadline:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from boards.catalogue import Stage, expand, find_board, read_board, resolve, shipped
+from boards.catalogue import Stage, find_board, read_board, shipped
+from boards.variables import expand, resolve
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def test_shipped_boards_are_sound(name: str) -> None:
 
 
 def test_which_boards_are_shipped() -> None:
-    assert set(shipped()) == {"host", "qemu-virt-linux", "qemu-virt-optee", "template-serial"}
+    assert set(shipped()) == {"host", "qemu-virt-linux", "qemu-virt-litebox", "qemu-virt-optee", "template-serial"}
 
 
 def test_a_description(tmp_path: Path) -> None:

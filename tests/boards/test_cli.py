@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -85,6 +87,9 @@ def test_run_on_a_board_that_hangs(capsys: pytest.CaptureFixture[str], tmp_path:
     [
         (["run", "host", "--to", "kernel", "--", "true"], "a command needs stage shell or tee"),
         (["run", "host", "--to", "moon"], "is no stage"),
+        (["run", "qemu-virt-optee", "--to", "rom", "--keep"], "--keep needs stage shell or tee"),
+        (["guest", "moon"], "there are kernel, initrd, key"),
+        (["guest", "kernel", "--files", "/"], "are for initrd"),
         (["run", "host", "--var", "x"], "write --var NAME=VALUE"),
         (["run", "host", "--var", "x=1"], "has no variable x"),
         (["run"], "needs BOARD"),
@@ -107,3 +112,49 @@ def test_console_without_a_terminal(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert b"42 is the answer" in done.stdout
     assert "42 is the answer" in (tmp_path / "console.log").read_text()
+
+
+KEPT = [sys.executable, "-m", "ta_loader.cli", "board", "run"]
+
+
+def test_a_board_that_is_kept(tmp_path: Path) -> None:
+    """A person types, then leaves with Ctrl-]; the exit code is the command's, and its output comes first."""
+    ours, theirs = os.openpty()
+    words = [*KEPT, str(fake_board(tmp_path)), "--keep", "-q", "--", "echo first; (exit 6)"]
+    with subprocess.Popen(words, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        os.close(theirs)
+        assert child.stdout is not None
+        seen = read_until(child.stdout.fileno(), b"fake# ")
+        assert seen.startswith(b"first\n")
+        os.write(ours, b"echo $((6 * 7))\r")
+        read_until(child.stdout.fileno(), b"\n42\r\n")
+        os.write(ours, b"\x1d")
+        _, err = child.communicate(timeout=30)
+    os.close(ours)
+    assert child.returncode == 6
+    assert b"leave it with Ctrl-]" in err
+
+
+def test_a_kept_board_may_be_turned_off_from_within(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    words = [*KEPT, str(fake_board(tmp_path)), "--keep", "-q"]
+    with subprocess.Popen(words, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        os.close(theirs)
+        assert child.stdout is not None
+        read_until(child.stdout.fileno(), b"fake# ")
+        os.write(ours, b"exit\r")
+        _, err = child.communicate(timeout=30)
+    os.close(ours)
+    assert child.returncode == 0, err
+    assert b"ended with status 0" in err
+
+
+def read_until(descriptor: int, wanted: bytes) -> bytes:
+    seen = b""
+    while wanted not in seen:
+        ready, _, _ = select.select([descriptor], [], [], 30)
+        assert ready, seen
+        data = os.read(descriptor, 4096)
+        assert data, seen
+        seen += data
+    return seen

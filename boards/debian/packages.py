@@ -1,0 +1,119 @@
+"""Sets of packages that belong together, each unpacked below one root in the cache.
+
+Environment:
+    LITEBOX_DEBIAN_ROOT         an unpacked root of `OPTEE` to use instead of fetching
+    LITEBOX_DEBIAN_CLIENT_ROOT  the same, of `CLIENT`
+    LITEBOX_DEBIAN_BOOT_ROOT    the same, of `BOOT`
+    LITEBOX_DEBIAN_MIRROR       a Debian mirror's URI, for machines whose apt has none
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from boards.cache import cache_dir, locked
+from boards.debian.apt import Apt, FetchError
+
+SUITE = "trixie"
+ARCHITECTURE = "arm64"
+PART = "debian"
+"""Of the cache."""
+
+TA_DIR = Path("usr/lib/optee_armtz")
+KIT = Path("usr/lib/optee-os-dev/vexpress-qemu_armv8a")
+LIB_DIR = Path("usr/lib/aarch64-linux-gnu")
+BUSYBOX = Path("usr/bin/busybox")
+
+
+class PackageSet(NamedTuple):
+    """what: for messages. variable: of the environment, names a root instead ("": none does). holds: paths that such a
+    root must have."""
+
+    what: str
+    packages: tuple[str, ...]
+    variable: str = ""
+    holds: tuple[Path, ...] = ()
+
+    @property
+    def home(self) -> Path:
+        """Its folder in the cache, with root/ and manifest.json (versions and checksums)."""
+        name = hashlib.sha256(" ".join(self.packages).encode()).hexdigest()[:12]
+        return cache_dir(PART) / f"{SUITE}-{ARCHITECTURE}-{name}"
+
+
+OPTEE = PackageSet(
+    "OP-TEE packages",
+    ("optee-test-qemu", "optee-os-dev", "libteec2", "tee-supplicant"),
+    "LITEBOX_DEBIAN_ROOT",
+    (TA_DIR, KIT),
+)
+"""xtest with its TAs, the TA development kit (and in it the TA of PKCS#11), tee-supplicant."""
+CLIENT = PackageSet(
+    "client libraries",
+    (
+        *("libc6", "libgcc-s1", "libssl3t64", "libzstd1", "zlib1g"),
+        *("libckteec0t64", "libseteec0t64", "libteeacl0.1.0t64", "libuuid1", "optee-client-dev"),
+    ),
+    "LITEBOX_DEBIAN_CLIENT_ROOT",
+    (LIB_DIR,),
+)
+"""What xtest and OP-TEE's other client libraries load, and the headers that clients are compiled with."""
+BOOT = PackageSet(
+    "kernel and busybox",
+    ("linux-image-arm64", "busybox-static"),
+    "LITEBOX_DEBIAN_BOOT_ROOT",
+    (Path("boot"), BUSYBOX),
+)
+"""An unmodified kernel, and the program that does the most in a small guest."""
+
+
+def root(wanted: PackageSet) -> Path:
+    """Where the set is unpacked, fetched on first use. FetchError, with the reason, if it is not to be had."""
+    return roots(wanted)[0]
+
+
+def roots(*wanted: PackageSet) -> list[Path]:
+    """The same of several, with one look at the mirror's lists."""
+    out = [_given(each) or each.home / "root" for each in wanted]
+    missing = [each for each, path in zip(wanted, out, strict=True) if not path.is_dir()]
+    if missing:
+        _fetch(missing)
+    return out
+
+
+def _given(wanted: PackageSet) -> Path | None:
+    name = os.environ.get(wanted.variable, "") if wanted.variable else ""
+    if not name:
+        return None
+    base = Path(name).absolute()
+    if not all((base / path).exists() for path in wanted.holds):
+        raise FetchError(f"{wanted.variable}={name} holds no {' or no '.join(map(str, wanted.holds))}")
+    return base
+
+
+def _fetch(wanted: list[PackageSet]) -> None:
+    """Under a lock, each moved into place whole: whoever finds its folder finds all of it."""
+    what = f"Debian's {' and '.join(each.what for each in wanted)}"
+    with locked(PART) as cache:
+        missing = [each for each in wanted if not each.home.is_dir()]
+        if not missing:
+            return
+        try:
+            with tempfile.TemporaryDirectory(dir=cache, prefix="fetch-") as work:
+                apt = Apt(Path(work), SUITE, ARCHITECTURE)
+                apt.update()
+                for number, each in enumerate(missing):
+                    done = Path(work) / f"done-{number}"
+                    (done / "root").mkdir(parents=True)
+                    manifest = apt.download(each.packages, done / "root")
+                    (done / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+                    done.rename(each.home)
+        except FetchError as problem:
+            raise FetchError(f"{what}: {problem}") from None
+        except OSError as problem:
+            raise FetchError(f"{what}: {problem}") from None

@@ -1,0 +1,187 @@
+"""`litebox-ta qemu-arm`: boot an arm64 kernel in QEMU, and be its secure world."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ta_loader.cli import exits
+from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
+from ta_loader.cli.options import Command, Option, integer, size
+from ta_loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from south.platform import Console
+    from south.qemu_arm.machine import Port, QemuMachine
+    from ta_loader.cli.compose import Setup
+    from ta_loader.cli.options import Arguments
+    from tee.message.monitor import MessageMonitor
+    from tee.message.services import RpcNormalWorld
+    from tee.observe import Crash
+    from tee.world import SecureWorld
+
+_UNIX = "unix:"
+MAX_MEMORY = 1 << 40
+
+
+class LogFile:
+    """`south.platform.Console` over a file or a socket; a reader that has gone loses what is said."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, text: str) -> None:
+        data = memoryview(text.encode("utf-8", "replace"))
+        with contextlib.suppress(OSError):
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+
+
+@contextlib.contextmanager
+def _secure_log(where: str | None) -> Iterator[Console | None]:
+    """Where the secure world's log goes. unix:PATH: to whoever connects, for whom the start waits."""
+    if where is None:
+        yield None
+    elif where.startswith(_UNIX):
+        path = where[len(_UNIX) :]
+        with socket.socket(socket.AF_UNIX) as listener:
+            try:
+                listener.bind(path)
+            except OSError as problem:
+                raise UsageError(f"--secure-log {where}: {problem.strerror}") from None
+            try:
+                listener.listen(1)
+                line, _ = listener.accept()
+            finally:
+                os.unlink(path)
+        with line:
+            yield LogFile(line.fileno())
+    else:
+        with open(where, "ab", buffering=0) as file:
+            yield LogFile(file.fileno())
+
+
+def _port(where: str | None) -> Port:
+    from south.qemu_arm.machine import Port
+
+    if where is None or where == "stdio":
+        return Port.stdio()
+    if where.startswith(_UNIX):
+        return Port.unix(where[len(_UNIX) :])
+    raise UsageError(f"--console {where}: say stdio, or unix:PATH")
+
+
+class Worlds:
+    """A secure world for each start of the guest."""
+
+    def __init__(self, setup: Setup, console: Console | None) -> None:
+        self._setup = setup
+        self._console = console
+
+    def make(self, normal: RpcNormalWorld) -> SecureWorld:
+        host = Host(
+            self._setup,
+            guest=normal,
+            on_crash=self._tell,
+            interruptible=False,
+            use_storage=True,
+            console=self._console,
+        )
+        return host.world
+
+    def _tell(self, crash: Crash) -> None:
+        from tee.crash import crash_lines
+
+        self.report("\n".join(crash_lines(crash)) + "\n")
+
+    def report(self, text: str) -> None:
+        if self._console is not None:
+            self._console.write(text)
+        else:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def run(arguments: Arguments) -> int:
+    from south.qemu_arm.errors import MachineError
+    from south.qemu_arm.machine import Board, QemuMachine
+    from tee.message.monitor import MessageMonitor
+
+    setup = read_setup(arguments)
+    kernel = arguments.one("--kernel")
+    if kernel is None:
+        raise UsageError("name a kernel with --kernel; `litebox-ta board guest kernel` makes one of Debian's packages")
+    initrd, memory = arguments.one("--initrd"), arguments.one("--memory-size")
+    smp = arguments.one("--smp")
+    board = Board(
+        kernel=Path(kernel),
+        initrd=None if initrd is None else Path(initrd),
+        command_line=f"console=hvc0 panic=-1 {arguments.one('--append') or ''}".strip(),
+        cpus=1 if smp is None else integer(smp, "--smp", 1, 8),
+        memory=512 << 20 if memory is None else size(memory, "--memory-size", MAX_MEMORY),
+        model=arguments.one("--cpu") or "cortex-a57",
+        console=_port(arguments.one("--console")),
+        reboot=not arguments.switch("--no-reboot"),
+        qemu=arguments.one("--qemu") or "qemu-system-aarch64",
+        extra=tuple(arguments.words),
+    )
+    try:
+        with _secure_log(arguments.one("--secure-log")) as console, QemuMachine(board, console) as machine:
+            worlds = Worlds(setup, console)
+            monitor = MessageMonitor(machine, worlds.make, report=worlds.report)
+            try:
+                return _serve(machine, monitor)
+            finally:
+                monitor.close()
+    except MachineError as problem:
+        raise UsageError(str(problem)) from None
+
+
+def _serve(machine: QemuMachine, monitor: MessageMonitor) -> int:
+    """QEMU's exit code. SIGTERM stops it; so does Ctrl-C, unless the guest has the terminal."""
+    signal.signal(signal.SIGTERM, lambda *_: machine.stop())
+    machine.start()
+    status = machine.serve(monitor)
+    said = machine.said()
+    if status > 0:
+        sys.stderr.write(f"litebox-ta: QEMU ended with status {status}{': ' if said else ''}{said}\n")
+        return exits.USAGE
+    return exits.OK
+
+
+COMMAND = Command(
+    name="qemu-arm",
+    summary="Boot an unmodified arm64 kernel in QEMU, whose secure world this process is.",
+    words=("[QEMU-OPTION...]",),
+    options=(
+        Option("--kernel", "FILE", "arm64 Image, plain or gzipped (most distributions' vmlinuz)"),
+        Option("--initrd", "FILE", "initramfs"),
+        Option("--append", "TEXT", "more kernel arguments"),
+        Option("--console", "WHERE", "the guest's console hvc0: stdio (default), or unix:PATH to listen on"),
+        Option("--secure-log", "WHERE", "the secure world's log: a file, or unix:PATH to listen on (default: stderr)"),
+        Option("--smp", "N", "CPUs (default 1)"),
+        Option("--cpu", "MODEL", "QEMU's CPU model (default cortex-a57)"),
+        Option("--memory-size", "SIZE", "the guest's RAM (default 512M)"),
+        Option("--no-reboot", "", "a reset of the guest ends QEMU instead of starting it anew"),
+        Option("--qemu", "PROGRAM", "default qemu-system-aarch64"),
+        *WORLD_OPTIONS,
+    ),
+    run=run,
+    epilog="""\
+The kernel's own `optee` driver finds the secure world. TAs, trusted storage, sockets and plugins come from the guest's
+tee-supplicant; TAs in a --ta-dir come first. Words after -- go to QEMU.
+
+examples:
+  litebox-ta qemu-arm --kernel "$(litebox-ta board guest kernel)" --initrd "$(litebox-ta board guest initrd)" \\
+      --trust "$(litebox-ta board guest key)"
+  litebox-ta board run qemu-virt-litebox -- xtest 1001      boots that guest, runs a command there, and ends
+  litebox-ta qemu-arm --kernel Image --initrd rootfs.cpio.gz --smp 2 --append 'quiet' -- -device virtio-rng-pci
+""",
+)

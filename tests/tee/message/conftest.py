@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from south.linux_host import linux_host
+from south.linux_host.host import NullConsole
+from ta_loader import samples
+from ta_loader.fetched import FetchedStore
+from ta_loader.source import Loader
+from ta_loader.store import TaStore
+from ta_loader.trust import TrustStore
+from tee.message.monitor import MessageMonitor
+from tee.world import SecureWorld
+from tests.tee.message.kit import BASE, Driver, Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tee.message.services import RpcNormalWorld
+
+
+class Bench(NamedTuple):
+    machine: Machine
+    monitor: MessageMonitor
+    driver: Driver
+    bugs: list[str]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A kernel in miniature and the secure world behind it, whose TAs the supplicant has."""
+    machine = Machine()
+    trust = TrustStore([samples.public_key_file()])
+    bugs: list[str] = []
+
+    def make_world(normal: RpcNormalWorld) -> SecureWorld:
+        store = FetchedStore(TaStore((), trust), normal.load_ta, trust)
+        platform = linux_host(str(tmp_path), console=NullConsole())
+        return SecureWorld(platform, Loader(store), normal=normal)
+
+    reserved = (BASE + (1 << 18), 1 << 18)
+    monitor = MessageMonitor(machine, make_world, reserved=reserved, report=bugs.append)
+    yield Bench(machine, monitor, Driver(machine, monitor), bugs)
+    monitor.close()
+    assert not bugs, bugs[0]
