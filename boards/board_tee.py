@@ -10,7 +10,8 @@ import secrets
 from typing import TYPE_CHECKING
 
 from boards.agent_upload import agent_on
-from boards.console_log import Direction
+from boards.console_log import Direction, printable
+from boards.console_shell import PROTOCOL
 from boards.errors import TargetError
 from ta_loader.errors import UsageError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from normal_world.agent.connection import Connection
     from normal_world.api import Context
 
+ENDED = "it ended"
 END_SECONDS = 15.0
 """For the shell to be back after the agent was asked to end."""
 BREAK = b"\x03\x03\x03\n"
@@ -130,11 +132,16 @@ class BoardTee:
             shell.run(f"{self._program} {token} <{device} >{device} 2>/dev/null &", check=True)
         connection = Connection(ConsoleLine(self._console), token)
 
+        said = ""
+
         def take(line: bytes) -> bool:
+            nonlocal said
             if connection.feed(line):
                 return True
             if running is not None and running.ended_by(line):
-                connection.give_up("it ended")
+                connection.give_up(f"{ENDED}{said and f': {said}'}")
+            elif not PROTOCOL.search(text := printable(line)):
+                said = text
             return False
 
         self._console.take_lines(take)
@@ -152,6 +159,6 @@ class BoardTee:
         self._board.log.add(self._console.name, Direction.EVENT, f"the TEE agent ended{lost and f': {lost}'}")
         if running is None:
             return
-        if lost and lost != "it ended":
+        if lost and not lost.startswith(ENDED):
             self._console.write(BREAK)
         self._board.shell.finish(running, END_SECONDS)

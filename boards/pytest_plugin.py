@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--board-var", action="append", default=[], metavar="[BOARD:]NAME=VALUE", help="value of a board's variable"
     )
+    group.addoption("--board-html", metavar="FILE", help="write each board's page; BOARD-FILE where there are several")
     group.addoption("--board-report", metavar="DIR", help="write each board's report and logs to DIR/BOARD")
 
 
@@ -106,7 +107,6 @@ def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pytest.skip("no --board was given")
     from boards.board import Board
     from boards.catalogue import find_board
-    from boards.report import merged, write_report
     from ta_loader.errors import UsageError
 
     report = request.config.getoption("--board-report")
@@ -121,8 +121,26 @@ def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pytest.fail(wrong, pytrace=False)
     with opened as board:
         yield board
-        if report:
-            write_report(folder, board, merged(board))
+        _write_reports(request.config, board, folder)
+
+
+def _write_reports(config: pytest.Config, board: Board, folder: Path) -> None:
+    from boards.report import merged, page, write_report
+    from boards.secure_log import findings
+    from ta_loader.cli.symbolize import ElfFinder
+
+    html = config.getoption("--board-html")
+    if not html and not config.getoption("--board-report"):
+        return
+    log = merged(board, ElfFinder((), [*map(board.text, board.entry.symbols)]).find)
+    if config.getoption("--board-report"):
+        write_report(folder, board, log)
+    if html:
+        path = Path(html)
+        several = len(config.getoption("--board")) > 1
+        path = path.with_name(f"{board.name}-{path.name}") if several else path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(board, log, findings(log)), encoding="utf-8")
 
 
 def _tee(board: Board) -> Context:

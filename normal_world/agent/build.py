@@ -16,12 +16,14 @@ WHAT = "the TEE agent"
 
 
 def build(out: Path, cc: str = "cc", *flags: str) -> Path:
-    """Compile into the folder `out`. flags: the compiler's own (default: stripped, for it travels over serial lines). BuildError, OSError."""
+    """Compile into the folder `out`. flags: the compiler's (default: stripped, for it travels over serial
+    lines). BuildError, OSError."""
     out.mkdir(parents=True, exist_ok=True)
     sources = sorted(str(path) for path in HERE.glob("*.c"))
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as work:
         made = Path(work) / NAME
-        command = [cc, *FLAGS, "-Werror", "-fPIE", "-pie", *(flags or ("-Wl,-s",)), f"-I{INCLUDE}", *sources, "-ldl", "-o", str(made)]
+        command = [cc, *FLAGS, "-Werror", "-fPIE", "-pie", *(flags or ("-Wl,-s",)), f"-I{INCLUDE}"]
+        command += [*sources, "-ldl", "-o", str(made)]
         compile_with(command, WHAT)
         os.replace(made, out / NAME)
     (out / f"{NAME}.sources").write_text(fingerprint() + "\n")

@@ -1,6 +1,8 @@
 """Lines of text with checksums, for terminals that lose and change bytes and in which a kernel speaks as well.
 
-    >D01f:YWJj:0a1b2c3d     to the agent, `<` from it: kind, round, offset, base64, CRC-32 of a token and the text before
+    >D01f:YWJj:0a1b2c3d     to the agent, `<` from it
+
+Kind, round, offset; base64; CRC-32 of a token and the text before it.
 
 csrc/lines.c is the same in C. The token is one run's own: what an earlier one left on the line is no line.
 """

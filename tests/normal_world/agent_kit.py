@@ -6,10 +6,10 @@ import contextlib
 import shlex
 from typing import TYPE_CHECKING
 
+from boards.board_tee import ConsoleLine
 from boards.console import Console
 from boards.console_link import link_maker
 from boards.console_log import Log
-from boards.board_tee import ConsoleLine
 from boards.testing import FakeLine, Faults
 from normal_world.agent.build import ensure
 from normal_world.agent.connection import SILENCE, Connection
