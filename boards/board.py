@@ -213,7 +213,7 @@ class Board:
 
     def _start(self) -> None:
         # A board that still runs would answer for the one that is to start. (QEMU has not been started.)
-        if self.entry.power.kind in ("command", "relay"):
+        if self.entry.power.kind in ("command", "relay", "labgrid"):
             self.power.off()
         self.open()
         for console in self.consoles.values():
@@ -282,6 +282,10 @@ class Board:
                 self.folder / "power.log",
                 self.text(self.entry.power.folder) or None,
             )
+        if entry.kind == "labgrid":
+            from boards.labgrid import LabgridPower, Place
+
+            return LabgridPower(Place(*[self.text(word) for word in entry.on]), entry.settle)
         if entry.kind in ("command", "relay"):
             on, off = [[self.text(word) for word in words] for words in (entry.on, entry.off)]
             return CommandPower(on, off, entry.settle)

@@ -21,7 +21,7 @@ RESERVED = ("run", "board", "python")
 """Variables that every board has: the folder of this run, the board's name, this interpreter."""
 MAX_SECONDS = 86400.0
 TEE_KINDS = ("agent", "daemon")
-POWER = ("none", "qemu", "command", "relay", "manual")
+POWER = ("none", "qemu", "command", "relay", "manual", "labgrid")
 
 
 class Stage(IntEnum):
@@ -230,7 +230,9 @@ def _power(table: Table) -> PowerEntry:
         on, off = table.texts("on"), table.texts("off")
     if kind == "relay":
         on, off = (*on, table.text("closed", "1")), (*on, table.text("open", "0"))
-    if kind in ("relay", "command"):
+    if kind == "labgrid":
+        on = (table.text("environment"), table.text("target", "main"), table.text("driver", ""))
+    if kind in ("relay", "command", "labgrid"):
         settle = table.number("settle", 1.0, 0.0, 600.0)
     folder = table.text("folder", "") if kind == "qemu" else ""
     table.finish()

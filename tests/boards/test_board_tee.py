@@ -212,7 +212,7 @@ def test_no_agent_for_a_machine(
     (folder / "uname").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     with Board(read_board(description), tmp_path / "run") as board:
-        with pytest.raises(UsageError, match="(?s)riscv64-linux-gnu: .*put .* on the board's PATH"):
+        with pytest.raises(UsageError, match=r"(?s)riscv64-linux-gnu: .*put .* on the board's PATH"):
             board.tee()
         assert board.failure is None
 

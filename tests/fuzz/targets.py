@@ -403,8 +403,9 @@ def fuzz_agent(data: bytes) -> None:
     waiting = (0, 100, 4, 1 << 20)
     stream, assembler = Stream(lambda _: None), messages.Assembler()
     stream.put(bytes(5000))
+    right = bool(data) and data[0] & 1
     for now, text in enumerate(data[1:].split(b"\n")):
-        if data[0] & 1:
+        if right:
             text = lines.FROM_AGENT + text
             text += b":%08x" % zlib.crc32(text, _TOKEN)
         try:

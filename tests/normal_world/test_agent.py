@@ -11,7 +11,6 @@ import os
 import random
 import shutil
 import subprocess
-import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +33,7 @@ from ta_loader import samples
 from tee.abi import results
 from tee.params import Kind
 from tests.normal_world.agent_kit import TOKEN, agent
-from tests.normal_world.test_libteec import WAIT, FakeDaemon
+from tests.normal_world.test_libteec import FLIP, WAIT, FakeDaemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +60,7 @@ def test_a_call_is_cancelled_while_others_go_on(fake: str, faults: Faults) -> No
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(session.invoke, WAIT, operation=operation)
             value = Value.inout(5)
-            other.invoke(1, value)
+            other.invoke(FLIP, value)
             assert value.a == 6
             assert not answer.done()
             operation.cancel()
@@ -77,11 +76,11 @@ def test_outputs_keep_what_the_ta_leaves_alone(fake: str) -> None:
     """The fake's TA flips all bits and says that half of it is the answer."""
     with agent(fake) as connection, Context.over(AgentWay(connection)) as tee, tee.open_session(HELLO) as session:
         buffer = bytearray(b"\xff" * 4 + bytes(4) + b"\xff" * 8)
-        _, ref = session.invoke(1, None, Memref.inout(buffer))
+        _, ref = session.invoke(FLIP, None, Memref.inout(buffer))
         assert ref is not None
         assert buffer == bytes(4) + b"\xff" * 12
         zeros = bytearray(b"\xff" * 8)
-        session.invoke(1, Memref.output(zeros))
+        session.invoke(FLIP, Memref.output(zeros))
         assert zeros == bytes(4) + b"\xff" * 4
 
 
@@ -126,15 +125,14 @@ def test_a_megabyte_and_more_than_goes(daemon: tuple[str, Server]) -> None:
         assert error.value.result == results.OUT_OF_MEMORY
 
 
-def test_a_line_that_falls_silent_is_a_defined_error(fake: str) -> None:
+def test_a_line_that_falls_silent_is_a_defined_error(fake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with agent(fake, silence=1.5) as connection, Context.over(AgentWay(connection)) as tee:
         session = tee.open_session(HELLO)
-        connection._line.write = lambda _: None  # type: ignore[method-assign]
-        connection.feed = lambda _: True  # type: ignore[method-assign]
+        monkeypatch.setattr(connection._line, "write", lambda _: None)
+        monkeypatch.setattr(connection, "feed", lambda _: True)
         began = time.monotonic()
-        threading.Timer(0.2, lambda: None).start()
         with pytest.raises(TeeError, match=r"nothing came from it for 1\.5 s") as error:
-            session.invoke(1, Value.inout(1))
+            session.invoke(FLIP, Value.inout(1))
         assert error.value.result == results.COMMUNICATION
         assert time.monotonic() - began < 10
 

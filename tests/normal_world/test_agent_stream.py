@@ -1,4 +1,4 @@
-"""The lines and the stream that a board and we speak over: whatever a line does to them, bytes come in order and once."""
+"""The lines and the stream that a board and we speak over: bytes come in order and once, whatever becomes of lines."""
 
 from __future__ import annotations
 
