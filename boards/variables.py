@@ -57,7 +57,7 @@ class Values(dict[str, str]):
         return value
 
     def _failure(self, variable: Variable, problem: str) -> UsageError:
-        command = " ".join(variable.make)
+        command = " ".join(expand(word, self) for word in variable.make)
         return UsageError(
             f"{self._board}: {variable.name} was to be made, but {command} {problem}; "
             f"without it: --var {variable.name}=..., {variable.help}"

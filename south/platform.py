@@ -342,6 +342,9 @@ class Monitor(Protocol):
         called once, from any thread, before or after this returns. The CPU waits until then.
         """
 
+    def may_block(self, function: int) -> bool:
+        """Whether `call` may take long for that x0; else it is answered on the thread that listens for others."""
+
     def interrupted(self, cpu: int) -> None:
         """An interrupt for the normal world pends on a CPU that waits in a yielding call: let it go soon."""
 

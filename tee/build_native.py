@@ -20,6 +20,7 @@ DISPATCH = Path("south/engine/csrc")
 SOURCES = (
     "ae",
     "algo",
+    "asymcalls",
     "calls",
     "cbcmac",
     "ccm",
@@ -35,6 +36,8 @@ SOURCES = (
     "native",
     "oneshot",
     "pkey",
+    "ready",
+    "readytask",
     "rsa",
     "rsagen",
     "sm2",

@@ -119,6 +119,11 @@ class Task:
         """Address to bind the handlers with."""
         return int(_ffi.cast("uintptr_t", self._task))
 
+    @property
+    def pointer(self) -> Any:
+        """The `struct tee_task *`, for the modules that are typed fronts of tee/csrc."""
+        return self._task
+
     @staticmethod
     def handlers() -> dict[int, int]:
         """System-call number -> address of its `lb_handler` (dispatch.h)."""

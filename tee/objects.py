@@ -30,7 +30,7 @@ from tee.abi.objects import (
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BIGNUM_MAX_BYTES = 2 * BIGNUM_MAX_BITS // 8
 """Octets a TA may give for one big number, leading zeros included."""
@@ -54,6 +54,7 @@ class Object:
     """
 
     __slots__ = (
+        "_on_change",
         "_usage",
         "_values",
         "bits",
@@ -85,6 +86,7 @@ class Object:
         self.have = 0
         self.data_size = 0
         self.data_position = 0
+        self._on_change: Callable[[], object] | None = None
         self._usage = USAGE_DEFAULT
         self._values = [_blank(attr) for attr in props.attrs] if props else []
 
@@ -114,6 +116,15 @@ class Object:
         return UTEE_OBJECT_INFO.pack(
             self.type, self.bits, self.max_bits, self.usage, self.data_size, self.data_position, self.flags
         )
+
+    def watch(self, on_change: Callable[[], object]) -> None:
+        """Call `on_change` once, when an attribute changes or goes; in place of any other watcher."""
+        self._on_change = on_change
+
+    def _changed(self) -> None:
+        if self._on_change is not None:
+            self._on_change()
+            self._on_change = None
 
     # --- attributes ------------------------------------------------------------------------
 
@@ -146,6 +157,7 @@ class Object:
     def store(self, at: int, value: bytes | int) -> None:
         """Store the attribute at position `at`, without marking it set."""
         props = self.require_props(results.BAD_STATE)
+        self._changed()
         self._values[at] = _accept(props.attrs[at], props.alloc, value)
 
     def check_length(self, at: int, size: int) -> None:
@@ -175,6 +187,7 @@ class Object:
         """Wipe the attributes. `have` stays, as in OP-TEE: an uninitialized object is not read."""
         if self.props is None:
             return
+        self._changed()
         for at, attr in enumerate(self.props.attrs):
             stored = self._values[at]
             if isinstance(stored, bytearray):
@@ -207,6 +220,7 @@ class Object:
             have = (1 << len(self.props.attrs)) - 1
         else:
             raise TeeError(results.BAD_PARAMETERS, f"attributes of {source.type:#x} do not make a {self.type:#x}")
+        self._changed()
         for at, attr in enumerate(self.props.attrs):
             self._values[at] = _copied(source.value(attr.attr))
         self.have = have
@@ -234,6 +248,7 @@ class Object:
             ]
         except TeeError as error:
             raise TeeError(results.CORRUPT_OBJECT, error.detail) from None
+        self._changed()
         self._values = values
 
 

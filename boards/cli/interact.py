@@ -20,8 +20,8 @@ QUIET = 1.0
 """Seconds of silence after the end of an input that is no terminal."""
 
 
-def interact(console: Console, seconds: float | None = None) -> None:
-    """seconds: leave after so many. TargetError if the target dies."""
+def interact(console: Console, seconds: float | None = None, *, prompt: bool = False) -> None:
+    """seconds: leave after so many. prompt: have a shell show its prompt again. TargetError if the target dies."""
     typed = sys.stdin.fileno()
     terminal = os.isatty(typed)
     before = termios.tcgetattr(typed) if terminal else None
@@ -30,6 +30,8 @@ def interact(console: Console, seconds: float | None = None) -> None:
         if before is not None:
             print(f"console {console.name}; leave it with Ctrl-]", file=sys.stderr)
             tty.setraw(typed)
+        if prompt:
+            console.write(b"\n")  # not before the tap is there, or the prompt might be lost
         _pump(console, typed, None if seconds is None else time.monotonic() + seconds)
     finally:
         console.tap = None

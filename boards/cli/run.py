@@ -64,9 +64,8 @@ def _keep(board: Board) -> None:
     """A person at the console. Whoever turns the board off from within has done nothing wrong."""
     from boards.cli.interact import interact
 
-    board.console.write(b"\n")  # the shell shows its prompt again
     try:
-        interact(board.console)
+        interact(board.console, prompt=True)
     except TargetError as problem:
         print(f"litebox-ta: {problem.problem}", file=sys.stderr)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -103,6 +104,8 @@ def _fetch(wanted: list[PackageSet]) -> None:
         missing = [each for each in wanted if not each.home.is_dir()]
         if not missing:
             return
+        for left in cache.glob("fetch-*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
         try:
             with tempfile.TemporaryDirectory(dir=cache, prefix="fetch-") as work:
                 apt = Apt(Path(work), SUITE, ARCHITECTURE)

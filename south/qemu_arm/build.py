@@ -11,8 +11,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from south.qemu_arm import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SOURCE = Path(__file__).with_name("shim.S")
 IMAGE = Path(__file__).with_name("shim.bin")
@@ -35,14 +39,15 @@ def _run(*command: str) -> None:
         raise BuildError(f"{' '.join(command)}\n{done.stderr}")
 
 
-def assemble(source: Path, address: int) -> bytes:
+def assemble(source: Path, address: int, defines: Mapping[str, object] | None = None) -> bytes:
     """A flat image of an assembly file, linked to run at `address`; `layout.h` is there to include."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "layout.h").write_text(layout.header())
         built, linked, flat = (str(folder / f"image.{end}") for end in ("o", "elf", "bin"))
         flags = ("-march=armv8-a", "-Wall", "-Werror", "-Wa,--fatal-warnings", f"-I{folder}")
-        _run(TOOLS[0], *flags, "-c", str(source), "-o", built)
+        macros = [f"-D{name}={value}" for name, value in (defines or {}).items()]
+        _run(TOOLS[0], *flags, *macros, "-c", str(source), "-o", built)
         _run(TOOLS[1], f"-Ttext={address:#x}", "--fatal-warnings", "--build-id=none", "-e", f"{address:#x}", built,
              "-o", linked)  # fmt: skip
         _run(TOOLS[2], "-O", "binary", linked, flat)

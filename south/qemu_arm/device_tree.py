@@ -22,7 +22,7 @@ Conduit = Literal["smc", "hvc"]
 _DUMP_SECONDS = 60.0
 _GIC_SPI = 0
 _LEVEL_HIGH = 4
-"""First and third cell of an interrupt (Linux Documentation/devicetree/bindings/interrupt-controller/arm,gic-v3.yaml)."""
+"""First and third cell of an interrupt (Linux devicetree/bindings/interrupt-controller/arm,gic-v3.yaml)."""
 _UART = f"/pl011@{layout.UART_BASE:x}"
 
 

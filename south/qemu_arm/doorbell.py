@@ -12,6 +12,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 import traceback
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,6 @@ UNKNOWN_FUNCTION = 0xFFFF_FFFF
 MAX_THREADS = 64
 """Calls that run at once, but for one of each CPU; with so many, the leader serves and nobody listens meanwhile."""
 
-_FAST = 1 << 31
-"""A fast call, which never blocks (SMCCC §2.5)."""
 _CONFIG = layout.CONFIG_BASE - layout.SHIM_BASE
 _SLOTS = layout.SLOTS_BASE - layout.SHIM_BASE
 _MASK = (1 << 64) - 1
@@ -89,7 +88,7 @@ class Doorbell:
     def serve(self, monitor: Monitor, settle: float) -> None:
         """Until the other end is closed; then the monitor is reset once more and the threads end.
 
-        settle: seconds that calls which still run get to come back.
+        settle: seconds that calls which still run get to come back, all together.
         """
         with self._lock:
             self._start(monitor)
@@ -98,8 +97,9 @@ class Doorbell:
         self._guarded(monitor.reset)
         with self._lock:
             threads = list(self._threads)
+        end = time.monotonic() + settle
         for thread in threads:
-            thread.join(settle)
+            thread.join(max(0.0, end - time.monotonic()))
 
     # --- leader and followers
 
@@ -147,10 +147,20 @@ class Doorbell:
                 job = self._request(cpu)
                 if job is None:
                     continue
-                if job[1][0] & _FAST or not self._delegate(monitor):
+                if not self._may_block(monitor, job[1][0]) or not self._delegate(monitor):
                     self._call(monitor, *job)
                 else:
                     return job
+
+    def _may_block(self, monitor: Monitor, function: int) -> bool:
+        blocks = True  # What it fails to tell costs a thread, no more.
+
+        def ask() -> None:
+            nonlocal blocks
+            blocks = monitor.may_block(function)
+
+        self._guarded(ask)
+        return blocks
 
     def _delegate(self, monitor: Monitor) -> bool:
         """Whether somebody else leads once this thread lets go."""

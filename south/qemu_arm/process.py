@@ -28,16 +28,16 @@ if os.getppid() != int(sys.argv[1]):
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 os.execvp(sys.argv[2], sys.argv[2:])
 """
-"""Runs between fork and QEMU, in an interpreter of its own: nothing of Python's is safe to run in the fork of a process with
-threads. The parent may have gone before the signal was asked for: hence the second look."""
+"""Runs between fork and QEMU, in an interpreter of its own: nothing of Python's is safe to run in the fork of a process
+with threads. The parent may have gone before the signal was asked for: hence the second look."""
 
 
 class Process:
     """A child that the kernel kills with us.
 
     The death signal comes when the *thread* ends that started the child (prctl(2)), so a thread of its own starts it
-    and waits for its end. command: program and arguments; fds: descriptors to inherit; own_session: not for a child that
-    reads the terminal.
+    and waits for its end. command: program and arguments; fds: descriptors to inherit; own_session: not for a child
+    that reads the terminal.
     """
 
     def __init__(self, command: Sequence[str], fds: Sequence[int], own_session: bool) -> None:

@@ -3,7 +3,7 @@
  * What the files of asymmetric cryptography share: numbers of a TA, libcrypto keys made of them.
  *
  * Keys live in Python as the attributes a TA populated (tee/objects.py); a key of libcrypto is made
- * for each operation and freed with it. Results are those of optee_os 4.5 core/lib/libtomcrypt/.
+ * for each operation and freed with it, or kept with the operation's state (ready.h). Results are those of optee_os 4.5 core/lib/libtomcrypt/.
  */
 #ifndef TEE_ASYM_H
 #define TEE_ASYM_H
@@ -50,8 +50,19 @@ void tee_params_number(struct tee_params *p, const char *name, struct tee_span n
 void tee_params_text(struct tee_params *p, const char *name, const char *text);
 /* An uncompressed point of coordinates of `size` octets. */
 void tee_params_point(struct tee_params *p, struct tee_span x, struct tee_span y, size_t size);
+/* 4 || x || y, 1 + 2 * size octets; false if a coordinate is longer. */
+bool tee_point_octets(uint8_t *out, struct tee_span x, struct tee_span y, size_t size);
 /* The key, NULL if libcrypto refuses it; the parameters are wiped. type: "RSA"; selection: EVP_PKEY_*. */
 EVP_PKEY *tee_params_key(struct tee_params *p, const char *type, int selection);
+
+/* Keys of RSA, and of a TEE_ECC_CURVE_* (x NULL: private alone; d NULL: public alone); NULL: refused. */
+EVP_PKEY *tee_rsa_key(const struct tee_span key[8], bool private);
+EVP_PKEY *tee_ec_key(uint32_t curve, const struct tee_span *d, const struct tee_span *x, const struct tee_span *y);
+/* Octets of a coordinate, and libcrypto's number of the curve; 0: none we know. */
+size_t tee_ec_size(uint32_t curve);
+int tee_ec_nid(uint32_t curve);
+/* Sets up a context of an RSA signature or its verification. */
+bool tee_rsa_signature(EVP_PKEY_CTX *ctx, const struct tee_rsa_scheme *s);
 
 /* r || s, `half` octets each, to and from the DER of ECDSA_SIG, which DSA and SM2 use as well. */
 int tee_to_der(const uint8_t *sig, size_t half, unsigned char **der);

@@ -204,6 +204,8 @@ static const struct {
     {TEE_SCN_AUTHENC_UPDATE_AAD, call_ae_aad, 3},
     {TEE_SCN_AUTHENC_UPDATE_PAYLOAD, call_ae_update, 5},
     {TEE_SCN_AUTHENC_ENC_FINAL, tee_call_ae_enc_final, 7},
+    {TEE_SCN_ASYMM_OPERATE, tee_call_asymm_operate, 7},
+    {TEE_SCN_ASYMM_VERIFY, tee_call_asymm_verify, 7},
 };
 #define HANDLERS (sizeof(handlers) / sizeof(handlers[0]))
 

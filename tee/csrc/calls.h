@@ -36,8 +36,15 @@ uint32_t tee_check_transfer(const struct lb_guest *g, const struct lb_call *call
 enum lb_verdict tee_end_transfer(const struct lb_guest *g, struct lb_call *call, const struct tee_transfer *x,
                                  uint32_t rc);
 
-/* finals.c */
+/* finals.c: [va, va+*room) may be written, and its size is at size_va. */
+bool tee_output(const struct lb_guest *g, uint64_t va, uint64_t size_va, uint64_t *room);
+uint32_t tee_deliver(const struct lb_guest *g, uint64_t va, uint64_t size_va, const uint8_t *data, uint64_t size);
+
 enum lb_verdict tee_call_hash_final(const struct lb_guest *g, struct lb_call *call, void *owner);
 enum lb_verdict tee_call_ae_enc_final(const struct lb_guest *g, struct lb_call *call, void *owner);
+
+/* asymcalls.c */
+enum lb_verdict tee_call_asymm_operate(const struct lb_guest *g, struct lb_call *call, void *owner);
+enum lb_verdict tee_call_asymm_verify(const struct lb_guest *g, struct lb_call *call, void *owner);
 
 #endif

@@ -3,7 +3,7 @@
 #include <openssl/core_names.h>
 #include <string.h>
 
-#include "asym.h"
+#include "ready.h"
 
 struct curve {
     const char *type; /* libcrypto's key type and group */
@@ -26,13 +26,12 @@ static const struct curve *find(uint32_t id)
     return NULL;
 }
 
-/* x NULL: private alone; d NULL: public alone. */
-static EVP_PKEY *make(const struct curve *c, const struct tee_span *d, const struct tee_span *x,
-                      const struct tee_span *y)
+EVP_PKEY *tee_ec_key(uint32_t curve, const struct tee_span *d, const struct tee_span *x, const struct tee_span *y)
 {
+    const struct curve *c = find(curve);
     struct tee_params params;
 
-    if (!tee_crypto_ready())
+    if (!c || !tee_crypto_ready())
         return NULL;
     tee_params_begin(&params);
     tee_params_text(&params, OSSL_PKEY_PARAM_GROUP_NAME, c->group);
@@ -77,13 +76,28 @@ uint32_t tee_ec_generate(uint32_t curve, uint8_t *out)
     TEE_QUIETLY(generate(curve, out));
 }
 
-static uint32_t sign(uint32_t id, struct tee_span d, struct tee_span digest, uint8_t *sig)
+size_t tee_ec_size(uint32_t curve)
 {
-    const struct curve *c = find(id);
-    EVP_PKEY *pkey = c ? make(c, &d, NULL, NULL) : NULL;
-    uint32_t rc = pkey ? tee_sign_raw(pkey, digest.data, digest.size, sig, c->size) : TEE_ERROR_GENERIC;
+    const struct curve *c = find(curve);
 
-    EVP_PKEY_free(pkey);
+    return c ? c->size : 0;
+}
+
+int tee_ec_nid(uint32_t curve)
+{
+    const struct curve *c = find(curve);
+
+    return c ? OBJ_sn2nid(c->group) : NID_undef;
+}
+
+static uint32_t sign(uint32_t curve, struct tee_span d, struct tee_span digest, uint8_t *sig)
+{
+    struct tee_ready *r;
+    uint32_t rc = tee_ready_ec(curve, TEE_USE_SIGN, d, d, d, &r);
+
+    if (!rc)
+        rc = tee_ready_sign(r, digest, 0, sig);
+    tee_ready_free(r);
     return rc;
 }
 
@@ -93,15 +107,15 @@ uint32_t tee_ec_sign(uint32_t curve, struct tee_span d, struct tee_span digest, 
 }
 
 /* A key that is no point of the curve has signed nothing. */
-static uint32_t verify(uint32_t id, struct tee_span x, struct tee_span y, struct tee_span digest, struct tee_span sig)
+static uint32_t verify(uint32_t curve, struct tee_span x, struct tee_span y, struct tee_span digest,
+                       struct tee_span sig)
 {
-    const struct curve *c = find(id);
-    EVP_PKEY *pkey = c ? make(c, NULL, &x, &y) : NULL;
-    uint32_t rc = TEE_ERROR_SIGNATURE_INVALID;
+    struct tee_ready *r;
+    uint32_t rc = tee_ready_ec(curve, TEE_USE_VERIFY, x, x, y, &r);
 
-    if (pkey && sig.size == 2 * c->size)
-        rc = tee_verify_raw(pkey, digest.data, digest.size, sig.data, c->size);
-    EVP_PKEY_free(pkey);
+    if (!rc)
+        rc = tee_ready_verify(r, digest, 0, sig);
+    tee_ready_free(r);
     return rc;
 }
 
@@ -111,20 +125,15 @@ uint32_t tee_ec_verify(uint32_t curve, struct tee_span x, struct tee_span y, str
     TEE_QUIETLY(verify(curve, x, y, digest, sig));
 }
 
-static uint32_t derive(uint32_t id, struct tee_span d, struct tee_span x, struct tee_span y, uint8_t *out)
+static uint32_t derive(uint32_t curve, struct tee_span d, struct tee_span x, struct tee_span y, uint8_t *out)
 {
-    const struct curve *c = find(id);
-    EVP_PKEY *own = c ? make(c, &d, NULL, NULL) : NULL;
-    EVP_PKEY *peer = c ? make(c, NULL, &x, &y) : NULL; /* NULL: not on the curve */
-    EVP_PKEY_CTX *ctx = own && peer ? EVP_PKEY_CTX_new_from_pkey(tee_libctx(), own, NULL) : NULL;
-    size_t size = c ? c->size : 0;
-    bool ok = ctx && EVP_PKEY_derive_init(ctx) == 1 && EVP_PKEY_derive_set_peer(ctx, peer) == 1 &&
-              EVP_PKEY_derive(ctx, out, &size) == 1 && size == c->size;
+    struct tee_ready *r;
+    uint32_t rc = tee_ready_ec(curve, TEE_USE_AGREE, d, x, y, &r);
 
-    EVP_PKEY_CTX_free(ctx);
-    EVP_PKEY_free(own);
-    EVP_PKEY_free(peer);
-    return ok ? TEE_SUCCESS : TEE_ERROR_BAD_PARAMETERS;
+    if (!rc)
+        rc = tee_ready_agree(r, x, y, out);
+    tee_ready_free(r);
+    return rc;
 }
 
 uint32_t tee_ec_derive(uint32_t curve, struct tee_span d, struct tee_span x, struct tee_span y, uint8_t *out)

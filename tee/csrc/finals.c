@@ -42,15 +42,13 @@ enum lb_verdict tee_end_transfer(const struct lb_guest *g, struct lb_call *call,
     return tee_done(call, rc2 ? rc2 : rc);
 }
 
-
-/* [va, va+*room) may be written, and its size is at size_va. */
-static bool output(const struct lb_guest *g, uint64_t va, uint64_t size_va, uint64_t *room)
+bool tee_output(const struct lb_guest *g, uint64_t va, uint64_t size_va, uint64_t *room)
 {
     return !tee_user_get(g, room, size_va, sizeof(*room), TEE_ACCESS_ANY_OWNER) &&
            !tee_user_check(g, va, *room, TEE_READ_WRITE);
 }
 
-static uint32_t put(const struct lb_guest *g, uint64_t va, uint64_t size_va, const uint8_t *data, uint64_t size)
+uint32_t tee_deliver(const struct lb_guest *g, uint64_t va, uint64_t size_va, const uint8_t *data, uint64_t size)
 {
     uint32_t rc = tee_user_put(g, va, data, size, TEE_ACCESS_ANY_OWNER);
 
@@ -68,14 +66,14 @@ enum lb_verdict tee_call_hash_final(const struct lb_guest *g, struct lb_call *ca
     if (!s || s->phase != TEE_PHASE_ACTIVE || !s->algo || s->algo->kind == TEE_KIND_XOF ||
         s->algo->kind < TEE_KIND_DIGEST || s->algo->kind > TEE_KIND_CBC_MAC || (!va && size))
         return LB_ASK;
-    if (tee_user_check(g, va, size, TEE_READ) || !output(g, hash, size_va, &room) || room < s->algo->digest_size)
+    if (tee_user_check(g, va, size, TEE_READ) || !tee_output(g, hash, size_va, &room) || room < s->algo->digest_size)
         return LB_ASK;
     room = sizeof(out);
     rc = tee_feed(g, s, va, size, tee_hash_update);
     if (!rc)
         rc = tee_hash_final(s, NULL, 0, out, &room);
     if (!rc)
-        rc = put(g, hash, size_va, out, room);
+        rc = tee_deliver(g, hash, size_va, out, room);
     return tee_done(call, rc);
 }
 
@@ -93,12 +91,12 @@ enum lb_verdict tee_call_ae_enc_final(const struct lb_guest *g, struct lb_call *
 
     if (!s || s->phase != TEE_PHASE_ACTIVE || s->mode != TEE_MODE_ENCRYPT || tee_algo_class(s->id) != TEE_CLASS_AE)
         return LB_ASK;
-    if (tee_check_transfer(g, call, true, &x) || (x.src_size && !x.src) || !output(g, tag_va, size_va, &room) ||
+    if (tee_check_transfer(g, call, true, &x) || (x.src_size && !x.src) || !tee_output(g, tag_va, size_va, &room) ||
         room < s->tag_size)
         return LB_ASK;
     room = sizeof(tag);
     rc = tee_ae_enc_final(s, x.src, x.src_size, x.dst, tag, &room);
     if (!rc)
-        rc = put(g, tag_va, size_va, tag, room);
+        rc = tee_deliver(g, tag_va, size_va, tag, room);
     return tee_end_transfer(g, call, &x, rc);
 }

@@ -163,6 +163,24 @@ struct tee_sm2_kep {
     int initiator;
 };
 uint32_t tee_sm2_exchange(const struct tee_sm2_kep *k, uint8_t *out, uint64_t size, uint8_t confirm[32]);
+
+/*
+ * A key made ready for the operation of a handle, in place of the one it had; from then on system calls use it
+ * without Python. use: 0 sign, 1 verify, 2 agree. It goes with the operation, and must be forgotten when the key's
+ * attributes change. Without it: BAD_STATE.
+ */
+uint32_t tee_task_ready_rsa(struct tee_task *t, uint64_t handle, int use, const struct tee_span key[8],
+                            const struct tee_rsa_scheme *scheme);
+uint32_t tee_task_ready_ec(struct tee_task *t, uint64_t handle, int use, uint32_t curve, struct tee_span d,
+                           struct tee_span x, struct tee_span y);
+/* -1: none */
+int tee_task_ready_use(const struct tee_task *t, uint64_t handle);
+void tee_task_forget(struct tee_task *t, uint64_t handle);
+uint32_t tee_task_sign(struct tee_task *t, uint64_t handle, struct tee_span digest, int salt, uint8_t *sig,
+                       uint64_t *size);
+uint32_t tee_task_verify(struct tee_task *t, uint64_t handle, struct tee_span digest, int salt, struct tee_span sig);
+uint32_t tee_task_agree(struct tee_task *t, uint64_t handle, struct tee_span x, struct tee_span y, uint8_t *out,
+                        uint64_t *size);
 /* cffi: end */
 
 #endif

@@ -63,14 +63,19 @@ static bool pad(uint8_t *out, struct tee_span number, size_t size)
     return true;
 }
 
+bool tee_point_octets(uint8_t *out, struct tee_span x, struct tee_span y, size_t size)
+{
+    out[0] = 4; /* uncompressed, SEC 1 section 2.3.3 */
+    return pad(out + 1, x, size) && pad(out + 1 + size, y, size);
+}
+
 void tee_params_point(struct tee_params *p, struct tee_span x, struct tee_span y, size_t size)
 {
     uint8_t *at = p->bytes + p->used;
 
     if (!take(p, 1 + 2 * size))
         return;
-    at[0] = 4; /* uncompressed, SEC 1 section 2.3.3 */
-    if (!pad(at + 1, x, size) || !pad(at + 1 + size, y, size)) {
+    if (!tee_point_octets(at, x, y, size)) {
         p->full = true;
         return;
     }

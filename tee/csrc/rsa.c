@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "asym.h"
+#include "ready.h"
 
 enum { N, E, D, P, Q, DP, DQ, QINV }; /* the order of the attributes of a key pair */
 
-static EVP_PKEY *make(const struct tee_span key[8], bool private)
+EVP_PKEY *tee_rsa_key(const struct tee_span key[8], bool private)
 {
     static const char *const names[] = {
         OSSL_PKEY_PARAM_RSA_N,         OSSL_PKEY_PARAM_RSA_E,         OSSL_PKEY_PARAM_RSA_D,
@@ -85,7 +85,7 @@ static uint32_t crypt(const struct tee_span key[8], const struct tee_rsa_scheme 
 
     if (!has_hashes(s) || label.size > INT32_MAX)
         return TEE_ERROR_BAD_PARAMETERS;
-    pkey = make(key, decrypt);
+    pkey = tee_rsa_key(key, decrypt);
     ctx = pkey ? EVP_PKEY_CTX_new_from_pkey(tee_libctx(), pkey, NULL) : NULL;
     if (ctx && n >= (size_t)EVP_PKEY_get_size(pkey) &&
         (decrypt ? EVP_PKEY_decrypt_init(ctx) : EVP_PKEY_encrypt_init(ctx)) == 1 && set_cipher(ctx, s, label)) {
@@ -109,7 +109,7 @@ uint32_t tee_rsa_crypt(const struct tee_span key[8], const struct tee_rsa_scheme
     TEE_QUIETLY(crypt(key, scheme, label, src, decrypt != 0, out, size));
 }
 
-static bool set_signature(EVP_PKEY_CTX *ctx, const struct tee_rsa_scheme *s)
+bool tee_rsa_signature(EVP_PKEY_CTX *ctx, const struct tee_rsa_scheme *s)
 {
     EVP_MD *md = s->hash ? hash_of(s->hash) : NULL;
 
@@ -126,16 +126,14 @@ static bool set_signature(EVP_PKEY_CTX *ctx, const struct tee_rsa_scheme *s)
 static uint32_t sign(const struct tee_span key[8], const struct tee_rsa_scheme *s, struct tee_span digest,
                      uint8_t *sig, uint64_t *size)
 {
-    EVP_PKEY *pkey = make(key, true);
-    EVP_PKEY_CTX *ctx = pkey ? EVP_PKEY_CTX_new_from_pkey(tee_libctx(), pkey, NULL) : NULL;
-    size_t n = *size;
-    bool ok = ctx && n >= (size_t)EVP_PKEY_get_size(pkey) && s->salt >= 0 && EVP_PKEY_sign_init(ctx) == 1 &&
-              set_signature(ctx, s) && EVP_PKEY_sign(ctx, sig, &n, digest.data, digest.size) == 1;
+    struct tee_ready *r;
+    uint32_t rc = tee_ready_rsa(key, s, TEE_USE_SIGN, &r);
 
-    *size = ok ? n : 0;
-    EVP_PKEY_CTX_free(ctx);
-    EVP_PKEY_free(pkey);
-    return ok ? TEE_SUCCESS : TEE_ERROR_BAD_PARAMETERS;
+    if (!rc)
+        rc = *size < r->size ? TEE_ERROR_BAD_PARAMETERS : tee_ready_sign(r, digest, s->salt, sig);
+    *size = rc ? 0 : r->size;
+    tee_ready_free(r);
+    return rc;
 }
 
 uint32_t tee_rsa_sign(const struct tee_span key[8], const struct tee_rsa_scheme *scheme, struct tee_span digest,
@@ -147,17 +145,12 @@ uint32_t tee_rsa_sign(const struct tee_span key[8], const struct tee_rsa_scheme 
 static uint32_t verify(const struct tee_span key[8], const struct tee_rsa_scheme *s, struct tee_span digest,
                        struct tee_span sig)
 {
-    EVP_PKEY *pkey = make(key, false);
-    EVP_PKEY_CTX *ctx = pkey ? EVP_PKEY_CTX_new_from_pkey(tee_libctx(), pkey, NULL) : NULL;
-    uint32_t rc = TEE_ERROR_SIGNATURE_INVALID;
+    struct tee_ready *r;
+    uint32_t rc = tee_ready_rsa(key, s, TEE_USE_VERIFY, &r);
 
-    if (!ctx)
-        rc = TEE_ERROR_GENERIC;
-    else if (sig.size == (size_t)EVP_PKEY_get_size(pkey) && s->salt >= 0 && EVP_PKEY_verify_init(ctx) == 1 &&
-             set_signature(ctx, s) && EVP_PKEY_verify(ctx, sig.data, sig.size, digest.data, digest.size) == 1)
-        rc = TEE_SUCCESS;
-    EVP_PKEY_CTX_free(ctx);
-    EVP_PKEY_free(pkey);
+    if (!rc)
+        rc = tee_ready_verify(r, digest, s->salt, sig);
+    tee_ready_free(r);
     return rc;
 }
 

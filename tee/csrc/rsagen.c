@@ -90,5 +90,7 @@ uint32_t tee_rsa_generate(uint32_t bits, struct tee_span e, uint8_t *out, uint64
 {
     if (bits < 256 || bits % 16 || slot > TEE_NUMBER_MAX || slot * 8 < bits)
         return TEE_ERROR_BAD_PARAMETERS; /* 16: two primes of whole octets, as OP-TEE makes them */
+    if (!e.size || !(e.data[e.size - 1] & 1))
+        return TEE_ERROR_BAD_PARAMETERS; /* p - 1 is even: a search for primes would never end */
     TEE_QUIETLY(generate(bits, e, out, slot));
 }

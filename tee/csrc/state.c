@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "parts.h"
+#include "ready.h"
 
 /* What tee_svc_cryp.c answers for an algorithm of that class that it does not have. */
 static uint32_t unknown(uint32_t id)
@@ -71,6 +72,7 @@ void tee_state_reset(struct tee_state *s)
     EVP_MAC_CTX_free(s->mac);
     EVP_CIPHER_CTX_free(s->data);
     EVP_CIPHER_CTX_free(s->extra);
+    tee_ready_free(s->ready);
     tee_xof_drop(s);
     OPENSSL_cleanse(s, sizeof(*s));
     s->algo = a;

@@ -18,6 +18,8 @@ enum tee_phase {
     TEE_PHASE_FINAL,
 };
 
+struct tee_ready; /* ready.h */
+
 struct tee_state {
     const struct tee_algo *algo; /* NULL when opaque */
     uint32_t id;
@@ -37,6 +39,7 @@ struct tee_state {
     uint64_t extracted;    /* XOF: bytes given out */
     uint8_t *ahead;        /* XOF: output squeezed but not given out */
     size_t ahead_size, ahead_at;
+    struct tee_ready *ready; /* the key of an asymmetric operation, once it was used */
 };
 
 uint32_t tee_state_new(uint32_t algo, uint32_t mode, struct tee_state **out);

@@ -105,6 +105,9 @@ class MessageMonitor:
             self._bug(bug)
             raise
 
+    def may_block(self, function: int) -> bool:
+        return not function & smc.FAST and function & _WORD != Smc.RETURN_FROM_RPC
+
     def interrupted(self, cpu: int) -> None:
         self._life.threads.interrupted(cpu)
 

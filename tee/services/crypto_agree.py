@@ -24,13 +24,14 @@ from tee.abi.attributes import (
     Curve,
 )
 from tee.errors import TeeError
+from tee.native_ready import AGREE, Ready
 from tee.objects import BIGNUM_MAX_BYTES
 from tee.services.crypto_generate import curve_of, octets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tee.objects import Object, State
+    from tee.objects import Object
     from tee.services.context import CryptoTask
     from tee.syscalls.arguments import Attribute
 
@@ -52,23 +53,26 @@ def _number(attr: Attribute, most: int = BIGNUM_MAX_BYTES) -> bytes:
     return attr.read()
 
 
-def _dh(task: CryptoTask, record: State, source: Object, params: Sequence[Attribute], target: Object) -> bytes:
+def _dh(task: CryptoTask, state: int, source: Object, params: Sequence[Attribute], target: Object) -> bytes:
     (peer,) = _only(params, Attr.DH_PUBLIC_VALUE)
     return keys.dh_derive(octets(source, Attr.DH_PRIME), octets(source, Attr.DH_PRIVATE_VALUE), peer)
 
 
-def _ecdh(task: CryptoTask, record: State, source: Object, params: Sequence[Attribute], target: Object) -> bytes:
+def _ecdh(task: CryptoTask, state: int, source: Object, params: Sequence[Attribute], target: Object) -> bytes:
     x, y = _only(params, Attr.ECC_PUBLIC_VALUE_X, Attr.ECC_PUBLIC_VALUE_Y)
     curve = curve_of(source)
     if curve not in CURVE_BITS or curve in (Curve.SM2, Curve.CURVE_25519):
         raise TeeError(results.NOT_IMPLEMENTED, f"ECDH on curve {curve:#x}")
-    return keys.ec_derive(curve, octets(source, Attr.ECC_PRIVATE_VALUE), x, y)
+    ready = Ready(task.native, state, source)
+    if not ready.is_for(AGREE):
+        ready.curve(AGREE, curve, octets(source, Attr.ECC_PRIVATE_VALUE))
+    return ready.agree(x, y)
 
 
 def _montgomery(
     main: MainAlgorithm, private: Attr, public: Attr
-) -> Callable[[CryptoTask, State, Object, Sequence[Attribute], Object], bytes]:
-    def derive(task: CryptoTask, record: State, source: Object, params: Sequence[Attribute], target: Object) -> bytes:
+) -> Callable[[CryptoTask, int, Object, Sequence[Attribute], Object], bytes]:
+    def derive(task: CryptoTask, state: int, source: Object, params: Sequence[Attribute], target: Object) -> bytes:
         (peer,) = _only(params, public)
         own = octets(source, private)
         if len(peer) != len(own):
@@ -98,9 +102,9 @@ def _pair(key: Object) -> keys.PointKey:
     )
 
 
-def _kep(task: CryptoTask, record: State, source: Object, params: Sequence[Attribute], target: Object) -> bytes:
+def _kep(task: CryptoTask, state: int, source: Object, params: Sequence[Attribute], target: Object) -> bytes:
     """SM2's exchange; key1 is our key pair, key2 the ephemeral one."""
-    ephemeral = task.objects.get(record.key2)
+    ephemeral = task.objects.get(task.objects.operations.get(state).key2)
     given: dict[str, bytes] = {}
     role: int | None = None
     confirm: Attribute | None = None
@@ -138,11 +142,11 @@ def _kep(task: CryptoTask, record: State, source: Object, params: Sequence[Attri
     return secret
 
 
-AGREEMENTS: dict[int, Callable[[CryptoTask, State, Object, Sequence[Attribute], Object], bytes]] = {
+AGREEMENTS: dict[int, Callable[[CryptoTask, int, Object, Sequence[Attribute], Object], bytes]] = {
     Algorithm.DH_DERIVE_SHARED_SECRET: _dh,
     Algorithm.ECDH_DERIVE_SHARED_SECRET: _ecdh,
     Algorithm.X25519: _montgomery(MainAlgorithm.X25519, Attr.X25519_PRIVATE_VALUE, Attr.X25519_PUBLIC_VALUE),
     Algorithm.X448: _montgomery(MainAlgorithm.X448, Attr.X448_PRIVATE_VALUE, Attr.X448_PUBLIC_VALUE),
     Algorithm.SM2_KEP: _kep,
 }
-"""By algorithm: (task, operation, its key, parameters, target object) to the secret."""
+"""By algorithm: (task, operation's handle, its key, parameters, target object) to the secret."""

@@ -23,6 +23,7 @@ from tee.abi.algorithms import (
 )
 from tee.abi.attributes import Attr, Curve
 from tee.errors import TeeError
+from tee.native_ready import SIGN, VERIFY, Ready
 from tee.services import crypto_rsa as rsa
 from tee.services.crypto_eddsa import eddsa_variant
 from tee.services.crypto_generate import curve_of, octets
@@ -62,7 +63,7 @@ def asymm_operate(task: CryptoTask, state: int, params: Sequence[Attribute], src
             raise TeeError(wrong, "neither encryption nor decryption")
         _encipher(record, key, params, src, dst)
     elif class_ == OperationClass.ASYMMETRIC_SIGNATURE:
-        _sign(record, key, params, src, dst)
+        _sign(Ready(task.native, state, key), record, key, params, src, dst)
     else:
         raise TeeError(results.BAD_PARAMETERS, "neither a cipher nor a signature")
 
@@ -95,14 +96,14 @@ def _sm2(key: Object, src: bytes, dst: OutBuffer, *, decrypt: bool) -> None:
     dst.put(keys.sm2_encrypt(x, y, src))
 
 
-def _sign(record: State, key: Object, params: Sequence[Attribute], src: bytes, dst: OutBuffer) -> None:
+def _sign(ready: Ready, record: State, key: Object, params: Sequence[Attribute], src: bytes, dst: OutBuffer) -> None:
     main = main_algorithm(record.algo)
     if main == MainAlgorithm.RSA:
         if record.mode != Mode.SIGN:
             raise TeeError(results.BAD_PARAMETERS, "not in mode SIGN")
-        rsa.signature_scheme(record.algo, params, src)
+        scheme = rsa.signature_scheme(record.algo, params, src)
         dst.need(rsa.modulus_size(key))
-        dst.put(rsa.sign(record.algo, key, params, src))
+        dst.put(rsa.sign(ready, key, scheme, src))
     elif main == MainAlgorithm.DSA:
         _dsa_sign(record.algo, key, src, dst)
     elif main == MainAlgorithm.ED25519:
@@ -112,7 +113,10 @@ def _sign(record: State, key: Object, params: Sequence[Attribute], src: bytes, d
     elif record.algo in CURVES:
         curve = _curve(record.algo, key)
         dst.need(2 * keys.coordinate(curve))
-        dst.put(keys.ec_sign(curve, _private(key, Attr.ECC_PRIVATE_VALUE), src))
+        d = _private(key, Attr.ECC_PRIVATE_VALUE)
+        if not ready.is_for(SIGN):
+            ready.curve(SIGN, curve, d)
+        dst.put(ready.sign(src))
     else:
         raise TeeError(results.BAD_PARAMETERS, f"no signature {record.algo:#x}")
 
@@ -164,14 +168,16 @@ def _dsa_verify(algo: int, key: Object, digest: bytes, signature: bytes) -> None
     keys.dsa_verify(numbers, digest, signature)
 
 
-def _ec_verify(algo: int, key: Object, digest: bytes, signature: bytes) -> None:
+def _ec_verify(ready: Ready, algo: int, key: Object, digest: bytes, signature: bytes) -> None:
     if algo not in CURVES:
         raise TeeError(results.BAD_PARAMETERS, f"no signature {algo:#x}")
     curve = _curve(algo, key)
     if len(signature) != 2 * keys.coordinate(curve):
         raise TeeError(results.BAD_PARAMETERS, f"{len(signature)} octets of signature")
-    x, y = octets(key, Attr.ECC_PUBLIC_VALUE_X), octets(key, Attr.ECC_PUBLIC_VALUE_Y)
-    keys.ec_verify(curve, x, y, digest, signature)
+    if not ready.is_for(VERIFY):
+        x, y = octets(key, Attr.ECC_PUBLIC_VALUE_X), octets(key, Attr.ECC_PUBLIC_VALUE_Y)
+        ready.curve(VERIFY, curve, x=x, y=y)
+    ready.verify(digest, signature)
 
 
 def asymm_verify(task: CryptoTask, state: int, params: Sequence[Attribute], data: bytes, sig: bytes) -> None:
@@ -184,12 +190,12 @@ def asymm_verify(task: CryptoTask, state: int, params: Sequence[Attribute], data
         raise TeeError(results.BAD_PARAMETERS, "the operation's key is not set")
     main = main_algorithm(record.algo)
     if main == MainAlgorithm.RSA:
-        rsa.verify(record.algo, key, params, data, sig)
+        rsa.verify(Ready(task.native, state, key), record.algo, key, params, data, sig)
     elif main == MainAlgorithm.DSA:
         _dsa_verify(record.algo, key, data, sig)
     elif main == MainAlgorithm.ED25519:
         keys.ed25519_verify(octets(key, Attr.ED25519_PUBLIC_VALUE), data, sig, eddsa_variant(params))
     elif main in (MainAlgorithm.ECDSA, MainAlgorithm.SM2_DSA_SM3):
-        _ec_verify(record.algo, key, data, sig)
+        _ec_verify(Ready(task.native, state, key), record.algo, key, data, sig)
     else:
         raise TeeError(results.NOT_SUPPORTED, "not a signature")

@@ -172,7 +172,7 @@ def cryp_derive_key(task: CryptoTask, state: int, params: Sequence[Attribute], d
         raise TeeError(results.NOT_SUPPORTED, "not a derivation")
     agree, serve = AGREEMENTS.get(record.algo), _SERVED.get(main_algorithm(record.algo))
     if agree is not None:
-        secret = _agreed(agree(task, record, source, params, target), props.alloc)
+        secret = _agreed(agree(task, state, source, params, target), props.alloc)
     elif serve is not None:
         secret = serve(record.algo, source.key, params, props.alloc)
     else:

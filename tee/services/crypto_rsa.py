@@ -16,11 +16,13 @@ from tee.abi import results
 from tee.abi.algorithms import Algorithm, ChainMode, chain_mode, digest_hash, digest_size, hash_algorithm
 from tee.abi.attributes import Attr
 from tee.errors import TeeError
+from tee.native_ready import SIGN, VERIFY
 from tee.services.crypto_generate import octets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tee.native_ready import Ready
     from tee.objects import Object
     from tee.syscalls.arguments import Attribute
 
@@ -141,12 +143,16 @@ def _salt_length(params: Sequence[Attribute], default: int) -> int:
     return default
 
 
-def sign(algo: int, obj: Object, params: Sequence[Attribute], digest: bytes) -> bytes:
-    return keys.rsa_sign(key_of(obj), signature_scheme(algo, params, digest), digest)
+def sign(ready: Ready, obj: Object, scheme: keys.RsaScheme, digest: bytes) -> bytes:
+    if not ready.is_for(SIGN):
+        ready.rsa(SIGN, key_of(obj), scheme)
+    return ready.sign(digest, scheme.salt)
 
 
-def verify(algo: int, obj: Object, params: Sequence[Attribute], digest: bytes, signature: bytes) -> None:
+def verify(ready: Ready, algo: int, obj: Object, params: Sequence[Attribute], digest: bytes, signature: bytes) -> None:
     scheme = signature_scheme(algo, params, digest)
     if len(signature) != modulus_size(obj):
         raise TeeError(results.SIGNATURE_INVALID, f"{len(signature)} octets of signature")
-    keys.rsa_verify(public_key_of(obj), scheme, digest, signature)
+    if not ready.is_for(VERIFY):
+        ready.rsa(VERIFY, public_key_of(obj), scheme)
+    ready.verify(digest, signature, scheme.salt)

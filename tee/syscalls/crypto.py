@@ -91,6 +91,7 @@ ROWS: tuple[Syscall, ...] = (
         Attributes("params"),
         In("src_data"),
         Into("dest_data"),
+        native="tee_call_asymm_operate",
     ),
     _row(
         40,
@@ -99,6 +100,7 @@ ROWS: tuple[Syscall, ...] = (
         Attributes("params"),
         In("data"),
         In("sig"),
+        native="tee_call_asymm_verify",
     ),
     _row(
         54,

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from tests.bench import applets, crypto, daemon, guest, storage
+from tests.bench import applets, asymmetric, crypto, daemon, guest, qemu_arm, storage
 from tests.bench.measure import Figure, processes
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ GROUPS: dict[str, Callable[[guest.Bench], Iterator[Figure]]] = {
     "calls": guest.calls,
     "compute": guest.compute,
     "gcm": crypto.gcm,
+    "asymmetric": asymmetric.asymmetric,
     "threads": guest.threads,
     "memory": guest.memory,
     "first": first_instance,
@@ -71,6 +72,7 @@ GROUPS: dict[str, Callable[[guest.Bench], Iterator[Figure]]] = {
     "applets": applets.applets,
     "client": daemon.c_client,
     "storage": storage.storage,
+    "qemu": qemu_arm.exchange,
 }
 
 

@@ -175,3 +175,25 @@ def test_any_toml_is_read_or_refused(tmp_path: Path, data: dict[str, object]) ->
     except UsageError as refused:
         problem = str(refused)
     assert not problem or problem.startswith(str(path))
+
+
+def test_variables_that_are_made(tmp_path: Path) -> None:
+    text = GOOD.replace('help = "its port"', 'help = "its port"\nmake = ["sh", "-c", "COMMAND", "x", "${a}"]')
+    text = text.replace("[consoles", '[variables.a]\nhelp = "a"\ndefault = "b c"\n[consoles', 1)
+
+    def values(command: str, given: dict[str, str] | None = None) -> dict[str, str]:
+        return resolve(read_board(write(tmp_path, text.replace("COMMAND", command))), given or {}, tmp_path)
+
+    mark = tmp_path / "made"
+    made = values(f"echo first; touch {mark}; echo $1")
+    assert not mark.exists()
+    assert expand("<${port}>", made) == "<b c>"
+    assert mark.exists()
+    assert values("exit 1", {"port": "mine"})["port"] == "mine"
+    for command, problem in (("exit 7", "ended with status 7"), ("true", "printed nothing")):
+        with pytest.raises(UsageError, match=rf"{problem}; without it: --var port=\.\.\., its port"):
+            _ = values(command)["port"]
+    with pytest.raises(UsageError, match="names no variable"):
+        read_board(write(tmp_path, text.replace("${a}", "${port}")))
+    with pytest.raises(UsageError, match="cannot stand beside default"):
+        read_board(write(tmp_path, text.replace("make = ", 'default = ""\nmake = ')))

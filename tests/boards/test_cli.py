@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -16,6 +17,7 @@ from boards.testing import fake_board
 from ta_loader.cli import main
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -121,13 +123,12 @@ def test_a_board_that_is_kept(tmp_path: Path) -> None:
     """A person types, then leaves with Ctrl-]; the exit code is the command's, and its output comes first."""
     ours, theirs = os.openpty()
     words = [*KEPT, str(fake_board(tmp_path)), "--keep", "-q", "--", "echo first; (exit 6)"]
-    with subprocess.Popen(words, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        os.close(theirs)
+    with kept(words, theirs) as child:
         assert child.stdout is not None
         seen = read_until(child.stdout.fileno(), b"fake# ")
         assert seen.startswith(b"first\n")
         os.write(ours, b"echo $((6 * 7))\r")
-        read_until(child.stdout.fileno(), b"\n42\r\n")
+        read_until(child.stdout.fileno(), b"42\r\n")
         os.write(ours, b"\x1d")
         _, err = child.communicate(timeout=30)
     os.close(ours)
@@ -138,8 +139,7 @@ def test_a_board_that_is_kept(tmp_path: Path) -> None:
 def test_a_kept_board_may_be_turned_off_from_within(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     words = [*KEPT, str(fake_board(tmp_path)), "--keep", "-q"]
-    with subprocess.Popen(words, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        os.close(theirs)
+    with kept(words, theirs) as child:
         assert child.stdout is not None
         read_until(child.stdout.fileno(), b"fake# ")
         os.write(ours, b"exit\r")
@@ -147,6 +147,18 @@ def test_a_kept_board_may_be_turned_off_from_within(tmp_path: Path) -> None:
     os.close(ours)
     assert child.returncode == 0, err
     assert b"ended with status 0" in err
+
+
+@contextlib.contextmanager
+def kept(words: list[str], terminal: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Ended with the test, whatever comes of it. terminal: its standard input, closed here."""
+    child = subprocess.Popen(words, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    os.close(terminal)
+    try:
+        yield child
+    finally:
+        child.terminate()
+        child.communicate(timeout=30)
 
 
 def read_until(descriptor: int, wanted: bytes) -> bytes:

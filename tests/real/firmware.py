@@ -1,5 +1,6 @@
 """A folder of firmware for QEMU's board with a real OP-TEE: Debian's OP-TEE and U-Boot and the guest that comes along,
-under a TF-A that somebody brings: no package has one for this board (PLAT=qemu SPD=opteed QEMU_USE_GIC_DRIVER=QEMU_GICV3).
+under a TF-A that somebody brings: no package has one for this board
+(PLAT=qemu SPD=opteed QEMU_USE_GIC_DRIVER=QEMU_GICV3).
 
 Environment:
     LITEBOX_TFA    a folder with bl1.bin, bl2.bin and bl31.bin

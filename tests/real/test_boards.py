@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from boards import guest
 from boards.board import Board
 from boards.catalogue import Stage, find_board
 from boards.console_log import Direction
@@ -19,30 +21,26 @@ from boards.errors import TargetError
 from boards.report import merged
 from boards.secure_log import Kind, findings
 from ta_loader.cli.symbolize import ElfFinder
+from ta_loader.errors import UsageError
 from tests.real import debian
 from tests.real.firmware import firmware
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 QEMU = "qemu-system-aarch64"
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The board's variables."""
+def images() -> dict[str, str]:
+    """The board's variables: the guest that comes along is made once, for what all tests have in common."""
     if shutil.which(QEMU) is None:
         pytest.skip(f"{QEMU} is not installed (Debian: apt-get install qemu-system-arm)")
-    root, why_not = debian.boot_root()
-    if root is None:
-        pytest.skip(why_not)
-    kernels = sorted((root / "boot").glob("vmlinuz-*-arm64"))
-    assert len(kernels) == 1
-    initrd = tmp_path_factory.mktemp("boot") / "initrd.gz"
-    initrd.write_bytes(busybox_initramfs(root / debian.BUSYBOX))
-    return {"kernel": str(kernels[0]), "initrd": str(initrd)}
+    try:
+        return {"kernel": str(guest.kernel()), "initrd": str(guest.initrd())}
+    except UsageError as problem:
+        pytest.skip(str(problem))
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +85,38 @@ def test_messages_of_the_kernel_are_told_apart(booted: Board) -> None:
     assert done.exit_code == 5
     assert done.output == "line 1\nline 2\nline 3\n"
     assert [message.partition("] ")[2] for message in done.kernel] == [f"from the kernel {i}" for i in (1, 2, 3)]
+
+
+def test_what_the_guest_holds(booted: Board) -> None:
+    assert "<LOOPBACK,UP," in booted.run("ip addr show lo").output
+    assert booted.run("ping -c 1 -W 5 127.0.0.1").exit_code == 0
+    assert booted.run("ls /lib/optee_armtz/*.ta | wc -l").output.strip() == "24"
+    assert booted.run("ls /usr/lib/tee-supplicant/plugins").output.endswith(".plugin\n")
+    assert booted.run("xtest --help").output.startswith("Usage: xtest")  # with all its libraries
+    assert booted.run("modprobe optee && lsmod").exit_code == 0
+    assert any("this machine has no OP-TEE" in e.text for e in booted.log.entries("normal"))
+    assert booted.run("su user -c id").output == "uid=1000(user) gid=1000(user) groups=1000(user)\n"
+
+
+def test_files_of_the_users(images: dict[str, str], tmp_path: Path) -> None:
+    """Made by the board's own command, once: a second boot finds it."""
+    own, tas = tmp_path / "own", tmp_path / "tas"
+    (own / "etc/litebox").mkdir(parents=True)
+    (own / "etc/litebox/start").write_text("#!/bin/sh\necho started > /tmp/mark\n")
+    (own / "etc/litebox/start").chmod(0o755)
+    tas.mkdir()
+    (tas / "12345678-0000-0000-0000-000000000000.ta").write_bytes(b"a TA")
+    variables = {"files": str(own), "tas": str(tas)}
+    seen = []
+    for turn in ("first", "second"):
+        with Board(find_board("qemu-virt-linux"), tmp_path / turn, variables) as board:
+            command = "cat /tmp/mark /lib/optee_armtz/12345678-0000-0000-0000-000000000000.ta"
+            assert board.run(command).output == "started\na TA"
+            image = Path(board.text("${initrd}"))
+            seen.append((image, image.stat().st_ino))
+    image.unlink()
+    assert seen[0] == seen[1]
+    assert str(image) != images["initrd"]
 
 
 def test_a_command_that_hangs_is_interrupted(booted: Board) -> None:

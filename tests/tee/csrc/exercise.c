@@ -266,13 +266,17 @@ static void calls(uint32_t rounds)
     uint32_t args[32];
     uint32_t n = tee_native_handlers(numbers, addresses, args, 32);
     uint64_t dropped;
-    uint8_t text[300], key[16] = {0};
+    uint8_t text[300], key[16] = {0}, *pair = block(96);
+    struct tee_span d = {pair, 32}, x = {pair + 32, 32}, y = {pair + 64, 32};
     uint32_t h;
 
     if (!t || tee_task_alloc(t, 0x50000004, 5, &h) || tee_task_hash_init(t, h, NULL, 0) ||
         tee_task_alloc(t, 0x10000210, 0, &h) || tee_task_cipher_init(t, h, key, 16, NULL, 0, key, 16) ||
-        tee_task_alloc(t, 0x40000810, 0, &h) || tee_task_ae_init(t, h, key, 16, key, 12, 16, 0, 0))
+        tee_task_alloc(t, 0x40000810, 0, &h) || tee_task_ae_init(t, h, key, 16, key, 12, 16, 0, 0) ||
+        tee_task_alloc(t, 0x70003042, 2, &h) || tee_ec_generate(3, pair) || tee_task_ready_ec(t, h, 0, 3, d, x, y) ||
+        tee_task_alloc(t, 0x70003042, 3, &h) || tee_task_ready_ec(t, h, 1, 3, d, x, y))
         abort();
+    free(pair);
     for (uint32_t i = 0; i < RUNS; i++)
         runs[i] = block(RUN);
     while (rounds--) {
@@ -282,7 +286,7 @@ static void calls(uint32_t rounds)
 
         for (int i = 0; i < LB_CALL_ARGS; i++)
             call.arg[i] = argument();
-        call.arg[0] = dice(2) ? call.arg[0] : 1 + dice(3);
+        call.arg[0] = dice(2) ? call.arg[0] : 1 + dice(5);
         if (dice(2)) { /* sizes that fit, else most calls end at the first check */
             call.arg[2] = dice(RUN);
             call.arg[4] = BASE;

@@ -178,8 +178,59 @@ static void edwards(uint32_t rounds)
     }
 }
 
+/* Keys that stay with their operations, replaced, used for what they are not, and forgotten or not. */
+static void ready(uint32_t rounds)
+{
+    struct tee_task *t = tee_task_new(4, 400, 1, 1);
+    uint32_t h, other;
+
+    if (!t || tee_task_alloc(t, 0x70003042, 2, &h) || tee_task_alloc(t, 0x70414930, 2, &other))
+        abort();
+    while (rounds--) {
+        uint8_t *key = block(96), *data = block(32), *sig = block(64), *out = block(32), *rsa = block(7 * 64);
+        struct tee_span d = span(key, 32), x = span(key + 32, 32), y = span(key + 64, 32), e = span(data, 3);
+        struct tee_span numbers[8] = {{0}};
+        struct tee_rsa_scheme scheme = {dice(2) ? 6 : 1, dice(2) ? 0x50000004 : 0x50000002, 0, (int)dice(40)};
+        uint64_t size = 64, half = 32;
+        int use = (int)dice(5) - 1;
+
+        if (tee_ec_generate(3, key))
+            abort();
+        if (!dice(9))
+            tee_task_ready_ec(t, h + 1, use, dice(9), d, x, y);
+        if (tee_task_ready_ec(t, h, use, 3, d, x, y))
+            use = -1;
+        if (!tee_task_sign(t, h, span(data, 32), 0, sig, &size) && !use &&
+            tee_ec_verify(3, x, y, span(data, 32), span(sig, 64)))
+            abort();
+        tee_task_verify(t, h, span(data, 32), 0, span(sig, dice(9) ? 64 : dice(64)));
+        tee_task_agree(t, h, dice(9) ? x : d, y, out, &half);
+        data[0] = 3;
+        data[1] = data[2] = 1;
+        if (!tee_rsa_generate(512, e, rsa, 64)) {
+            numbers[0] = span(rsa, 64);
+            numbers[1] = e;
+            for (int i = 1; i < 7; i++)
+                numbers[i + 1] = span(rsa + 64 * i, 64);
+        }
+        tee_task_ready_rsa(t, other, (int)dice(4) - 1, numbers, &scheme);
+        size = dice(9) ? 64 : dice(64);
+        tee_task_sign(t, other, span(data, dice(2) ? 32 : 20), (int)dice(80) - 5, sig, &size);
+        tee_task_verify(t, other, span(data, 32), (int)dice(80) - 5, span(sig, 64));
+        if (!dice(4))
+            tee_task_forget(t, dice(2) ? h : other);
+        free(key);
+        free(data);
+        free(sig);
+        free(out);
+        free(rsa);
+    }
+    tee_task_free(t);
+}
+
 void asymmetric(uint32_t rounds)
 {
+    ready(rounds / 60);
     for (uint32_t i = 0; i < 1 + rounds / 2000; i++)
         rsa(rounds / 20);
     finite_fields(rounds / 20);

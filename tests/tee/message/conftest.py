@@ -11,6 +11,7 @@ from ta_loader.fetched import FetchedStore
 from ta_loader.source import Loader
 from ta_loader.store import TaStore
 from ta_loader.trust import TrustStore
+from tee.limits import Limits
 from tee.message.monitor import MessageMonitor
 from tee.world import SecureWorld
 from tests.tee.message.kit import BASE, Driver, Machine
@@ -29,20 +30,30 @@ class Bench(NamedTuple):
     bugs: list[str]
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    """A kernel in miniature and the secure world behind it, whose TAs the supplicant has."""
+def _bench(folder: Path, limits: Limits) -> Iterator[Bench]:
     machine = Machine()
     trust = TrustStore([samples.public_key_file()])
     bugs: list[str] = []
 
     def make_world(normal: RpcNormalWorld) -> SecureWorld:
         store = FetchedStore(TaStore((), trust), normal.load_ta, trust)
-        platform = linux_host(str(tmp_path), console=NullConsole())
-        return SecureWorld(platform, Loader(store), normal=normal)
+        platform = linux_host(str(folder), console=NullConsole())
+        return SecureWorld(platform, Loader(store), normal=normal, limits=limits)
 
     reserved = (BASE + (1 << 18), 1 << 18)
     monitor = MessageMonitor(machine, make_world, reserved=reserved, report=bugs.append)
     yield Bench(machine, monitor, Driver(machine, monitor), bugs)
     monitor.close()
     assert not bugs, bugs[0]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A kernel in miniature and the secure world behind it, whose TAs the supplicant has."""
+    yield from _bench(tmp_path, Limits())
+
+
+@pytest.fixture
+def quick_bench(tmp_path: Path) -> Iterator[Bench]:
+    """The same, whose TAs have little memory and time."""
+    yield from _bench(tmp_path, Limits(memory=8 << 20, call_seconds=0.05))

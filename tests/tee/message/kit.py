@@ -185,7 +185,8 @@ class Driver:
         with self._lock:
             cpu = self._cpus.pop()
         try:
-            request_at = page + 32 + 32 * (struct.unpack_from("<I", message, 28)[0])
+            count = struct.unpack_from("<I", message, 28)[0]
+            request_at = page + 32 + 32 * min(count, 100)
             while True:
                 out = self.smc(*registers, cpu=cpu)
                 if out[0] >> 16 != 0xFFFF:
@@ -204,7 +205,7 @@ class Driver:
             self.buffers[page] = [page]
             return page >> 32, page & 0xFFFFFFFF, number, page >> 32, page & 0xFFFFFFFF, 0, 0
         if kind == RPC_FREE:
-            self.free(self.buffers.pop(one << 32 | two))
+            self.free(self.buffers.pop(one << 32 | two, ()))
         if kind == RPC_CMD:
             cookie = one << 32 | two
             self._message(self.buffers[cookie][0] if cookie in self.buffers else request_at)
@@ -212,12 +213,12 @@ class Driver:
 
     def _message(self, at: int) -> None:
         head = self.memory.read(at, 32)
-        command, count = struct.unpack_from("<I", head)[0], struct.unpack_from("<I", head, 28)[0]
+        command, count = struct.unpack_from("<I", head)[0], min(struct.unpack_from("<I", head, 28)[0], 4)
         params = [list(struct.unpack("<4Q", self.memory.read(at + 32 + 32 * i, 32))) for i in range(count)]
         self.requests.append(command)
         result = self._handle(command, params)
         for i, param in enumerate(params):
-            self.memory.write(at + 32 + 32 * i, struct.pack("<4Q", *param))
+            self.memory.write(at + 32 + 32 * i, struct.pack("<4Q", *(word & (1 << 64) - 1 for word in param)))
         self.memory.write(at + 20, struct.pack("<2I", result, 2))
 
     def _handle(self, command: int, params: list[list[int]]) -> int:

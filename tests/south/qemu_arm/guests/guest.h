@@ -1,32 +1,38 @@
-// What the guests share: the header of an arm64 Image, and calls. Linked to run at KERNEL_BASE.
+// What the guests share: the header of an arm64 Image and macros for calls. Linked to run at KERNEL_BASE.
 #include "layout.h"
 
-#define SYSTEM_OFF      0x84000008      // PSCI 5.1.9
+#define PSCI_VERSION    0x84000000      // PSCI (DEN0022) §5.1
+#define CPU_OFF         0x84000002
+#define CPU_ON          0xc4000003
+#define SYSTEM_OFF      0x84000008
 #define SYSTEM_RESET    0x84000009
 
-        .macro  MOVI reg, value
-        ldr     \reg, =\value
+#define FAST            0xb2000000      // calls of the trusted OS: fast, yielding
+#define YIELDING        0x32000000
+#define RETURN          0x32000003      // OPTEE_SMC_CALL_RETURN_FROM_RPC
+#define INTERRUPTED     0xffff0004      // OPTEE_SMC_RETURN_RPC_FOREIGN_INTR
+
+        .macro  CALL f, a=0, b=0, c=0
+        ldr     x0, =\f
+        ldr     x1, =\a
+        ldr     x2, =\b
+        ldr     x3, =\c
+        smc     #0
         .endm
 
-        .macro  CALL f, a=0, b=0, c=0, d=0, e=0, g=0, h=0
-        MOVI    x0, \f
-        MOVI    x1, \a
-        MOVI    x2, \b
-        MOVI    x3, \c
-        MOVI    x4, \d
-        MOVI    x5, \e
-        MOVI    x6, \g
-        MOVI    x7, \h
+        // Report x1 to x3 as they are, as call FAST + n.
+        .macro  TELL n
+        ldr     x0, =(FAST + \n)
         smc     #0
         .endm
 
         .macro  OFF
-        MOVI    x0, SYSTEM_OFF
+        ldr     x0, =SYSTEM_OFF
         smc     #0
+        b       .
         .endm
 
         .macro  END
-8:      b       8b
         .ltorg
         .balign 16
         .globl  _end
@@ -37,7 +43,6 @@ _end:
         .globl  _start
 _start: b       main
         .word   0
-        .quad   0, 0x10000, 0xa, 0, 0, 0
+        .quad   0, 0x10000, 0xa, 0, 0, 0        // text_offset, image_size, flags
         .ascii  "ARM\x64"
         .word   0
-main:

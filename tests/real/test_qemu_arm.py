@@ -1,0 +1,166 @@
+"""LiteBox as the secure world of Debian's kernel, driver, tee-supplicant, libteec and xtest, in QEMU."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from boards import guest
+from boards.board import Board
+from boards.catalogue import Stage, find_board
+from boards.errors import TargetError
+from ta_loader import samples
+from ta_loader.errors import UsageError
+from tests.real import debian, xtest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.slow
+QEMU = "qemu-system-aarch64"
+CASES = xtest.reference()
+SECONDS = 300.0
+
+
+@pytest.fixture(scope="module")
+def images() -> dict[str, str]:
+    if shutil.which(QEMU) is None:
+        pytest.skip(f"{QEMU} is not installed (Debian: apt-get install qemu-system-arm)")
+    try:
+        return {"kernel": str(guest.kernel()), "initrd": str(guest.initrd()), "trust": str(guest.trust_key())}
+    except UsageError as problem:
+        pytest.skip(str(problem))
+
+
+@pytest.fixture(scope="module")
+def booted(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    with Board(find_board("qemu-virt-litebox"), tmp_path_factory.mktemp("run"), images) as board:
+        board.advance_to(Stage.TEE)
+        yield board
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_xtest(booted: Board, case: str) -> None:
+    """Each case with at least as many checks as on a real OP-TEE."""
+    done = booted.run(f"xtest -t {case.partition('_')[0]} {case}", SECONDS)
+    found = re.search(r"^(\d+) subtests? of which (\d+) failed\r?$", done.output, re.MULTILINE)
+    assert found, done.output[-2000:]
+    assert (done.exit_code, found[2]) == (0, "0"), done.output[-4000:]
+    assert int(found[1]) >= CASES[case] - xtest.VARIES.get(case, 0)
+
+
+def test_the_driver_goes_and_comes_back(booted: Board) -> None:
+    assert booted.run("killall tee-supplicant; sleep 0.5; modprobe -r optee", 60).exit_code == 0
+    assert booted.run("test ! -e /dev/tee0").exit_code == 0
+    assert booted.run("modprobe optee && sleep 1 && tee-supplicant -d && sleep 0.3", 60).exit_code == 0
+    assert "of which 0 failed" in booted.run("xtest -t regression 1004", SECONDS).output
+
+
+def test_a_supplicant_that_starts_anew(booted: Board) -> None:
+    """Files that the old one had open are gone; the store is opened anew."""
+    assert "of which 0 failed" in booted.run("xtest -t regression 6001", SECONDS).output
+    booted.run("killall tee-supplicant; sleep 0.3; tee-supplicant -d; sleep 0.3", 60)
+    booted.run("xtest -t regression 6001", SECONDS)  # may find what it had open gone
+    assert "of which 0 failed" in booted.run("xtest -t regression 6001", SECONDS).output
+
+
+def test_linux_goes_on_while_a_ta_computes(booted: Board) -> None:
+    """1013 counts 720 million times; meanwhile sleeps end in time, and the CPU is mostly idle."""
+    booted.run("xtest -t regression 1013 >/tmp/1013 2>&1 &")
+    took = booted.run("sleep 0.5; cat /proc/uptime; sleep 3; cat /proc/uptime", 60).output.split()
+    elapsed, idle = float(took[2]) - float(took[0]), float(took[3]) - float(took[1])
+    assert 2.9 < elapsed < 6
+    assert idle > elapsed / 4
+    booted.run("wait", SECONDS)
+
+
+@pytest.mark.parametrize("append", ["nokaslr mitigations=off", ""])
+def test_processors_and_kernel_arguments(images: dict[str, str], tmp_path: Path, append: str) -> None:
+    variables = {**images, "smp": "2", "append": append, "cpu": "max,pauth-impdef=on"}
+    with Board(find_board("qemu-virt-litebox"), tmp_path, variables) as board:
+        board.advance_to(Stage.TEE)
+        for case in ("regression_1013", "regression_1003", "regression_6016"):
+            done = board.run(f"xtest -t regression {case}", SECONDS)
+            assert done.exit_code == 0, done.output[-3000:]
+
+
+def test_the_guest_starts_anew(images: dict[str, str], tmp_path: Path) -> None:
+    with Board(find_board("qemu-virt-litebox"), tmp_path, images) as board:
+        board.advance_to(Stage.TEE)
+        board.console.send_line("reboot -f")
+        board.console.expect("built-in shell", 60)
+        board.console.expect(r"# $", 20)
+        assert "of which 0 failed" in board.run("sleep 0.5; xtest -t regression 1004", SECONDS).output
+
+
+def test_nothing_is_left_of_a_machine_that_was_killed(images: dict[str, str], tmp_path: Path) -> None:
+    with Board(find_board("qemu-virt-litebox"), tmp_path, images) as board:
+        board.advance_to(Stage.TEE)
+        pids = _machine(tmp_path)
+        assert len(pids) == 2  # ours and QEMU
+        os.kill(next(pid for pid in pids if "qemu-system" in _words(pid)[0]), signal.SIGKILL)
+        with pytest.raises(TargetError):
+            board.run("true", 20)
+    deadline = time.monotonic() + 20
+    while _machine(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _machine(tmp_path)
+    assert not list(tmp_path.glob("*.sock"))
+
+
+def _words(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return [""]
+
+
+def _machine(folder: Path) -> list[int]:
+    """Processes that have this folder in their command line, but the shell that guards them."""
+    found = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    return [
+        pid for pid in found if any(str(folder) in word for word in _words(pid)) and "/bin/sh" not in _words(pid)[0]
+    ]
+
+
+def test_how_long_a_call_takes_is_bounded(images: dict[str, str], tmp_path: Path) -> None:
+    """A C client on Debian's libteec: prints medians; ten times the figures of a quiet machine would be a defect."""
+    compiler = shutil.which("aarch64-linux-gnu-gcc")
+    if compiler is None:
+        pytest.skip("aarch64-linux-gnu-gcc is not installed (Debian: apt-get install gcc-aarch64-linux-gnu)")
+    root = debian.root()
+    assert root is not None, debian.why_not()
+    library = next((root / debian.LIB_DIR).glob("libteec.so.2.*"))
+    program = tmp_path / "files/usr/bin/qemu_client"
+    program.parent.mkdir(parents=True)
+    include = Path(__file__).parents[2] / "normal_world/libteec/include"
+    source = Path(__file__).with_name("qemu_client.c")
+    subprocess.run(
+        [compiler, "-O2", "-Wall", "-Wextra", "-Werror", f"-I{include}", source, "-o", program, library], check=True
+    )
+    tas = tmp_path / "tas"
+    tas.mkdir()
+    shutil.copy(samples.hello(), tas)
+    variables = {
+        "kernel": images["kernel"],
+        "files": str(tmp_path / "files"),
+        "tas": str(tas),
+        "trust": str(samples.public_key()),
+        "append": "nokaslr mitigations=off",
+    }
+    with Board(find_board("qemu-virt-litebox"), tmp_path / "run", variables) as board:
+        done = board.run("qemu_client", 60)
+        image = Path(board.text("${initrd}"))
+    image.unlink()
+    print(done.output)
+    medians = {name: float(number) for name, number in (line.split() for line in done.output.splitlines())}
+    assert medians["invoke"] < 1300
+    assert medians["time"] < 1900
