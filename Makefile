@@ -58,13 +58,17 @@ $(BUILT): $(NATIVE) | $(INSTALLED)
 	@test -e $@ && test -z "$$(find $(NATIVE) -newer $@)" || $(PY) setup.py --quiet build_ext --inplace --force
 	@touch $@
 
-# The client library for C, also for aarch64 and arm when their compilers are there.
+# The client library for C and the agent that serves a board's TEE over a console, also for aarch64 and arm when their
+# compilers are there.
 libteec: $(BUILT)
 	$(PY) -m normal_world.libteec
+	$(PY) -m normal_world.agent.build
 	@touch $(LIBTEEC)
 
-$(LIBTEEC): normal_world/libteec.py $(wildcard normal_world/libteec/*.map normal_world/libteec/*/*.[ch]) | $(BUILT)
+$(LIBTEEC): normal_world/libteec.py $(wildcard normal_world/libteec/*.map normal_world/libteec/*/*.[ch]) \
+		normal_world/agent/build.py $(wildcard normal_world/agent/csrc/*.[ch]) | $(BUILT)
 	$(PY) -m normal_world.libteec
+	$(PY) -m normal_world.agent.build
 	@touch $@
 
 demo: $(BUILT)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from boards.board_tee import BoardTee
 from boards.catalogue import BoardEntry, Stage
 from boards.console import Console
 from boards.console_link import link_maker
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from boards.catalogue import ShellEntry, StageEntry
     from boards.power import Power
+    from normal_world.api import Context
 
 HARNESS = "board"
 """The name under which our own events stand in the log."""
@@ -89,6 +91,7 @@ class Board:
             for console in entry.consoles
         }
         self._shell: Shell | None = None
+        self._tee = BoardTee(self)
         self._opened = False
 
     def __enter__(self) -> Board:
@@ -126,6 +129,18 @@ class Board:
         self.commands.append(done)
         return done
 
+    def tee(self) -> Context:
+        """A connection to its TEE; close it. Takes the board as far as it must be. TargetError, TeeError, UsageError.
+
+        Where the TEE is spoken to over the shell's own console, commands wait until no such connection is open.
+        """
+        wanted = Stage.TEE if Stage.TEE in [entry.stage for entry in self.entry.stages] else Stage.SHELL
+        if self.stage < wanted or self.failure is not None:
+            self.advance_to(wanted)
+        contexts: list[Context] = []
+        self.guarded("tee", lambda: contexts.append(self._tee.context()))
+        return contexts[0]
+
     def advance_to(self, stage: Stage | str) -> None:
         """Take the board there from where it is; one that is past it starts anew.
 
@@ -143,7 +158,7 @@ class Board:
         if wanted < self.stage:
             self.power_off()
         if self.stage == Stage.OFF:
-            self._guarded("power on", self._start)
+            self.guarded("power on", self._start)
         for entry in self.entry.stages:
             if self.stage < entry.stage <= wanted:
                 self._reach(entry)
@@ -162,6 +177,7 @@ class Board:
 
     def power_off(self) -> None:
         self.log.add(HARNESS, Direction.EVENT, "power off")
+        self._tee.forget()
         self.power.off()
         if self.entry.power.kind == "qemu" and self._opened:
             # Or a console that has not noticed yet would pass for one that is connected to the next QEMU.
@@ -178,6 +194,7 @@ class Board:
     def close(self) -> None:
         """Whatever fails on the way, the lines and files are freed."""
         try:
+            self._tee.close()
             # Nobody wants to be asked to flip a switch because a test has ended.
             if self._opened and not self._keep and self.entry.power.kind != "manual":
                 self.power_off()
@@ -196,7 +213,7 @@ class Board:
 
     def _start(self) -> None:
         # A board that still runs would answer for the one that is to start. (QEMU has not been started.)
-        if self.entry.power.kind in ("command", "relay"):
+        if self.entry.power.kind in ("command", "relay", "labgrid"):
             self.power.off()
         self.open()
         for console in self.consoles.values():
@@ -205,7 +222,7 @@ class Board:
     def _reach(self, entry: StageEntry) -> None:
         began = self.log.now()
         try:
-            self._guarded(entry.stage.word, lambda: self._stage(entry))
+            self.guarded(entry.stage.word, lambda: self._stage(entry))
         except TargetError as problem:
             self.records.append(StageRecord(entry.stage, began, self.log.now(), problem.problem))
             raise
@@ -214,8 +231,8 @@ class Board:
         self.records.append(record)
         self.log.add(HARNESS, Direction.EVENT, f"stage {entry.stage.word} reached in {record.seconds:.2f} s")
 
-    def _guarded(self, stage: str, step: Callable[[], None]) -> None:
-        """Latch what fails."""
+    def guarded(self, stage: str, step: Callable[[], None]) -> None:
+        """Run a step; if the board fails it, it is given up, as `advance_to` tells. TargetError."""
         try:
             step()
         except TargetError as problem:
@@ -253,6 +270,7 @@ class Board:
                 console.expect(prompt, PROMPT_SECONDS)
         shell = Shell(console)
         shell.check(PROMPT_SECONDS)
+        shell.before = self._tee.give_back
         self._shell = shell
 
     def _make_power(self) -> Power:
@@ -264,6 +282,10 @@ class Board:
                 self.folder / "power.log",
                 self.text(self.entry.power.folder) or None,
             )
+        if entry.kind == "labgrid":
+            from boards.labgrid import LabgridPower, Place
+
+            return LabgridPower(Place(*[self.text(word) for word in entry.on]), entry.settle)
         if entry.kind in ("command", "relay"):
             on, off = [[self.text(word) for word in words] for words in (entry.on, entry.off)]
             return CommandPower(on, off, entry.settle)

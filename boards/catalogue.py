@@ -20,7 +20,8 @@ SCHEMA = 1
 RESERVED = ("run", "board", "python")
 """Variables that every board has: the folder of this run, the board's name, this interpreter."""
 MAX_SECONDS = 86400.0
-POWER = ("none", "qemu", "command", "relay", "manual")
+TEE_KINDS = ("agent", "daemon")
+POWER = ("none", "qemu", "command", "relay", "manual", "labgrid")
 
 
 class Stage(IntEnum):
@@ -99,6 +100,21 @@ class ShellEntry:
 
 
 @dataclass(frozen=True)
+class TeeEntry:
+    """How tests reach its TEE. kind: `agent`, a program that runs there, or `daemon`, of this machine, at `socket`.
+
+    agent: where that program is on the board; "" if it is to be looked for, and brought there. console: that it is
+    spoken to on, and device: what that console is on the board, "" if it is the shell's.
+    """
+
+    kind: str = "agent"
+    socket: str = ""
+    agent: str = ""
+    console: str = ""
+    device: str = ""
+
+
+@dataclass(frozen=True)
 class BoardEntry:
     """A description, checked; `${...}` is still in it until `resolve`."""
 
@@ -113,6 +129,7 @@ class BoardEntry:
     alarms: tuple[Alarm, ...]
     symbols: tuple[str, ...]
     core: str
+    tee: TeeEntry = TeeEntry()
 
     @property
     def last_stage(self) -> Stage:
@@ -154,6 +171,7 @@ def read_board(path: Path) -> BoardEntry:
         alarms=_alarms(top),
         symbols=(symbols := top.table("symbols")).texts("dirs", ()),
         core=symbols.text("core", ""),
+        tee=_tee(top.table("tee"), names),
     )
     symbols.finish()
     top.finish()
@@ -212,7 +230,9 @@ def _power(table: Table) -> PowerEntry:
         on, off = table.texts("on"), table.texts("off")
     if kind == "relay":
         on, off = (*on, table.text("closed", "1")), (*on, table.text("open", "0"))
-    if kind in ("relay", "command"):
+    if kind == "labgrid":
+        on = (table.text("environment"), table.text("target", "main"), table.text("driver", ""))
+    if kind in ("relay", "command", "labgrid"):
         settle = table.number("settle", 1.0, 0.0, 600.0)
     folder = table.text("folder", "") if kind == "qemu" else ""
     table.finish()
@@ -273,6 +293,18 @@ def _stages(top: Table, consoles: list[str], shell: ShellEntry | None) -> tuple[
     if shell is not None:
         out.append(StageEntry(Stage.SHELL, shell.console, "", shell.timeout, "", ()))
     return tuple(sorted(out, key=lambda entry: entry.stage))
+
+
+def _tee(table: Table, consoles: list[str]) -> TeeEntry:
+    kind = table.choice("kind", "agent", TEE_KINDS)
+    if kind == "daemon":
+        entry = TeeEntry(kind, socket=table.text("socket", ""))
+    else:
+        console = _console(table, consoles) if table.has("console") else ""
+        device = table.text("device", None if console else "")
+        entry = TeeEntry(kind, "", table.text("agent", ""), console, device)
+    table.finish()
+    return entry
 
 
 def _alarms(top: Table) -> tuple[Alarm, ...]:

@@ -86,6 +86,8 @@ class Console:
         self.health = health
         self.tap: Callable[[bytes], None] | None = None
         """Called by the reader's thread with every byte that comes, as it came."""
+        self._taker: Callable[[bytes], bool] | None = None
+        self._withheld = b""
         self._make = make
         self._pace = pace
         self._alarms = [(compile_pattern(alarm.pattern), alarm.meaning) for alarm in alarms]
@@ -142,10 +144,14 @@ class Console:
             while self._link is not None and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
 
-    def write(self, data: bytes, *, secret: bool = False) -> None:
-        """TargetError if the line is gone and does not come back, or takes nothing. secret: not to be logged."""
+    def write(self, data: bytes, *, secret: bool = False, log: bool = True) -> None:
+        """TargetError if the line is gone and does not come back, or takes nothing. secret: shown as such in the log.
+
+        log: False for what no reader of the log wants, a protocol's lines.
+        """
         self.wait_connected()
-        self.log.add(self.name, Direction.OUT, "(not shown)" if secret else data)
+        if log:
+            self.log.add(self.name, Direction.OUT, "(not shown)" if secret else data)
         step = self._pace.size or len(data)
         with self._writing:
             link = self._link
@@ -161,6 +167,18 @@ class Console:
 
     def send_line(self, text: str) -> None:
         self.write(text.encode() + b"\n")
+
+    def take_lines(self, taker: Callable[[bytes], bool] | None) -> None:
+        """From now on `taker` is shown each whole line by the reader's thread; what it says True to is seen by nobody
+        else, and not logged. Waits see whole lines alone, until None ends this.
+        """
+        with self._changed:
+            self._taker = taker
+
+    @property
+    def alarm(self) -> str:
+        """What it said after which waiting is pointless, "" if nothing."""
+        return self._alarm
 
     def discard(self) -> None:
         """Forget output that nobody has waited for; it stays in the log."""
@@ -317,9 +335,7 @@ class Console:
         if self.tap is not None:
             self.tap(data)
         data = self._plain.feed(data)
-        for at, line in self._lines.feed(data, now):
-            self.log.add(self.name, Direction.IN, line, at)
-            self._look_for_alarm(line)
+        data = self._shown(data, now)
         with self._changed:
             self._recent += data
             del self._recent[:-TAIL]
@@ -329,6 +345,19 @@ class Console:
                 del self._unread[:surplus]
                 self._scanned = max(0, self._scanned - surplus)
             self._changed.notify_all()
+
+    def _shown(self, data: bytes, now: float) -> bytes:
+        """Cut into lines and log it; what waits may see."""
+        taker = self._taker
+        kept = bytearray()
+        for at, line in self._lines.feed(data, now):
+            if taker is not None and taker(line):
+                continue
+            kept += line + b"\n"
+            self.log.add(self.name, Direction.IN, line, at)
+            self._look_for_alarm(line)
+        withheld, self._withheld = self._withheld, b"" if taker is None else self._lines.unfinished
+        return withheld + data if taker is None else bytes(kept)
 
     def _look_for_alarm(self, line: bytes) -> None:
         for pattern, meaning in self._alarms:

@@ -7,6 +7,7 @@ A link is named by one string, as a catalogue has it:
     socket://HOST:PORT        a serial server with a bare TCP socket
     unix:PATH                 a Unix socket, as QEMU's `-chardev socket,path=PATH,server=on,wait=on` makes
     process:COMMAND           a program of this machine on a pty, such as a shell
+    labgrid:FILE#TARGET       a console of labgrid's (`boards.labgrid`)
 """
 
 from __future__ import annotations
@@ -192,6 +193,11 @@ def link_maker(name: str, baud: int = 115200) -> Callable[[], Link]:
         if not argv:
             raise UsageError("process: names no program; write process:/bin/sh")
         return lambda: ProcessLink(argv)
+    if kind == "labgrid":
+        from boards.labgrid import LabgridLink, Place
+
+        place = Place.of(rest)
+        return lambda: LabgridLink(place)
     if kind == "unix":
         if not rest:
             raise UsageError("unix: names no socket; write unix:/path/to/socket")
@@ -202,6 +208,6 @@ def link_maker(name: str, baud: int = 115200) -> Callable[[], Link]:
             raise UsageError(f"{name}: write socket://HOST:PORT")
         return lambda: _tcp(host.strip("[]"), int(port))
     if (colon and kind != "rfc2217" and "/" not in kind) or not name:
-        raise UsageError(f"{name!r} is no link; use /dev/..., rfc2217://, socket://, unix: or process:")
+        raise UsageError(f"{name!r} is no link; use /dev/..., rfc2217://, socket://, unix:, process: or labgrid:")
     pyserial()
     return lambda: SerialLink(name, baud)

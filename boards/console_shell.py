@@ -26,6 +26,8 @@ from boards.errors import TargetError
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from boards.console import Console, Match
 
 MAX_COMMAND = 1 << 16
@@ -41,6 +43,18 @@ PROTOCOL = re.compile(
     r"|(?:\\0[0-7]{3}[^\\]{0,40}){2}|' V \"\$l"
 )
 """Lines of our own doing in a log: of no interest to a reader, unless the line is bad."""
+
+
+class Running(NamedTuple):
+    """A command that was started. began: of the clock `time.monotonic`."""
+
+    command: str
+    token: str
+    began: float
+
+    def ended_by(self, line: bytes) -> bool:
+        """Whether that line of the console tells that it has ended."""
+        return f"LBE1:{self.token}:".encode() in line or f"LBE2:{self.token}:".encode() in line
 
 
 class Completed(NamedTuple):
@@ -67,12 +81,19 @@ class Shell:
         self._patience = patience
         self._piece = piece
         self._dirty = False
+        self.before: Callable[[], None] = lambda: None
+        """Called before each command: who has the console meanwhile gives it back here."""
 
     def run(self, command: str, timeout: float = 30.0, *, check: bool = False) -> Completed:
         """timeout: seconds for the command itself. check: a code other than 0 is a TargetError.
 
         TargetError if it does not end in time (it is interrupted, then) or the line is too bad.
         """
+        return self.finish(self.start(command), timeout, check=check)
+
+    def start(self, command: str) -> Running:
+        """A command that `finish` waits for. The console is its own until then. TargetError, UsageError."""
+        self.before()
         encoded = command.encode()
         if b"\0" in encoded or len(encoded) > MAX_COMMAND:
             raise UsageError(f"a command for a shell has no zero byte and at most {MAX_COMMAND} bytes")
@@ -82,7 +103,16 @@ class Shell:
         start = self._transfer(encode(_script(command, token)), token)
         try:
             self._start(start, token)
-            done = self._finish(command, token, timeout, began)
+        except TargetError:
+            self._interrupt()
+            raise
+        return Running(command, token, began)
+
+    def finish(self, running: Running, timeout: float, *, check: bool = False) -> Completed:
+        """As `run`, of what `start` has started."""
+        command = running.command
+        try:
+            done = self._finish(command, running.token, timeout, running.began)
         except TargetError:
             self._interrupt()
             raise
@@ -92,6 +122,7 @@ class Shell:
 
     def check(self, timeout: float = 30.0) -> None:
         """TargetError unless a shell answers within so many seconds."""
+        self.before()
         deadline = time.monotonic() + timeout
         while True:
             token = secrets.token_hex(4)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from boards.catalogue import BoardEntry
     from boards.console import Console
     from boards.console_shell import Shell
+    from normal_world.api import Context
 
 REPORT_LINES = 200
 """Of each board's log, in the report of a test that failed."""
@@ -44,11 +45,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--board-var", action="append", default=[], metavar="[BOARD:]NAME=VALUE", help="value of a board's variable"
     )
+    group.addoption("--board-html", metavar="FILE", help="write each board's page; BOARD-FILE where there are several")
     group.addoption("--board-report", metavar="DIR", help="write each board's report and logs to DIR/BOARD")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "board_stage(name): the stage that the board must have reached for this test")
+    if config.getoption("--board"):
+        # Registered after every other plugin, so that its fixtures take the place of normal_world's.
+        config.pluginmanager.register(TeeOfBoards(), "litebox_boards_tee")
+
+
+class TeeOfBoards:
+    """The fixtures of tests of TAs (docs/pytest.md), on the board that --board names."""
+
+    @pytest.fixture
+    def tee(self, request: pytest.FixtureRequest, board: Board) -> Iterator[Context]:
+        """A connection to the TEE of the board, which is taken as far as it must be."""
+        from normal_world.pytest_plugin import connected
+        from normal_world.testing import BOARD, Settings
+
+        settings = Settings.read(request.config)._replace(way=BOARD)
+        yield from connected(request, settings, lambda _: _tee(board))
+
+    @pytest.fixture
+    def ta(self, request: pytest.FixtureRequest) -> str:
+        """The UUID of the TA under test: a board knows TAs by that alone."""
+        from normal_world.testing import BOARD, Settings, find_ta
+
+        settings = Settings.read(request.config)._replace(way=BOARD)
+        return find_ta(settings, request.node.get_closest_marker("ta"), request.path.parent)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -81,7 +107,6 @@ def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pytest.skip("no --board was given")
     from boards.board import Board
     from boards.catalogue import find_board
-    from boards.report import merged, write_report
     from ta_loader.errors import UsageError
 
     report = request.config.getoption("--board-report")
@@ -96,8 +121,38 @@ def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pytest.fail(wrong, pytrace=False)
     with opened as board:
         yield board
-        if report:
-            write_report(folder, board, merged(board))
+        _write_reports(request.config, board, folder)
+
+
+def _write_reports(config: pytest.Config, board: Board, folder: Path) -> None:
+    from boards.report import merged, page, write_report
+    from boards.secure_log import findings
+    from ta_loader.cli.symbolize import ElfFinder
+
+    html = config.getoption("--board-html")
+    if not html and not config.getoption("--board-report"):
+        return
+    log = merged(board, ElfFinder((), [*map(board.text, board.entry.symbols)]).find)
+    if config.getoption("--board-report"):
+        write_report(folder, board, log)
+    if html:
+        path = Path(html)
+        several = len(config.getoption("--board")) > 1
+        path = path.with_name(f"{board.name}-{path.name}") if several else path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(board, log, findings(log)), encoding="utf-8")
+
+
+def _tee(board: Board) -> Context:
+    from boards.errors import TargetError
+    from ta_loader.errors import UsageError
+
+    failure = ""
+    try:
+        return board.tee()
+    except (TargetError, UsageError) as problem:
+        failure = str(problem)
+    pytest.fail(failure, pytrace=False)
 
 
 def _advance(board: Board, stage: str) -> None:

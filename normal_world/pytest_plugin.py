@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     import pluggy
 
     from normal_world.api import Context, Session
-    from normal_world.testing import SecureLog
+    from normal_world.testing import SecureLog, Settings
 
 LOG = "secure world log"
 """Title of a report's section."""
@@ -71,8 +71,15 @@ def tee(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     from normal_world.testing import Settings
 
     settings = Settings.read(request.config)
+    yield from connected(request, settings, lambda log: settings.context(tmp_path_factory.mktemp("litebox"), log))
+
+
+def connected(
+    request: pytest.FixtureRequest, settings: Settings, make: Callable[[SecureLog], Context]
+) -> Iterator[Context]:
+    """What every fixture `tee` does around the connection that `make` makes: its log, and what is left open."""
     log = request.node.stash[_LOG_KEY] = settings.new_log()
-    context = settings.context(tmp_path_factory.mktemp("litebox"), log)
+    context = make(log)
     try:
         yield context
         leaks = context.leaks()

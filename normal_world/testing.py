@@ -12,6 +12,8 @@ import pytest
 from normal_world.api import Context
 from normal_world.client.local import LocalOptions
 from normal_world.pytest_plugin import LEAKS
+from south.platform import Arch
+from ta_loader import samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +23,8 @@ MOST_LOG = 1 << 20
 TIMEOUT = 60.0
 """Seconds of a TA's call: a TA that hangs is a failed test, and no hanging run."""
 WAYS = ("local", "daemon", "device")
+BOARD = "board"
+"""A way that no setting names: boards' plugin makes the connection."""
 SAMPLES = ("hello", "hello-arm")
 
 
@@ -101,7 +105,11 @@ class Settings(NamedTuple):
         )
 
     def new_log(self) -> SecureLog:
-        where = {"daemon": "it goes to the daemon's standard error", "device": "it goes to the secure world's console"}
+        where = {
+            "daemon": "it goes to the daemon's standard error",
+            "device": "it goes to the secure world's console",
+            BOARD: "it goes to the board's consoles, or to the standard error of its daemon",
+        }
         return SecureLog(f"[{where[self.way]}]\n" if self.way in where else "")
 
     def context(self, state: Path, log: SecureLog) -> Context:
@@ -142,6 +150,8 @@ def _named(settings: Settings, ta: Any, folders: Sequence[Path]) -> str:
     name = str(ta)
     if settings.way != "local":
         # Others know UUIDs alone; a TA's file is named by its UUID.
+        if name in SAMPLES:
+            return str(samples.HELLO[Arch.ARM if name.endswith("-arm") else Arch.AARCH64])
         return Path(name).name.removesuffix(".ta")
     if name in SAMPLES or _is_uuid(name):
         return name

@@ -24,6 +24,7 @@ ACTIONS = {
     "info": "boards.cli.info",
     "console": "boards.cli.console",
     "run": "boards.cli.run",
+    "test": "boards.cli.test_",
     "guest": "boards.cli.guest",
 }
 
@@ -62,7 +63,8 @@ def overview() -> str:
     lines = ["usage: litebox-ta board ACTION ...", "", SUMMARY, "", "actions:"]
     lines += [f"  {name:12}{action(name).summary}" for name in ACTIONS]
     lines += ["", "litebox-ta board ACTION --help tells more, with examples."]
-    lines += [f"exit codes: 0 success, 2 usage, {BOARD_FAILED} the board failed, else the command's own (board run)"]
+    lines += [f"exit codes: 0 success, 2 usage, {BOARD_FAILED} the board failed, else the command's own (board run),"]
+    lines += ["            pytest's (board test)"]
     return "\n".join(lines)
 
 

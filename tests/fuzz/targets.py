@@ -8,11 +8,14 @@ import functools
 import os
 import struct
 import tempfile
+import zlib
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from normal_world.agent import lines, messages
+from normal_world.agent.stream import Stream
 from normal_world.protocol import FRAME_MAX
 from normal_world.supplicant.rpmb import EmulatedRpmb
 from south.platform import Arch
@@ -389,6 +392,48 @@ def storage_seeds() -> list[bytes]:
     return [bytes([index]) + data for index, (_, data) in enumerate(sorted(_store().items()))]
 
 
+# --- what a board's line says
+
+
+_TOKEN = lines.seed("fuzz")
+
+
+def fuzz_agent(data: bytes) -> None:
+    """First byte: even, lines as they come; odd, lines whose checksums are right whatever is in them."""
+    waiting = (0, 100, 4, 1 << 20)
+    stream, assembler = Stream(lambda _: None), messages.Assembler()
+    stream.put(bytes(5000))
+    right = bool(data) and data[0] & 1
+    for now, text in enumerate(data[1:].split(b"\n")):
+        if right:
+            text = lines.FROM_AGENT + text
+            text += b":%08x" % zlib.crc32(text, _TOKEN)
+        try:
+            line = lines.parse_line(text, _TOKEN)
+            if line is None:
+                continue
+            for _, _, body in assembler.feed(stream.take(line, float(now))):
+                messages.read_answer(body, waiting)
+        except lines.DamagedLine:
+            stream.damaged()
+        except messages.BadMessage:
+            return
+        stream.work(float(now))
+
+
+def agent_seeds() -> list[bytes]:
+    answer = messages.ANSWER.pack(0, 4, 7, 2)
+    answer += b"".join(messages.ANSWERED.pack(n, 2, n) + b"x" * n for n in (0, 60, 4, 300)) + b"ok"
+    stream = messages.HEADER.pack(len(answer), 1, 0x83) + answer
+    out = [b"[ 1.0] usb 1-1 < new\n\n# "]
+    for cut in (24, 100, 720):
+        given = [lines.Line("D", at, stream[at : at + cut]) for at in range(0, len(stream), cut)]
+        given += [lines.Line("A", 2048), lines.Line("N", 100, round=1), lines.Line("P", 5)]
+        whole = [lines.format_line(line, _TOKEN, lines.FROM_AGENT) for line in given]
+        out += [b"\0" + b"".join(whole), b"\1" + b"\n".join(line[1:].rpartition(b":")[0] for line in whole)]
+    return out
+
+
 TARGETS: dict[str, Target] = {
     "container": Target(fuzz_container, container_seeds),
     "elf": Target(fuzz_elf, elves),
@@ -400,6 +445,7 @@ TARGETS: dict[str, Target] = {
     "frames": Target(fuzz_frames, frames.seeds),
     "rpmb": Target(fuzz_rpmb, rpmb_seeds),
     "storage": Target(fuzz_storage, storage_seeds),
+    "agent": Target(fuzz_agent, agent_seeds),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import gc
 import hashlib
 import os
@@ -13,6 +14,7 @@ from uuid import UUID
 
 import pytest
 
+from boards.testing import Faults
 from normal_world import Context, Direction, Login, Memref, Operation, Origin, TeeError, Value
 from normal_world.client.local import Local
 from normal_world.params import Kind
@@ -22,7 +24,7 @@ from ta_loader import samples
 from tee.abi import results
 from tests.normal_world.kit import eventually
 from tests.normal_world.plugin_kit import TEST_UUID, compile_plugin
-from tests.normal_world.ways import WAYS, device, local
+from tests.normal_world.ways import WAYS, device, local, over_agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,13 +42,16 @@ DIGEST = hashlib.sha256(b"abc").digest()
 def tee(
     request: pytest.FixtureRequest, daemon: tuple[str, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Context]:
-    made = {
-        "local": lambda: local(tmp_path / "own", samples.FOLDER, trust=samples.public_key_file()),
-        "daemon": lambda: Context.daemon(daemon[0]),
-        "device": lambda: device(daemon[0], tmp_path, monkeypatch),
-    }[request.param]()
-    with made:
-        yield made
+    with contextlib.ExitStack() as kept:
+        made = {
+            "local": lambda: local(tmp_path / "own", samples.FOLDER, trust=samples.public_key_file()),
+            "daemon": lambda: Context.daemon(daemon[0]),
+            "device": lambda: device(daemon[0], tmp_path, monkeypatch),
+            "agent": lambda: over_agent(daemon[0], Faults(), kept),
+            "agent-bad-line": lambda: over_agent(daemon[0], Faults(0.0003, 0.0003, 0.0003, 0.001), kept),
+        }[request.param]()
+        with made:
+            yield made
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The three ways of a Python `Context` to a TEE, for tests that run over each: in this process, daemon, kernel."""
+"""The ways of a Python `Context` to a TEE, for tests that run over each: in this process, daemon, kernel, agent."""
 
 from __future__ import annotations
 
@@ -11,11 +11,22 @@ from normal_world.protocol import SOCKET_VARIABLE
 from tests.normal_world.model_tee import build_model
 
 if TYPE_CHECKING:
+    import contextlib
     from pathlib import Path
 
     import pytest
 
-WAYS = ("local", "daemon", "device")
+    from boards.testing import Faults
+
+WAYS = ("local", "daemon", "device", "agent", "agent-bad-line")
+
+
+def over_agent(socket: str, faults: Faults, made: contextlib.ExitStack) -> Context:
+    """Through the agent on a pty, whose libteec speaks to the daemon at `socket`. made: ends it."""
+    from normal_world.client.agent import AgentWay
+    from tests.normal_world.agent_kit import agent
+
+    return Context.over(AgentWay(made.enter_context(agent(socket, faults))))
 
 
 def local(state: Path, *ta_dirs: Path | str, trust: Path | str) -> Context:

@@ -1,0 +1,162 @@
+"""A TEE at the other end of a terminal, through the agent that runs there: `Context.over(AgentWay(connection))`.
+
+Shared memory is emulated: a call copies what it refers to there, and as much back as the TA reports.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from normal_world.agent import messages
+from normal_world.agent.messages import Offer, Op
+from normal_world.client.ports import Outcome
+from tee.abi import results
+from tee.abi.results import Origin, Result
+from tee.errors import TeeError
+from tee.params import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from normal_world.agent.connection import Connection
+    from normal_world.agent.messages import Answer
+    from normal_world.client.ports import Argument
+
+
+class AgentMemory:
+    """Bytes of this process."""
+
+    def __init__(self, way: AgentWay, size: int) -> None:
+        self.way = way
+        self.view = memoryview(bytearray(size))
+
+    def close(self) -> None:
+        pass
+
+
+class AgentWay:
+    """Several may use one connection; closing one closes its sessions, and leaves the agent running.
+
+    TeeError: what the board's libteec says of its TEE, ITEM_NOT_FOUND if there is none; COMMUNICATION.
+    """
+
+    def __init__(self, connection: Connection, closed: Callable[[], None] = lambda: None) -> None:
+        """closed: called once, when it is."""
+        self._on_close = closed
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._calls: dict[int, int] = {}
+        self._sessions: set[int] = set()
+        self._closed = False
+        answer = connection.ask(Op.HELLO)
+        if answer.number >> 1 != messages.VERSION:
+            raise TeeError(results.COMMUNICATION, "the agent on the board is of another version", Origin.COMMS)
+        if answer.result:
+            raise TeeError(Result.of(answer.result), f"no TEE on the board ({answer.text})", Origin.API)
+        self.null_memrefs = bool(answer.number & 1)
+
+    def resolve(self, ta: str) -> UUID:
+        return UUID(ta)
+
+    def allocate(self, size: int) -> AgentMemory:
+        if size > messages.MEMORY_MAX:
+            text = f"{size} bytes: the agent takes {messages.MEMORY_MAX} in one call"
+            raise TeeError(results.OUT_OF_MEMORY, text, Origin.API)
+        return AgentMemory(self, size)
+
+    def open_session(
+        self, uuid: UUID, login: int, login_data: int, arguments: Sequence[Argument], call: int
+    ) -> tuple[int, Outcome]:
+        head = messages.OPEN.pack(login, login_data & 0xFFFFFFFF, uuid.bytes)
+        answer = self._call(Op.OPEN, head, arguments, call)
+        if not answer.result:
+            with self._lock:
+                self._sessions.add(answer.number)
+        return answer.number, _outcome(answer, arguments)
+
+    def invoke(self, session: int, command: int, arguments: Sequence[Argument], call: int) -> Outcome:
+        return _outcome(self._call(Op.INVOKE, messages.INVOKE.pack(session, command), arguments, call), arguments)
+
+    def _call(self, op: Op, head: bytes, arguments: Sequence[Argument], call: int) -> Answer:
+        self._check_open()
+        offers = [self._offer(argument) for argument in arguments]
+        if sum(offer.size for offer in offers if offer.memory is not None) > messages.MEMORY_MAX:
+            text = f"the agent takes {messages.MEMORY_MAX} bytes in one call"
+            raise TeeError(results.OUT_OF_MEMORY, text, Origin.API)
+        sizes = [0 if offer.memory is None else offer.size for offer in offers]
+        id, waiting = self._connection.begin(op, head + messages.offers(offers), sizes)
+        with self._lock:
+            self._calls[call] = id
+        try:
+            answer = self._connection.finish(waiting)
+        finally:
+            with self._lock:
+                del self._calls[call]
+        for offer, answered in zip(offers, answer.params, strict=False):
+            if offer.memory is not None and offer.kind & 2:
+                size = min(answered.a, offer.size)
+                offer.memory[:size] = answered.memory[:size].ljust(size, b"\0")
+        return answer
+
+    def _offer(self, argument: Argument) -> Offer:
+        kind, memory = argument.kind, argument.memory
+        if kind < Kind.MEMREF_INPUT:
+            return Offer(kind, argument.a, argument.b)
+        if memory is None:
+            if not self.null_memrefs and argument.size:
+                raise TeeError(results.NOT_SUPPORTED, "this TEE knows no NULL memrefs", Origin.API)
+            return Offer(kind, size=argument.size)
+        if not isinstance(memory, AgentMemory) or memory.way is not self:
+            raise TeeError(results.BAD_PARAMETERS, "memory of another context", Origin.API)
+        return Offer(kind, 0, 0, memory.view[argument.offset : argument.offset + argument.size], argument.size)
+
+    def close_session(self, session: int) -> None:
+        self._check_open()
+        with self._lock:
+            self._sessions.discard(session)
+        self._let_go(session)
+
+    def _let_go(self, session: int) -> None:
+        """With the agent its sessions have gone."""
+        try:
+            self._connection.ask(Op.CLOSE, messages.NUMBER.pack(session))
+        except TeeError as problem:
+            if problem.result != results.COMMUNICATION:
+                raise
+
+    def cancel(self, call: int) -> bool:
+        with self._lock:
+            id = self._calls.get(call)
+        if id is None:
+            return False
+        return not self._connection.ask(Op.CANCEL, messages.NUMBER.pack(id)).result
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            left, self._sessions = self._sessions, set()
+        try:
+            for session in left:
+                self._let_go(session)
+        finally:
+            self._on_close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TeeError(results.BAD_STATE, "the context was closed", Origin.API)
+
+
+def _outcome(answer: Answer, arguments: Sequence[Argument]) -> Outcome:
+    answers = []
+    for argument, answered in zip(arguments, answer.params, strict=False):
+        value = argument.kind < Kind.MEMREF_INPUT
+        answers.append((answered.a & 0xFFFFFFFF, answered.b & 0xFFFFFFFF) if value else (answered.a, 0))
+    try:
+        origin = Origin(answer.origin)
+    except ValueError:
+        origin = Origin.COMMS
+    return Outcome(Result.of(answer.result), origin, tuple(answers))

@@ -1,0 +1,139 @@
+"""Boards that labgrid describes: with labgrid installed, in an environment of its own, and without it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from boards.board import Board
+from boards.catalogue import read_board
+from boards.console_link import link_maker
+from boards.errors import TargetError
+from boards.labgrid import Place
+from ta_loader.errors import UsageError
+
+VERSION = "26.0.1"
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = """\
+targets:
+  main:
+    resources:
+      RawSerialPort:
+        port: {port}
+    drivers:
+      SerialDriver:
+        name: uart
+      ExternalPowerDriver:
+        cmd_on: sh -c 'echo on >>{folder}/power; echo >{port}'
+        cmd_off: sh -c 'echo off >>{folder}/power'
+  shell:
+    drivers:
+      ExternalConsoleDriver:
+        cmd: sh -c 'PS1="lab# " exec sh -i 2>&1'
+"""
+BOARD = """\
+schema = 1
+summary = "a board of labgrid's"
+[variables.env]
+help = "labgrid's environment"
+[variables.target]
+help = "its target"
+default = "main"
+[consoles.normal]
+link = "labgrid:${env}#${target}"
+[power]
+kind = "labgrid"
+environment = "${env}"
+target = "main"
+settle = 0.1
+[shell]
+prompt = '[#$] ?$'
+timeout = 20
+"""
+SCRIPT = """
+import sys
+from pathlib import Path
+from boards.board import Board
+from boards.catalogue import read_board
+from boards.console_link import link_maker
+from boards.testing import FakeLine
+
+folder = Path(sys.argv[1])
+env = folder / "env.yaml"
+with FakeLine(link_maker("process:/bin/sh -i")) as line:
+    env.write_text(env.read_text().format(port=line.path, folder=folder))
+    with Board(read_board(folder / "lab.toml"), folder / "run", {"env": str(env)}) as board:
+        board.advance_to("shell")
+        print(board.run("echo over labgrid; (exit 7)")[1:3])
+        board.advance_to("off")
+        board.advance_to("shell")
+        print(board.run("i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done").output.count("line"))
+    with Board(read_board(folder / "lab.toml"), folder / "run2", {"env": str(env), "target": "shell"}) as board:
+        board.advance_to("shell")
+        print(board.run("echo another console; (exit 5)")[1:3])
+"""
+
+
+@pytest.fixture(scope="session")
+def labgrid_python() -> str:
+    """The interpreter of an environment with labgrid, made once and kept outside the checkout."""
+    cache = Path(os.environ.get("LITEBOX_CACHE") or Path.home() / ".cache" / "litebox-ta")
+    folder = cache / f"labgrid-{VERSION}-{sys.version_info[0]}.{sys.version_info[1]}"
+    python, done = folder / "bin/python", folder / ".complete"
+    if not done.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"labgrid=={VERSION}"]
+        try:
+            made = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        except subprocess.TimeoutExpired:
+            pytest.skip("labgrid cannot be installed: pip took too long")
+        if made.returncode:
+            pytest.skip(f"labgrid cannot be installed: {made.stderr.strip().splitlines()[-1:]}")
+        done.touch()
+    return str(python)
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_a_board_of_labgrids(labgrid_python: str, tmp_path: Path) -> None:
+    """A serial port, two power drivers and a program as a console, all of labgrid's."""
+    (tmp_path / "env.yaml").write_text(ENVIRONMENT)
+    (tmp_path / "lab.toml").write_text(BOARD)
+    done = subprocess.run(
+        [labgrid_python, "-c", SCRIPT, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == ["(7, 'over labgrid\\n')", "500", "(5, 'another console\\n')"]
+    # It is off before it is turned on, whatever it was; and at the end, whoever had it.
+    words = (tmp_path / "power").read_text().split()
+    assert words[:5] == ["off", "on", "off", "off", "on"]
+    assert words[-1] == "off"
+
+
+def test_places() -> None:
+    assert Place.of("/lab/env.yaml") == Place("/lab/env.yaml", "main", "")
+    assert Place.of("env.yaml#dut/uart") == Place("env.yaml", "dut", "uart")
+    with pytest.raises(UsageError, match="write labgrid:FILE"):
+        link_maker("labgrid:#main")
+
+
+def test_without_labgrid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told what to install, and nothing of ours needs it before."""
+    monkeypatch.setitem(sys.modules, "labgrid", None)
+    path = tmp_path / "lab.toml"
+    path.write_text(BOARD)
+    with Board(read_board(path), tmp_path / "run", {"env": "env.yaml"}) as board:
+        with pytest.raises((UsageError, TargetError), match=r"pip install 'litebox-ta\[labgrid\]'"):
+            board.advance_to("shell")
+        board.failure = None
+        board._opened = False  # its power cannot be turned off either
