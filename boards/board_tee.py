@@ -10,7 +10,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from boards.agent_upload import agent_on
-from boards.console_log import Direction, printable
+from boards.console_log import Direction
 from boards.console_shell import PROTOCOL
 from boards.errors import TargetError
 from ta_loader.errors import UsageError
@@ -30,10 +30,11 @@ BREAK = b"\x03\x03\x03\n"
 
 
 class ConsoleLine:
-    """A console as the line of an agent."""
+    """A console as the line of an agent. running: the agent as a command of the console's shell."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, running: Running | None = None) -> None:
         self._console = console
+        self._running = running
 
     def write(self, data: bytes) -> None:
         try:
@@ -42,7 +43,22 @@ class ConsoleLine:
             raise OSError(problem.problem) from None
 
     def trouble(self) -> str:
-        return self._console.alarm or self._console.health()
+        try:
+            return self._console.alarm or self._console.health() or self._end()
+        except TargetError as problem:
+            return problem.problem
+
+    def _end(self) -> str:
+        """What the agent said last, if it is the shell that speaks again."""
+        running = self._running
+        if running is None or not self._console.seen(f"LBE[12]:{running.token}:", 0.0):
+            return ""
+        said = ""
+        for line in self._console.tail.splitlines():
+            if running.ended_by(line.encode()):
+                break
+            said = said if PROTOCOL.search(line) else line
+        return f"{ENDED}{said and f': {said}'}"
 
 
 class BoardTee:
@@ -130,21 +146,8 @@ class BoardTee:
         else:
             device = board.text(entry.device)
             shell.run(f"{self._program} {token} <{device} >{device} 2>/dev/null &", check=True)
-        connection = Connection(ConsoleLine(self._console), token)
-
-        said = ""
-
-        def take(line: bytes) -> bool:
-            nonlocal said
-            if connection.feed(line):
-                return True
-            if running is not None and running.ended_by(line):
-                connection.give_up(f"{ENDED}{said and f': {said}'}")
-            elif not PROTOCOL.search(text := printable(line)):
-                said = text
-            return False
-
-        self._console.take_lines(take)
+        connection = Connection(ConsoleLine(self._console, running), token)
+        self._console.take_lines(connection.feed)
         self._connection, self._running = connection, running
         board.log.add(self._console.name, Direction.EVENT, "the TEE agent has the console")
 

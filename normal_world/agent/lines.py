@@ -1,6 +1,6 @@
 """Lines of text with checksums, for terminals that lose and change bytes and in which a kernel speaks as well.
 
-    >D01f:YWJj:0a1b2c3d     to the agent, `<` from it
+    #D01f:YWJj:0a1b2c3d     to the agent, `<` from it
 
 Kind, round, offset; base64; CRC-32 of a token and the text before it.
 
@@ -15,7 +15,8 @@ import re
 import zlib
 from typing import NamedTuple
 
-TO_AGENT, FROM_AGENT = b">", b"<"
+TO_AGENT, FROM_AGENT = b"#", b"<"
+"""A shell that is there in the agent's place takes the first for the beginning of a comment."""
 PIECE_MAX = 720
 """Bytes that one line carries."""
 ROUNDS = 16

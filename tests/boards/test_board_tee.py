@@ -198,8 +198,11 @@ def test_an_agent_of_the_board(description: Path, tmp_path: Path, monkeypatch: p
     program.write_text("#!/bin/sh\necho cannot do that; exit 9\n")
     program.chmod(0o755)
     with Board(read_board(description), tmp_path / "run2") as board:
+        board.run(f"cd {tmp_path}")
         with pytest.raises(TeeError, match="it ended: cannot do that"):
             board.tee()
+        # What was said to it the shell got, and did nothing.
+        assert {path.name for path in tmp_path.iterdir()} <= {"bin", "pty.toml", "run", "run2"}
 
 
 def test_no_agent_for_a_machine(

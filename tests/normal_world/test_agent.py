@@ -207,11 +207,11 @@ def _lines(dice: random.Random) -> bytes:
             out += bytes(bent)
         if kind > 0.7:
             # Its checksum is right, whatever it says.
-            text = dice.choice((b">D0", b">A0", b">N5", b">Pf", b">")) + dice.choice(
+            text = dice.choice((b"#D0", b"#A0", b"#N5", b"#Pf", b"#")) + dice.choice(
                 (b"ffffffffffffffff:AAAA", b"0:", b"0:====", b"0:A===", b":", b"fffffffffffffff8:" + b"AAAA" * 240)
             )
             out += text + b":%08x\n" % zlib.crc32(text, SEED)
-        out += dice.choice((b"", b"", b"\n", b"x" * 3000 + b"\n", b"[    1.0] kernel > speaks\n"))
+        out += dice.choice((b"", b"", b"\n", b"x" * 3000 + b"\n", b"[    1.0] kernel # speaks\n"))
         out += line
         at += len(piece)
     return out
