@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,7 +146,8 @@ def run(arguments: Arguments) -> int:
 
 def _serve(machine: QemuMachine, monitor: MessageMonitor) -> int:
     """QEMU's exit code. SIGTERM stops it; so does Ctrl-C, unless the guest has the terminal."""
-    signal.signal(signal.SIGTERM, lambda *_: machine.stop())
+    # On a thread of its own: the main thread may hold a lock that stopping takes.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=machine.stop).start())
     machine.start()
     status = machine.serve(monitor)
     said = machine.said()
