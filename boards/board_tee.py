@@ -6,6 +6,7 @@ tests starts it once.
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from normal_world.api import Context
 
 ENDED = "it ended"
+_SAID_BY_US = re.compile(r"#[A-Z][0-9A-Za-z]*:[^:]*:[0-9a-f]{8}")
 END_SECONDS = 15.0
 """For the shell to be back after the agent was asked to end."""
 BREAK = b"\x03\x03\x03\n"
@@ -57,7 +59,8 @@ class ConsoleLine:
         for line in self._console.tail.splitlines():
             if running.ended_by(line.encode()):
                 break
-            said = said if PROTOCOL.search(line) else line
+            # What we said to it comes back as well, from a terminal that echoes.
+            said = said if PROTOCOL.search(line) or _SAID_BY_US.search(line) else line
         return f"{ENDED}{said and f': {said}'}"
 
 

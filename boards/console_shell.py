@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from boards.console import Console, Match
 
+STARTS = 4
+"""Attempts to start a command before it is sent anew."""
 MAX_COMMAND = 1 << 16
 """Bytes."""
 MAX_PIECES = 128
@@ -100,13 +102,12 @@ class Shell:
         self.console.log.add(self.console.name, Direction.EVENT, f"$ {printable(encoded)}")
         began = time.monotonic()
         token = secrets.token_hex(4)
-        start = self._transfer(encode(_script(command, token)), token)
-        try:
-            self._start(start, token)
-        except TargetError:
-            self._interrupt()
-            raise
-        return Running(command, token, began)
+        text = encode(_script(command, token))
+        for _ in range(0, self._attempts, STARTS):
+            if self._start(self._transfer(text, token), token):
+                return Running(command, token, began)
+        self._interrupt()
+        raise self._failure(f"a command did not start within {self._attempts} attempts")
 
     def finish(self, running: Running, timeout: float, *, check: bool = False) -> Completed:
         """As `run`, of what `start` has started."""
@@ -159,16 +160,17 @@ class Shell:
             f"{self._attempts} attempts to send a command failed; is a shell there, and the line sound?"
         )
 
-    def _start(self, line: str, token: str) -> None:
-        for _ in range(self._attempts):
+    def _start(self, line: str, token: str) -> bool:
+        """False if it did not: then a garbled line may have changed a variable that was sound when it was sent."""
+        for _ in range(STARTS):
             if self._dirty:
                 self._interrupt()
             self.console.send_line(line)
             # Without the first marker the second or one of the end's tells as well that it ran; nothing is taken.
             if self.console.seen(f"LB[BE][12]:{token}:", self._patience):
-                return
+                return True
             self._dirty = True
-        raise self._failure(f"a command did not start within {self._attempts} attempts")
+        return False
 
     def _finish(self, command: str, token: str, timeout: float, began: float) -> Completed:
         match = self._end(token, timeout)
