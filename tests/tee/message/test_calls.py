@@ -269,6 +269,7 @@ def test_a_ta_that_panics_dies_alone(driver: Driver) -> None:
 
 def test_only_so_many_calls_at_a_time(bench: Bench, driver: Driver) -> None:
     session = [opened(driver) for _ in range(bench.monitor.thread_count)]
+
     def spin(number: int) -> None:
         with suppress(queue.Empty):  # no answer: the normal world that waits for it is gone
             driver.invoke(number, SPIN)
