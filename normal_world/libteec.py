@@ -15,6 +15,10 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 HERE = Path(__file__).resolve().parent / "libteec"
 INCLUDE = HERE / "include"
@@ -119,13 +123,18 @@ def ensure(machine: str | None = None) -> Path:
     if found is not None:
         return found
     cc = compiler(machine)
+    return in_first(folders(machine), lambda folder: build(folder, cc), "libteec")
+
+
+def in_first(places: Iterable[Path], make: Callable[[Path], Path], what: str) -> Path:
+    """`make` in the first place that can be written to. `BuildError`."""
     problems: list[str] = []
-    for folder in folders(machine):
+    for folder in places:
         try:
-            return build(folder, cc)
+            return make(folder)
         except OSError as error:
             problems.append(str(error))
-    raise BuildError(f"libteec: nowhere to write it: {'; '.join(problems)}")
+    raise BuildError(f"{what}: nowhere to write it: {'; '.join(problems)}")
 
 
 def folders(machine: str | None = None) -> list[Path]:
@@ -153,17 +162,21 @@ def compile_with(command: list[str], what: str = "libteec") -> None:
         raise BuildError(f"{what}: {command[0]} failed:\n{done.stderr.strip()}")
 
 
-def main() -> int:
-    """Build for this machine, and for aarch64 and arm when their compilers are there."""
+def build_all(make: Callable[[str | None], Path]) -> int:
+    """Build for this machine, and for aarch64 and arm when their compilers are there; the exit code."""
     for machine in (None, "aarch64", "arm"):
         try:
-            print(ensure(machine))
+            print(make(machine))
         except BuildError as error:
             if machine is None or not isinstance(error, NoCompiler):
                 print(error, file=sys.stderr)
                 return 1
             print(f"left out: {error}")
     return 0
+
+
+def main() -> int:
+    return build_all(ensure)
 
 
 if __name__ == "__main__":

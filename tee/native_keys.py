@@ -96,18 +96,6 @@ def rsa_crypt(key: RsaKey, scheme: RsaScheme, data: bytes, *, decrypt: bool, lab
     return bytes(out[: size[0]])
 
 
-def rsa_sign(key: RsaKey, scheme: RsaScheme, digest: bytes) -> bytes:
-    """scheme.hash 0: `digest` is padded as it is."""
-    numbers, way, out, pointer, size = _rsa(key, scheme)
-    _check(_lib.tee_rsa_sign(numbers, way, _span(digest), pointer, size), "RSA: the digest does not fit")
-    return bytes(out[: size[0]])
-
-
-def rsa_verify(key: RsaKey, scheme: RsaScheme, digest: bytes, signature: bytes) -> None:
-    numbers, way, *_ = _rsa(key, scheme)
-    _check(_lib.tee_rsa_verify(numbers, way, _span(digest), _span(signature)), "RSA signature")
-
-
 class DsaKey(NamedTuple):
     p: bytes
     q: bytes
@@ -166,24 +154,6 @@ def ec_generate(curve: int) -> tuple[bytes, bytes, bytes]:
     _check(_lib.tee_ec_generate(curve, pointer), f"no key on curve {curve:#x}")
     d, x, y = _slots(out, size)
     return d, x, y
-
-
-def ec_sign(curve: int, d: bytes, digest: bytes) -> bytes:
-    """r || s; by ECDSA, or on SM2 by its own scheme."""
-    out, pointer = _room(2 * coordinate(curve))
-    _check(_lib.tee_ec_sign(curve, _span(d), _span(digest), pointer), "not a private value of the curve")
-    return bytes(out)
-
-
-def ec_verify(curve: int, x: bytes, y: bytes, digest: bytes, signature: bytes) -> None:
-    _check(_lib.tee_ec_verify(curve, _span(x), _span(y), _span(digest), _span(signature)), "signature on a curve")
-
-
-def ec_derive(curve: int, d: bytes, x: bytes, y: bytes) -> bytes:
-    """The x coordinate of the shared point; BAD_PARAMETERS: the peer's is none of the curve."""
-    out, pointer = _room(coordinate(curve))
-    _check(_lib.tee_ec_derive(curve, _span(d), _span(x), _span(y), pointer), "not a point of the curve")
-    return bytes(out)
 
 
 def raw_generate(main: int, size: int) -> tuple[bytes, bytes]:

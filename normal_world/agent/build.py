@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tempfile
 from pathlib import Path
 
-from normal_world.libteec import FLAGS, INCLUDE, BuildError, NoCompiler, compile_with, compiler, folders
+from normal_world.libteec import FLAGS, INCLUDE, build_all, compile_with, compiler, folders, in_first
 
 HERE = Path(__file__).resolve().parent / "csrc"
 NAME = "litebox-tee-agent"
@@ -45,13 +44,7 @@ def ensure(machine: str | None = None) -> Path:
     if found is not None:
         return found
     cc = compiler(machine, WHAT)
-    problems: list[str] = []
-    for folder in folders(machine):
-        try:
-            return build(folder, cc)
-        except OSError as error:
-            problems.append(str(error))
-    raise BuildError(f"{WHAT}: nowhere to write it: {'; '.join(problems)}")
+    return in_first(folders(machine), lambda folder: build(folder, cc), WHAT)
 
 
 def fingerprint() -> str:
@@ -63,16 +56,7 @@ def fingerprint() -> str:
 
 
 def main() -> int:
-    """Build for this machine, and for aarch64 and arm when their compilers are there."""
-    for machine in (None, "aarch64", "arm"):
-        try:
-            print(ensure(machine))
-        except BuildError as error:
-            if machine is None or not isinstance(error, NoCompiler):
-                print(error, file=sys.stderr)
-                return 1
-            print(f"left out: {error}")
-    return 0
+    return build_all(ensure)
 
 
 if __name__ == "__main__":

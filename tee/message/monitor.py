@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from tee.abi import optee_smc as smc
+from tee.abi.optee_rpc import MAX_PARAMS as RPC_PARAMS
 from tee.abi.optee_smc import Capability, Smc
 from tee.abi.results import GENERIC, Origin
 from tee.errors import TeeError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 THREADS = 16
 """Calls at a time; OP-TEE has 2 to 8 as a rule."""
-RPC_PARAMS = 4
 _WORD = 0xFFFFFFFF
 OS_REVISION = (4, 5)
 """Of the OP-TEE whose behaviour is served."""
