@@ -178,6 +178,13 @@ class Object:
         self.have |= 1
         self.flags |= HandleFlag.INITIALIZED
 
+    def restore(self, secret: bytes, bits: int, usage: int, flags: int) -> None:
+        """A transient symmetric key again as it is: after others had it."""
+        self.store(0, secret)
+        self.bits = bits
+        self._usage = usage
+        self.flags = HandleFlag(flags)
+
     def _octets(self, at: int) -> bytearray:
         stored = self._values[at]
         assert isinstance(stored, bytearray)
@@ -344,6 +351,7 @@ class ObjectTable:
     def __init__(self, limit: int = 1024) -> None:
         self._limit = limit
         self._objects: dict[int, Object] = {}
+        self._lent: dict[int, Callable[[Object], None]] = {}
         self._last = 0
         self.operations = StateTable()
 
@@ -351,7 +359,11 @@ class ObjectTable:
         return len(self._objects)
 
     def __iter__(self) -> Iterator[Object]:
-        return iter(self._objects.values())
+        return map(self.get, list(self._objects))
+
+    def lend(self, handle: int, take_back: Callable[[Object], None]) -> None:
+        """Somebody else has the state of an object; `take_back` restores it before the next one looks at it."""
+        self._lent[handle] = take_back
 
     def require_room(self) -> None:
         """OUT_OF_MEMORY unless one more object may be open."""
@@ -371,9 +383,12 @@ class ObjectTable:
     def get(self, handle: int) -> Object:
         """BAD_STATE if no object has that handle (tee_obj_get)."""
         try:
-            return self._objects[handle]
+            obj = self._objects[handle]
         except KeyError:
             raise TeeError(results.BAD_STATE, f"no object {handle:#x}") from None
+        if handle in self._lent:
+            self._lent.pop(handle)(obj)
+        return obj
 
     def remove(self, handle: int) -> Object:
         """Forget a handle and wipe what the object held; BAD_STATE if there is none."""

@@ -52,6 +52,24 @@
 
 #define TEE_ATTR_FLAG_VALUE 0x20000000u
 #define TEE_ATTR_RSA_PSS_SALT_LENGTH 0xF0000A30u
+#define TEE_ATTR_SECRET_VALUE 0xC0000000u
+#define TEE_ATTR_ECC_PUBLIC_VALUE_X 0xD0000141u
+#define TEE_ATTR_ECC_PUBLIC_VALUE_Y 0xD0000241u
+
+#define TEE_USAGE_DEFAULT 0xFFFFFFFFu
+#define TEE_USAGE_EXTRACTABLE 0x00000001u
+#define TEE_HANDLE_FLAG_INITIALIZED 0x00020000u
+
+/* struct utee_attribute: a, b of a value; of a buffer its address and octets */
+struct tee_attribute {
+    uint64_t a, b;
+    uint32_t id, pad;
+};
+
+/* struct utee_object_info; sizes in bits */
+struct tee_object_info {
+    uint32_t type, size, max_size, usage, data_size, data_position, flags;
+};
 
 /* TEE_MEMORY_ACCESS_* */
 #define TEE_ACCESS_READ 0x00000001u
@@ -71,6 +89,10 @@
 #define TEE_SCN_HASH_FINAL 20u
 #define TEE_SCN_CIPHER_UPDATE 22u
 #define TEE_SCN_CIPHER_FINAL 23u
+#define TEE_SCN_CRYP_OBJ_GET_INFO 24u
+#define TEE_SCN_CRYP_OBJ_GET_ATTR 26u
+#define TEE_SCN_CRYP_OBJ_RESET 29u
+#define TEE_SCN_CRYP_DERIVE_KEY 32u
 #define TEE_SCN_CRYP_RANDOM_NUMBER_GENERATE 33u
 #define TEE_SCN_AUTHENC_UPDATE_AAD 35u
 #define TEE_SCN_AUTHENC_UPDATE_PAYLOAD 36u

@@ -11,23 +11,10 @@
 
 #define ATTRIBUTES_MAX 4u
 
-/* struct utee_attribute, utee_types.h */
-struct attribute {
-    uint64_t a, b;
-    uint32_t id, pad;
-};
-
-static struct tee_ready *ready(const struct lb_call *call, void *owner, enum tee_use use)
-{
-    struct tee_state *s = tee_task_find(owner, call->arg[0]);
-
-    return s && s->ready && s->ready->use == use ? s->ready : NULL;
-}
-
 /* Parameters of the operation: values alone, of which only the length of a PSS salt means anything. */
 static bool get_salt(const struct lb_guest *g, const struct lb_call *call, const struct tee_ready *r, int *salt)
 {
-    struct attribute list[ATTRIBUTES_MAX];
+    struct tee_attribute list[ATTRIBUTES_MAX];
     uint64_t count = call->arg[2];
 
     *salt = (int)r->digest;
@@ -58,7 +45,7 @@ static bool get_digest(const struct lb_guest *g, const struct lb_call *call, con
  */
 enum lb_verdict tee_call_asymm_operate(const struct lb_guest *g, struct lb_call *call, void *owner)
 {
-    struct tee_ready *r = ready(call, owner, TEE_USE_SIGN);
+    struct tee_ready *r = tee_ready_of(owner, call->arg[0], TEE_USE_SIGN);
     uint8_t digest[TEE_DIGEST_MAX], sig[TEE_NUMBER_MAX];
     struct tee_span span;
     uint64_t room = 0;
@@ -79,7 +66,7 @@ enum lb_verdict tee_call_asymm_operate(const struct lb_guest *g, struct lb_call 
  */
 enum lb_verdict tee_call_asymm_verify(const struct lb_guest *g, struct lb_call *call, void *owner)
 {
-    struct tee_ready *r = ready(call, owner, TEE_USE_VERIFY);
+    struct tee_ready *r = tee_ready_of(owner, call->arg[0], TEE_USE_VERIFY);
     uint8_t digest[TEE_DIGEST_MAX], sig[TEE_NUMBER_MAX];
     struct tee_span span, signature = {sig, call->arg[6]};
     int salt;

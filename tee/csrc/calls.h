@@ -47,4 +47,10 @@ enum lb_verdict tee_call_ae_enc_final(const struct lb_guest *g, struct lb_call *
 enum lb_verdict tee_call_asymm_operate(const struct lb_guest *g, struct lb_call *call, void *owner);
 enum lb_verdict tee_call_asymm_verify(const struct lb_guest *g, struct lb_call *call, void *owner);
 
+/* objcalls.c */
+enum lb_verdict tee_call_derive_key(const struct lb_guest *g, struct lb_call *call, void *owner);
+enum lb_verdict tee_call_obj_get_info(const struct lb_guest *g, struct lb_call *call, void *owner);
+enum lb_verdict tee_call_obj_get_attr(const struct lb_guest *g, struct lb_call *call, void *owner);
+enum lb_verdict tee_call_obj_reset(const struct lb_guest *g, struct lb_call *call, void *owner);
+
 #endif

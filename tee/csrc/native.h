@@ -181,6 +181,15 @@ uint32_t tee_task_sign(struct tee_task *t, uint64_t handle, struct tee_span dige
 uint32_t tee_task_verify(struct tee_task *t, uint64_t handle, struct tee_span digest, int salt, struct tee_span sig);
 uint32_t tee_task_agree(struct tee_task *t, uint64_t handle, struct tee_span x, struct tee_span y, uint8_t *out,
                         uint64_t *size);
+
+/*
+ * A transient object into C (parked.h), and back. info: struct utee_object_info; room: octets its type takes;
+ * secret: at most 66 octets, of an object without one none. OUT_OF_MEMORY: as many are parked as can be.
+ */
+uint32_t tee_task_park(struct tee_task *t, uint64_t handle, const uint32_t info[7], uint64_t room,
+                       struct tee_span secret);
+/* BAD_STATE: it is not there. */
+uint32_t tee_task_unpark(struct tee_task *t, uint64_t handle, uint32_t info[7], uint8_t *secret, uint64_t *size);
 /* cffi: end */
 
 #endif

@@ -13,6 +13,7 @@ void tee_ready_free(struct tee_ready *r)
     if (!r)
         return;
     EVP_PKEY_CTX_free(r->ctx);
+    EC_POINT_free(r->peer);
     EC_GROUP_free(r->group);
     BN_clear_free(r->d);
     BN_CTX_free(r->scratch); /* wipes its numbers */
@@ -74,7 +75,8 @@ static struct tee_ready *agreement(uint32_t curve, struct tee_span d)
     r->group = EC_GROUP_new_by_curve_name_ex(tee_libctx(), NULL, tee_ec_nid(curve));
     r->scratch = BN_CTX_secure_new_ex(tee_libctx());
     r->d = tee_number(d);
-    if (r->group && r->scratch && r->d) {
+    r->peer = r->group ? EC_POINT_new(r->group) : NULL;
+    if (r->peer && r->scratch && r->d) {
         BN_set_flags(r->d, BN_FLG_CONSTTIME);
         return r;
     }
@@ -195,11 +197,11 @@ uint32_t tee_ready_verify(struct tee_ready *r, struct tee_span digest, int salt,
 static uint32_t agree(struct tee_ready *r, struct tee_span x, struct tee_span y, uint8_t *out)
 {
     uint8_t octets[1 + 2 * TEE_POINT_MAX];
-    EC_POINT *peer = EC_POINT_new(r->group), *shared = EC_POINT_new(r->group);
+    EC_POINT *shared = EC_POINT_new(r->group);
     BIGNUM *number;
-    bool ok = peer && shared && tee_point_octets(octets, x, y, r->size) &&
-              EC_POINT_oct2point(r->group, peer, octets, 1 + 2 * r->size, r->scratch) == 1 &&
-              EC_POINT_mul(r->group, shared, NULL, peer, r->d, r->scratch) == 1;
+    bool ok = shared && tee_point_octets(octets, x, y, r->size) &&
+              EC_POINT_oct2point(r->group, r->peer, octets, 1 + 2 * r->size, r->scratch) == 1 &&
+              EC_POINT_mul(r->group, shared, NULL, r->peer, r->d, r->scratch) == 1;
 
     BN_CTX_start(r->scratch);
     number = BN_CTX_get(r->scratch);
@@ -209,7 +211,6 @@ static uint32_t agree(struct tee_ready *r, struct tee_span x, struct tee_span y,
         BN_clear(number);
     BN_CTX_end(r->scratch);
     EC_POINT_clear_free(shared);
-    EC_POINT_free(peer);
     return ok ? TEE_SUCCESS : TEE_ERROR_BAD_PARAMETERS;
 }
 

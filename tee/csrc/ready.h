@@ -14,6 +14,8 @@
 
 enum tee_use { TEE_USE_SIGN, TEE_USE_VERIFY, TEE_USE_AGREE };
 
+struct tee_task;
+
 struct tee_ready {
     EVP_PKEY_CTX *ctx; /* of signatures; it holds the key */
     uint8_t use;       /* enum tee_use */
@@ -24,6 +26,7 @@ struct tee_ready {
     size_t size;   /* octets of an RSA signature, or of a coordinate: a curve's signatures have two such halves */
     EC_GROUP *group; /* of agreements, as the rest */
     BIGNUM *d;
+    EC_POINT *peer;
     BN_CTX *scratch;
 };
 
@@ -43,5 +46,8 @@ uint32_t tee_ready_sign(struct tee_ready *r, struct tee_span digest, int salt, u
 uint32_t tee_ready_verify(struct tee_ready *r, struct tee_span digest, int salt, struct tee_span sig);
 /* out: a coordinate. BAD_PARAMETERS: no point of the curve. */
 uint32_t tee_ready_agree(struct tee_ready *r, struct tee_span x, struct tee_span y, uint8_t *out);
+
+/* readytask.c: the key of an operation. NULL: none, or one for another use. */
+struct tee_ready *tee_ready_of(const struct tee_task *t, uint64_t handle, enum tee_use use);
 
 #endif

@@ -50,7 +50,7 @@ uint32_t tee_task_ready_ec(struct tee_task *t, uint64_t handle, int use, uint32_
     TEE_QUIETLY(ready_ec(t, handle, use, curve, d, x, y));
 }
 
-static struct tee_ready *find(const struct tee_task *t, uint64_t handle, int use)
+struct tee_ready *tee_ready_of(const struct tee_task *t, uint64_t handle, enum tee_use use)
 {
     struct tee_state *s = tee_task_find(t, handle);
 
@@ -77,7 +77,7 @@ void tee_task_forget(struct tee_task *t, uint64_t handle)
 uint32_t tee_task_sign(struct tee_task *t, uint64_t handle, struct tee_span digest, int salt, uint8_t *sig,
                        uint64_t *size)
 {
-    struct tee_ready *r = find(t, handle, TEE_USE_SIGN);
+    struct tee_ready *r = tee_ready_of(t, handle, TEE_USE_SIGN);
     uint64_t room = *size;
 
     *size = 0;
@@ -91,7 +91,7 @@ uint32_t tee_task_sign(struct tee_task *t, uint64_t handle, struct tee_span dige
 
 uint32_t tee_task_verify(struct tee_task *t, uint64_t handle, struct tee_span digest, int salt, struct tee_span sig)
 {
-    struct tee_ready *r = find(t, handle, TEE_USE_VERIFY);
+    struct tee_ready *r = tee_ready_of(t, handle, TEE_USE_VERIFY);
 
     return r ? tee_ready_verify(r, digest, salt, sig) : TEE_ERROR_BAD_STATE;
 }
@@ -99,7 +99,7 @@ uint32_t tee_task_verify(struct tee_task *t, uint64_t handle, struct tee_span di
 uint32_t tee_task_agree(struct tee_task *t, uint64_t handle, struct tee_span x, struct tee_span y, uint8_t *out,
                         uint64_t *size)
 {
-    struct tee_ready *r = find(t, handle, TEE_USE_AGREE);
+    struct tee_ready *r = tee_ready_of(t, handle, TEE_USE_AGREE);
 
     if (!r)
         return TEE_ERROR_BAD_STATE;

@@ -79,6 +79,7 @@ void tee_task_close(struct tee_task *t)
 {
     for (uint32_t i = 0; i < t->max_states; i++)
         tee_state_free(t->slots[i].state);
+    tee_parked_wipe(t);
     t->max_states = t->states = 0;
 }
 

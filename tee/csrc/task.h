@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "parked.h"
 #include "state.h"
 
 #define TEE_POOL 1024u      /* random bytes fetched at once */
@@ -42,6 +43,7 @@ struct tee_task {
     uint32_t pool_left;
     uint64_t pool_fork; /* value of tee_forks() when it was filled */
     struct tee_log log;
+    struct tee_parked parked[TEE_PARKED];
 };
 
 uint64_t tee_now_ns(void);

@@ -18,6 +18,7 @@ from tee.abi.algorithms import Algorithm, MainAlgorithm, OperationClass, digest_
 from tee.abi.attributes import HKDF_INFO_OPTEE, HKDF_SALT_OPTEE, Attr
 from tee.abi.objects import SECRET_VALUE
 from tee.errors import TeeError
+from tee.native_parked import park
 from tee.services.crypto_agree import AGREEMENTS
 
 if TYPE_CHECKING:
@@ -179,6 +180,8 @@ def cryp_derive_key(task: CryptoTask, state: int, params: Sequence[Attribute], d
         raise TeeError(results.NOT_SUPPORTED, f"no derivation {record.algo:#x}")
     # The object's size stays what it was, as in OP-TEE: 0 for a fresh one.
     target.set_secret(secret)
+    if record.algo == Algorithm.ECDH_DERIVE_SHARED_SECRET:
+        park(task.native, task.objects, derived_key)
 
 
 def _agreed(secret: bytes, room: int) -> bytes:

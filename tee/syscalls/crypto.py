@@ -1,8 +1,8 @@
 """System calls 15-40 and 54: cryptography.
 
 Source: optee_os lib/libutee/include/utee_syscalls.h (arguments), tee_syscall_numbers.h (numbers),
-core/tee/tee_svc_cryp.c (meaning). `native` names the C handler (tee/csrc/calls.c) that answers first;
-the one in `tee.services` then sees only what C leaves: buffers that are not one piece of host memory.
+core/tee/tee_svc_cryp.c (meaning). `native` names the C handler (tee/csrc) that answers first;
+the one in `tee.services` then sees only what C leaves: what it has no state for, and memory that is not one piece.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ ROWS: tuple[Syscall, ...] = (
     _row(21, "cipher_init", Handle("state"), In("iv")),
     _row(22, "cipher_update", Handle("state"), In("src"), Into("dest", null=True), native="call_cipher_update"),
     _row(23, "cipher_final", Handle("state"), In("src"), Into("dest", null=True), native="call_cipher_final"),
-    _row(24, "cryp_obj_get_info", Handle("obj"), Pointer("info")),
+    _row(24, "cryp_obj_get_info", Handle("obj"), Pointer("info"), native="tee_call_obj_get_info"),
     _row(25, "cryp_obj_restrict_usage", Handle("obj"), Value("usage")),
-    _row(26, "cryp_obj_get_attr", Handle("obj"), Value("attr_id"), Out("buffer")),
+    _row(26, "cryp_obj_get_attr", Handle("obj"), Value("attr_id"), Out("buffer"), native="tee_call_obj_get_attr"),
     _row(27, "cryp_obj_alloc", Value("type"), Value("max_size"), Cell("obj")),
     _row(28, "cryp_obj_close", Handle("obj")),
-    _row(29, "cryp_obj_reset", Handle("obj")),
+    _row(29, "cryp_obj_reset", Handle("obj"), native="tee_call_obj_reset"),
     _row(30, "cryp_obj_populate", Handle("obj"), Attributes("attrs")),
     _row(31, "cryp_obj_copy", Handle("dst_obj"), Handle("src_obj")),
     _row(
@@ -54,6 +54,7 @@ ROWS: tuple[Syscall, ...] = (
         Handle("state"),
         Attributes("params"),
         Handle("derived_key"),
+        native="tee_call_derive_key",
     ),
     _row(33, "cryp_random_number_generate", OutFixed("buf"), native="call_random"),
     _row(

@@ -9,79 +9,27 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
-from south.linux_host import linux_host
-from south.linux_host.host import NullConsole
-from south.platform import PAGE, Arch
-from ta_loader import samples
-from ta_loader.source import Loader
-from ta_loader.store import TaStore
-from ta_loader.trust import TrustStore
+from south.platform import Arch
 from tee.abi import results
 from tee.abi.algorithms import Algorithm, Mode
 from tee.abi.attributes import UTEE_ATTRIBUTE, Attr, Curve
 from tee.abi.objects import ObjectType
-from tee.params import Kind, Memref, Value
-from tee.syscalls.crypto import ROWS
-from tee.world import SecureWorld
+from tee.params import Kind, Value
 from tests.tas import cryptdrv
+from tests.tee.raw_ta import AttrValue, N, RawTa, octets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-N = {row.name: row.number for row in ROWS}
 DIGEST, ROOM, PARAMS, SIGNATURES, SLOT = 0, 0x40, 0x80, 0x200, 0x100  # in the scratch memory
 SHA256 = utils.Prehashed(hashes.SHA256())
-AttrValue = tuple[int, bytes] | tuple[int, int, int]
 
 
-def octets(number: int, size: int | None = None) -> bytes:
-    return number.to_bytes(size or (number.bit_length() + 7) // 8, "big")
-
-
-class Ta:
-    """A session with the TA that makes any system call; its second memory is `scratch`."""
-
+class Ta(RawTa):
     def __init__(self, state: Path, arch: Arch) -> None:
-        loader = Loader(TaStore([str(cryptdrv.HERE)], TrustStore([samples.public_key_file()])))
-        self.world = SecureWorld(linux_host(str(state), console=NullConsole()), loader)
-        opened = self.world.open_session(cryptdrv.UUIDS[arch])
-        assert not opened.result
-        self._session = opened.session
-        self._pages = self.world.platform.pages.shared(PAGE)
-        self.scratch = self._pages.view(0, PAGE)
+        super().__init__(state, arch)
         self.scratch[DIGEST : DIGEST + 32] = bytes(range(32))
-
-    def call(self, name: str, *params: Value | Memref) -> None:
-        outcome = self.world.invoke(self._session, N[name], params)
-        assert not outcome.result, (name, outcome)
-
-    def memory(self, data: bytes, kind: Kind = Kind.MEMREF_INPUT) -> Memref:
-        pages = self.world.platform.pages.shared(PAGE)
-        pages.view(0, len(data))[:] = data
-        return Memref(kind, pages, len(data))
-
-    def populate(self, key: int, *attrs: AttrValue) -> None:
-        self.call("cryp_obj_populate", Value(Kind.VALUE_INPUT, key), self.memory(cryptdrv.attributes(*attrs)))
-
-    def operation(
-        self, algo: Algorithm, mode: Mode, type_: ObjectType, bits: int, *attrs: AttrValue
-    ) -> tuple[int, int]:
-        """(operation, its key)."""
-        key, state = Value(Kind.VALUE_OUTPUT), Value(Kind.VALUE_OUTPUT)
-        self.call("cryp_obj_alloc", Value(Kind.VALUE_INPUT, type_, bits), key)
-        self.populate(key.a, *attrs)
-        self.call("cryp_state_alloc", Value(Kind.VALUE_INPUT, algo, mode), Value(Kind.VALUE_INPUT, key.a, 0), state)
-        return state.a, key.a
-
-    def raw(self, *records: bytes) -> list[int]:
-        """The results of system calls in one entry."""
-        memory = self.memory(b"".join(records), Kind.MEMREF_INOUT)
-        whole = Memref(Kind.MEMREF_INOUT, self._pages, PAGE)
-        assert not self.world.invoke(self._session, cryptdrv.CMD_RAW, [memory, whole]).result
-        assert memory.pages is not None
-        done = bytes(memory.pages.view(0, memory.size))
-        return [cryptdrv.raw_result(done, i) for i in range(len(records))]
 
     def signatures(self, state: int, size: int, count: int, params: int = 0) -> list[bytes]:
         self.scratch[ROOM : ROOM + 8] = SLOT.to_bytes(8, "little")

@@ -256,6 +256,40 @@ static uint64_t argument(void)
     }
 }
 
+static void lay(uint64_t va, const void *data, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        runs[(va - BASE + i) / RUN][(va - BASE + i) % RUN] = ((const uint8_t *)data)[i];
+}
+
+/* An agreement with the point (x, y), or nearly: its list of attributes lies across two runs. */
+static void agreement(struct lb_call *call, uint64_t state, const uint8_t *point)
+{
+    uint64_t list = BASE + RUN - 20, numbers = BASE + 100;
+    struct tee_attribute attrs[2] = {{numbers, 32, TEE_ATTR_ECC_PUBLIC_VALUE_X, 0},
+                                     {numbers + 32, dice(9) ? 32 : dice(70), TEE_ATTR_ECC_PUBLIC_VALUE_Y, 0}};
+
+    lay(list, attrs, sizeof(attrs));
+    lay(numbers, point, 64);
+    call->arg[0] = state;
+    call->arg[1] = list;
+    call->arg[2] = dice(9) ? 2 : dice(4);
+    call->arg[3] = 1 + dice(6);
+}
+
+static void park(struct tee_task *t)
+{
+    uint32_t info[7] = {TEE_ATTR_SECRET_VALUE, 0, 256, TEE_USAGE_DEFAULT, 0, 0, dice(2) ? TEE_HANDLE_FLAG_INITIALIZED : 0};
+    uint64_t size = dice(9) ? 32 : dice(80);
+    uint8_t *secret = block(size ? size : 1), out[TEE_POINT_MAX];
+
+    if (dice(3))
+        tee_task_park(t, dice(7), info, dice(9) ? 66 : dice(80), (struct tee_span){secret, size});
+    else
+        tee_task_unpark(t, dice(7), info, out, &size);
+    free(secret);
+}
+
 static void calls(uint32_t rounds)
 {
     struct tee_task *t = tee_task_new(8, 400, 1000000, 1000000);
@@ -274,9 +308,9 @@ static void calls(uint32_t rounds)
         tee_task_alloc(t, 0x10000210, 0, &h) || tee_task_cipher_init(t, h, key, 16, NULL, 0, key, 16) ||
         tee_task_alloc(t, 0x40000810, 0, &h) || tee_task_ae_init(t, h, key, 16, key, 12, 16, 0, 0) ||
         tee_task_alloc(t, 0x70003042, 2, &h) || tee_ec_generate(3, pair) || tee_task_ready_ec(t, h, 0, 3, d, x, y) ||
-        tee_task_alloc(t, 0x70003042, 3, &h) || tee_task_ready_ec(t, h, 1, 3, d, x, y))
+        tee_task_alloc(t, 0x70003042, 3, &h) || tee_task_ready_ec(t, h, 1, 3, d, x, y) ||
+        tee_task_alloc(t, 0x80000042, 8, &h) || tee_task_ready_ec(t, h, 2, 3, d, x, y))
         abort();
-    free(pair);
     for (uint32_t i = 0; i < RUNS; i++)
         runs[i] = block(RUN);
     while (rounds--) {
@@ -286,18 +320,23 @@ static void calls(uint32_t rounds)
 
         for (int i = 0; i < LB_CALL_ARGS; i++)
             call.arg[i] = argument();
-        call.arg[0] = dice(2) ? call.arg[0] : 1 + dice(5);
+        call.arg[0] = dice(2) ? call.arg[0] : 1 + dice(6);
         if (dice(2)) { /* sizes that fit, else most calls end at the first check */
             call.arg[2] = dice(RUN);
             call.arg[4] = BASE;
             memcpy(runs[0], &room, sizeof(room));
         }
+        if (numbers[which] == TEE_SCN_CRYP_DERIVE_KEY && dice(4))
+            agreement(&call, h, pair + 32);
+        if (!dice(4))
+            park(t);
         ((lb_handler)addresses[which])(&g, &call, t);
         if (!dice(50))
             tee_task_log_take(t, text, tee_task_log_size(t) % sizeof(text), &dropped);
     }
     for (uint32_t i = 0; i < RUNS; i++)
         free(runs[i]);
+    free(pair);
     tee_task_free(t);
 }
 

@@ -1,0 +1,42 @@
+"""Transient objects parked in C (tee/csrc/parked.h), where derivations and the calls around them need no Python.
+
+While an object is parked C alone knows its secret, size and usage: `ObjectTable.get` takes it back before anybody
+looks at it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from tee import native_keys as keys
+from tee.abi.objects import UTEE_OBJECT_INFO
+
+if TYPE_CHECKING:
+    from tee._native_lib import ParkedLib
+    from tee.native import Task
+    from tee.objects import Object, ObjectTable
+
+_MAX_SECRET = 66
+
+_ffi: Any = keys._ffi
+_lib = cast("ParkedLib", keys._lib)
+
+
+def park(task: Task, objects: ObjectTable, handle: int) -> None:
+    """Leave a transient symmetric key to C, if it has room for one more."""
+    obj = objects.get(handle)
+    if obj.persistent or obj.props is None or len(obj.key) > _MAX_SECRET:
+        return
+    info = _ffi.new("uint32_t[7]", UTEE_OBJECT_INFO.unpack(obj.info()))
+    if not _lib.tee_task_park(task.pointer, handle, info, obj.props.alloc, keys._span(obj.key)):
+        objects.lend(handle, partial(_take_back, task.pointer, handle))
+
+
+def _take_back(task: Any, handle: int, obj: Object) -> None:
+    info = _ffi.new("uint32_t[7]")
+    secret, pointer = keys._room(_MAX_SECRET)
+    size = _ffi.new("uint64_t *")
+    _lib.tee_task_unpark(task, handle, info, pointer, size)  # without it, of a closed task: an object of zeros
+    _, bits, _, usage, _, _, flags = info
+    obj.restore(bytes(secret[: size[0]]), bits, usage, flags)
