@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -135,6 +136,12 @@ class Log:
         with self._lock:
             found = [entry for entry in self._entries if console in (None, entry.console)]
         return sorted(found, key=lambda entry: entry.time)
+
+    def backwards(self, console: str, most: int = 1000) -> list[Entry]:
+        """The last lines of a console, the newest first, of so many of all consoles."""
+        with self._lock:
+            last = list(islice(reversed(self._entries), most))
+        return [entry for entry in last if entry.console == console]
 
     def close(self) -> None:
         with self._lock:

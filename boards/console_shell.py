@@ -21,6 +21,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from boards.console_kernel import newest, split
 from boards.console_log import Direction, printable
 from boards.errors import TargetError
 from ta_loader.errors import UsageError
@@ -37,9 +38,6 @@ MAX_COMMAND = 1 << 16
 MAX_PIECES = 128
 """Of a command, so that the line with their names stays below what busybox' line editor takes (1024)."""
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./=+,-")
-KERNEL = re.compile(r"\[ *[0-9]{1,8}\.[0-9]{6}\](?:\[ *[TC][0-9]{1,7}\])? [^\n]*(?:\n|\Z)")
-"""printk's line: time, and thread or processor with CONFIG_PRINTK_CALLER."""
-
 PROTOCOL = re.compile(
     r"LB(?:[AV]|[BE][12]):[0-9a-f]{8}:|\bl([a-z]{2})\1(?:='|\$l)|printf 'LB%s|eval \"\$\(printf %b"
     r"|(?:\\0[0-7]{3}[^\\]{0,40}){2}|' V \"\$l"
@@ -48,11 +46,12 @@ PROTOCOL = re.compile(
 
 
 class Running(NamedTuple):
-    """A command that was started. began: of the clock `time.monotonic`."""
+    """A command that was started. began: of the clock `time.monotonic`; newest: `console_kernel.newest` then."""
 
     command: str
     token: str
     began: float
+    newest: float
 
     def ended_by(self, line: bytes) -> bool:
         """Whether that line of the console tells that it has ended."""
@@ -60,7 +59,7 @@ class Running(NamedTuple):
 
 
 class Completed(NamedTuple):
-    """output: without the kernel's messages, which are in `kernel`; raw: as it came, for commands such as dmesg."""
+    """output: without the messages that the kernel printed meanwhile, which are in `kernel`; raw: as it came."""
 
     command: str
     exit_code: int
@@ -100,25 +99,24 @@ class Shell:
         if b"\0" in encoded or len(encoded) > MAX_COMMAND:
             raise UsageError(f"a command for a shell has no zero byte and at most {MAX_COMMAND} bytes")
         self.console.log.add(self.console.name, Direction.EVENT, f"$ {printable(encoded)}")
-        began = time.monotonic()
+        began, last = time.monotonic(), newest(self.console.log, self.console.name)
         token = secrets.token_hex(4)
         text = encode(_script(command, token))
         for _ in range(0, self._attempts, STARTS):
             if self._start(self._transfer(text, token), token):
-                return Running(command, token, began)
+                return Running(command, token, began, last)
         self._interrupt()
         raise self._failure(f"a command did not start within {self._attempts} attempts")
 
     def finish(self, running: Running, timeout: float, *, check: bool = False) -> Completed:
         """As `run`, of what `start` has started."""
-        command = running.command
         try:
-            done = self._finish(command, running.token, timeout, running.began)
+            done = self._finish(running, timeout)
         except TargetError:
             self._interrupt()
             raise
         if check and done.exit_code:
-            raise self._failure(f"{command!r} ended with {done.exit_code}", done.output)
+            raise self._failure(f"{running.command!r} ended with {done.exit_code}", done.output)
         return done
 
     def check(self, timeout: float = 30.0) -> None:
@@ -172,13 +170,13 @@ class Shell:
             self._dirty = True
         return False
 
-    def _finish(self, command: str, token: str, timeout: float, began: float) -> Completed:
-        match = self._end(token, timeout)
+    def _finish(self, running: Running, timeout: float) -> Completed:
+        match = self._end(running.token, timeout)
         if match is None:
-            raise self._failure(f"{command!r} did not end within {timeout:g} s")
-        raw = _output(match.before, token, second=match.groups[0] == "2")
-        kernel = tuple(message.rstrip("\n") for message in KERNEL.findall(raw))
-        return Completed(command, int(match.groups[1]), KERNEL.sub("", raw), raw, kernel, time.monotonic() - began)
+            raise self._failure(f"{running.command!r} did not end within {timeout:g} s")
+        raw = _output(match.before, running.token, second=match.groups[0] == "2")
+        output, kernel = split(raw, running.newest, _uptime(match.before, running.token))
+        return Completed(running.command, int(match.groups[1]), output, raw, kernel, time.monotonic() - running.began)
 
     def _end(self, token: str, timeout: float) -> Match | None:
         """The marker of the end with a sound exit code."""
@@ -239,9 +237,16 @@ def _pieces(text: str, size: int) -> list[str]:
 def _script(command: str, token: str) -> str:
     quoted = command.replace("'", "'\\''")
     return (
-        f"[ \"$lbd\" = {token} ]||{{ lbd={token};echo LBB1:{token}:;echo LBB2:{token}:;command eval '{quoted}'\n"
+        f'[ "$lbd" = {token} ]||{{ lbd={token};lbu=;read lbu lbx </proc/uptime;'
+        f"echo LBB1:{token}:$lbu:;echo LBB2:{token}:$lbu:;command eval '{quoted}'\n"
         f"lbr=$?;}};echo LBE1:{token}:$lbr:$((255-lbr)):;echo LBE2:{token}:$lbr:$((255-lbr)):"
     )
+
+
+def _uptime(before: str, token: str) -> float:
+    """Seconds since the kernel started when the command did; 0: the shell cannot tell."""
+    found = re.search(rf"LBB[12]:{token}:([0-9]{{1,9}}\.[0-9]{{2}}):", before)
+    return float(found[1]) if found else 0.0
 
 
 def _output(before: str, token: str, *, second: bool) -> str:

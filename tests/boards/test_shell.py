@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boards.console import Console
+from boards.console_kernel import split
 from boards.console_link import link_maker
 from boards.console_log import Log
-from boards.console_shell import KERNEL, MAX_COMMAND, MAX_PIECES, Shell, _name, _pieces, encode
+from boards.console_shell import MAX_COMMAND, MAX_PIECES, Shell, _name, _pieces, encode
 from boards.errors import TargetError
 from boards.testing import FakeLine, Faults
 from ta_loader.errors import UsageError
@@ -73,11 +75,27 @@ def test_a_long_command_and_long_output(shell: Shell) -> None:
     assert shell.run("i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done", 60).output.count("\n") == 3000
 
 
+def _message(seconds: float, text: str) -> str:
+    return f"[{seconds:12.6f}]{text}"
+
+
 def test_kernel_messages_are_taken_out(shell: Shell) -> None:
-    done = shell.run("printf 'hel[   12.345678] usb 1-1: new device\\nlo\\n[    1.000000][  T42] more\\n'")
+    now = float(Path("/proc/uptime").read_text().split()[0])
+    first, second = _message(now + 5, " usb 1-1: new device"), _message(now + 6, "[  T42] more")
+    done = shell.run(f"printf 'hel{first}\\nlo\\n{second}\\n'")
     assert done.output == "hello\n"
-    assert done.kernel == ("[   12.345678] usb 1-1: new device", "[    1.000000][  T42] more")
-    assert done.raw.startswith("hel[ ")
+    assert done.kernel == (first, second)
+    assert done.raw.startswith("hel[")
+
+
+def test_messages_of_old_are_the_command_s_output(shell: Shell) -> None:
+    now = float(Path("/proc/uptime").read_text().split()[0])
+    old, seen, new = (_message(s, " optee: x") for s in (1.790435, now + 1000, now + 1001))
+    assert shell.run(f"echo '{old}'").output == f"{old}\n"
+    assert shell.run(f"echo '{seen}'").kernel == (seen,)
+    done = shell.run(f"printf '{old}\\n{seen}\\n{new}\\n'")  # as dmesg, with one that comes meanwhile
+    assert done.output == f"{old}\n{seen}\n"
+    assert done.kernel == (new,)
 
 
 def test_a_command_that_does_not_end_is_interrupted(shell: Shell) -> None:
@@ -155,7 +173,8 @@ def test_printf_decodes_what_is_encoded(text: str) -> None:
 
 @given(st.text(alphabet="[]0123456789. TC\nab", max_size=80))
 def test_kernel_messages_never_eat_more_than_their_line(text: str) -> None:
-    assert KERNEL.sub("", text).count("\n") >= text.count("\n") - len(KERNEL.findall(text))
+    output, messages = split(text, -1, 0)
+    assert output.count("\n") >= text.count("\n") - len(messages)
 
 
 def test_one_fault_makes_no_other_variable() -> None:
