@@ -8,7 +8,7 @@
 #   make lint       ruff and mypy
 #   make libteec    the client library for C programs, libteec.so.2
 #   make bench      measurements, as JSON
-#   make samples    rebuild the prebuilt TAs and QEMU's shim and compare bit for bit (needs the cross-compilers)
+#   make samples    rebuild what comes prebuilt (TAs, QEMU's shim, agents) and compare bit for bit (needs the cross-compilers)
 #   make wheel      dist/*.whl
 #   make clean      remove what was built; make distclean: .venv as well
 #
@@ -104,6 +104,7 @@ samples: $(BUILT)
 	$(PY) -m ta_loader.samples.build
 	$(PY) -m tests.tas.cryptdrv.build
 	$(PY) -m south.qemu_arm.build
+	$(PY) -m normal_world.agent.prebuilt
 
 wheel: $(BUILT)
 	rm -rf build dist

@@ -11,6 +11,7 @@ from boards.debian import BOOT, BUSYBOX, CLIENT, KIT, LIB_DIR, OPTEE, TA_DIR, ro
 from boards.guest.elf import closure, is_aarch64, module_needs
 from boards.guest.tree import Tree
 from boards.progress import say
+from normal_world.agent.build import find as find_agent
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ def guest_tree(files: Sequence[Path] = (), ta_dirs: Sequence[Path] = ()) -> Tree
     for plugin in sorted((optee / PLUGINS).glob("*.plugin")):
         tree.file(f"{PLUGINS}/{plugin.name}", plugin, 0o755)
         programs[plugin.name] = plugin.read_bytes()
+    if agent := find_agent("aarch64"):  # else it is built and brought when somebody asks for it
+        tree.file(f"usr/bin/{agent.name}", agent, 0o755)
+        programs[agent.name] = agent.read_bytes()
     for folder in (optee / TA_DIR, optee / KIT / "ta", *ta_dirs):
         _tas(tree, folder)
     added = [path for folder in files for path in tree.overlay(folder)]

@@ -1,4 +1,5 @@
-"""Build and find the agent, `litebox-tee-agent`, beside libteec: in its folder of each machine, or the user's cache."""
+"""Build and find the agent, `litebox-tee-agent`: prebuilt for boards (prebuilt.py), else beside libteec in its folder
+of each machine, or in the user's cache."""
 
 from __future__ import annotations
 
@@ -7,21 +8,23 @@ import os
 import tempfile
 from pathlib import Path
 
-from normal_world.libteec import FLAGS, INCLUDE, build_all, compile_with, compiler, folders, in_first
+from normal_world.libteec import FLAGS, INCLUDE, build_all, compile_with, compiler, folders, in_first, triplet
 
 HERE = Path(__file__).resolve().parent / "csrc"
+PREBUILT = HERE.parent / "bin"
 NAME = "litebox-tee-agent"
 WHAT = "the TEE agent"
+STRIPPED = ("-Wl,-s", "-Wl,--build-id=none")
+"""It travels over serial lines."""
 
 
 def build(out: Path, cc: str = "cc", *flags: str) -> Path:
-    """Compile into the folder `out`. flags: the compiler's (default: stripped, for it travels over serial
-    lines). BuildError, OSError."""
+    """Compile into the folder `out`. flags: the compiler's (default: `STRIPPED`). BuildError, OSError."""
     out.mkdir(parents=True, exist_ok=True)
     sources = sorted(str(path) for path in HERE.glob("*.c"))
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as work:
         made = Path(work) / NAME
-        command = [cc, *FLAGS, "-Werror", "-fPIE", "-pie", *(flags or ("-Wl,-s",)), f"-I{INCLUDE}"]
+        command = [cc, *FLAGS, "-Werror", "-fPIE", "-pie", *(flags or STRIPPED), f"-I{INCLUDE}"]
         command += [*sources, "-ldl", "-o", str(made)]
         compile_with(command, WHAT)
         os.replace(made, out / NAME)
@@ -31,7 +34,7 @@ def build(out: Path, cc: str = "cc", *flags: str) -> Path:
 
 def find(machine: str | None = None) -> Path | None:
     """Of these very sources, for `machine` (None: this one; "aarch64", "arm", ...); None: build it."""
-    for folder in folders(machine):
+    for folder in (PREBUILT / triplet(machine), *folders(machine)):
         program, stamp = folder / NAME, folder / f"{NAME}.sources"
         if program.is_file() and stamp.is_file() and stamp.read_text().strip() == fingerprint():
             return program
