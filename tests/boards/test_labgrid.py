@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
+import time
 import venv
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from boards import guest
 from boards.board import Board
 from boards.catalogue import read_board
 from boards.console_link import link_maker
@@ -55,6 +62,11 @@ settle = 0.1
 prompt = '[#$] ?$'
 timeout = 20
 """
+POWER = """\
+environment = "${env}"
+target = "main"
+settle = 0.1
+"""
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -76,6 +88,56 @@ with FakeLine(link_maker("process:/bin/sh -i")) as line:
     with Board(read_board(folder / "lab.toml"), folder / "run2", {"env": str(env), "target": "shell"}) as board:
         board.advance_to("shell")
         print(board.run("echo another console; (exit 5)")[1:3])
+"""
+
+
+QEMU = """\
+targets:
+  main:
+    drivers:
+      QEMUDriver:
+        qemu_bin: qemu
+        machine: virt
+        cpu: cortex-a57
+        memory: 512M
+        kernel: kernel
+        boot_args: "console=ttyAMA0 panic=-1"
+        extra_args: "-nic none -initrd {initrd}"
+tools:
+  qemu: {qemu}
+images:
+  kernel: {kernel}
+"""
+PLACE = """\
+targets:
+  main:
+    resources:
+      RemotePlace:
+        name: desk
+    drivers:
+      SerialDriver: {{}}
+options:
+  coordinator_address: "{coordinator}"
+"""
+EXPORTER = """\
+bench:
+  NetworkSerialPort:
+    host: 127.0.0.1
+    port: {port}
+    protocol: raw
+"""
+RUN = """
+import sys
+from pathlib import Path
+from boards.board import Board
+from boards.catalogue import read_board
+
+folder = Path(sys.argv[1])
+with Board(read_board(folder / "lab.toml"), folder / "run", {"env": str(folder / "env.yaml")}) as board:
+    for _ in range(int(sys.argv[2])):
+        board.advance_to("off")
+        board.advance_to("shell")
+        print(board.run("echo over labgrid; (exit 7)")[1:3])
 """
 
 
@@ -118,6 +180,86 @@ def test_a_board_of_labgrids(labgrid_python: str, tmp_path: Path) -> None:
     words = (tmp_path / "power").read_text().split()
     assert words[:5] == ["off", "on", "off", "off", "on"]
     assert words[-1] == "off"
+
+
+def _run(python: str, folder: Path, times: int) -> list[str]:
+    done = subprocess.run(
+        [python, "-c", RUN, str(folder), str(times)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_a_qemu_of_labgrids(labgrid_python: str, tmp_path: Path) -> None:
+    """Its QEMUDriver is the console and the power at once: Debian's kernel boots in it, twice."""
+    qemu = shutil.which("qemu-system-aarch64")
+    if qemu is None:
+        pytest.skip("qemu-system-aarch64 is not installed")
+    try:
+        parts = {"kernel": guest.kernel(), "initrd": guest.initrd()}
+    except UsageError as problem:
+        pytest.skip(f"no kernel of Debian's: {problem}")
+    (tmp_path / "env.yaml").write_text(QEMU.format(qemu=qemu, **parts))
+    (tmp_path / "lab.toml").write_text(BOARD.replace("timeout = 20", "timeout = 90"))
+    assert _run(labgrid_python, tmp_path, 2) == ["(7, 'over labgrid\\n')"] * 2
+
+
+class _ShellOnTheNetwork(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        end = self.request
+        subprocess.run(["/bin/sh", "-i"], stdin=end, stdout=end, stderr=end, env={"PS1": "desk# "}, check=False)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _until_it_works(*command: str) -> None:
+    """A command of labgrid's client, once its servers are there."""
+    deadline = time.monotonic() + 60
+    while (done := subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)).returncode:
+        assert time.monotonic() < deadline, done.stdout + done.stderr
+        time.sleep(0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_a_place_of_a_coordinator(labgrid_python: str, tmp_path: Path) -> None:
+    """A serial port on the network that labgrid's exporter offers, at a place that its client has acquired."""
+    tools = Path(labgrid_python).parent
+    coordinator = f"127.0.0.1:{_free_port()}"
+    (tmp_path / "env.yaml").write_text(PLACE.format(coordinator=coordinator))
+    (tmp_path / "lab.toml").write_text(BOARD.replace('kind = "labgrid"', 'kind = "none"').replace(POWER, ""))
+    with ExitStack() as stack:
+        line = stack.enter_context(socketserver.ThreadingTCPServer(("127.0.0.1", 0), _ShellOnTheNetwork))
+        line.daemon_threads = True
+        threading.Thread(target=line.serve_forever, daemon=True).start()
+        stack.callback(line.shutdown)
+        (tmp_path / "exporter.yaml").write_text(EXPORTER.format(port=line.server_address[1]))
+        servers = [
+            ["labgrid-coordinator", "-l", coordinator],
+            ["labgrid-exporter", "-c", coordinator, "--name", "lab", str(tmp_path / "exporter.yaml")],
+        ]
+        log = stack.enter_context((tmp_path / "labgrid.log").open("wb"))
+        client = [str(tools / "labgrid-client"), "-x", coordinator, "-p", "desk"]
+        for name, *words in servers:
+            server = subprocess.Popen([tools / name, *words], stdout=log, stderr=log, cwd=tmp_path)
+            stack.callback(server.wait, 30)
+            stack.callback(server.terminate)
+            if name == "labgrid-coordinator":
+                _until_it_works(*client, "create")
+        _until_it_works(*client, "add-match", "lab/bench/NetworkSerialPort")
+        _until_it_works(*client, "acquire")
+        assert _run(labgrid_python, tmp_path, 1) == ["(7, 'over labgrid\\n')"]
 
 
 def test_places() -> None:
