@@ -45,6 +45,8 @@ class TrustStore:
 
     def add(self, source: str) -> Verifier:
         """Trust a PEM file, or the signing key of the TA development kit in a folder. UsageError if it has no key."""
+        if not source:
+            raise UsageError("the name of a key's file is empty")
         return self.add_kit(source) if os.path.isdir(source) else self.add_pem(source)
 
     def add_kit(self, folder: str) -> Verifier:

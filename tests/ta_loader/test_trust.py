@@ -88,6 +88,8 @@ def test_unusable_keys(tmp_path: Path) -> None:
         TrustStore([str(tmp_path / "large.pem")])
     with pytest.raises(UsageError, match="cannot read"):
         TrustStore([str(tmp_path / "missing.pem")])
+    with pytest.raises(UsageError, match="is empty"):
+        TrustStore([""])
 
 
 def test_old_keys_can_be_allowed() -> None:
