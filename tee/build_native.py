@@ -35,6 +35,7 @@ SOURCES = (
     "log",
     "native",
     "oneshot",
+    "pbkdf2",
     "pkey",
     "ready",
     "readytask",

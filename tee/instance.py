@@ -404,6 +404,14 @@ class TaInstance:
             self._wake.wait(max(0.0, min(ends) - now))
             self._wake.clear()
 
+    def go_on(self) -> None:
+        """Its caller's computation was told to stop. As in `_run`, a signal whose Python handler did not raise is no
+        reason; any other still pends in the CPU, which stops before the TA's next instruction.
+        """
+        if self.cpu.reason & ~Interrupt.SIGNAL:
+            raise TeeError(results.CANCEL, "the call is to end")
+        self.cpu.acknowledge(Interrupt.SIGNAL)
+
     def map_zeroed(self, size: int, before: int, after: int, at: int, flags: int) -> int:
         return self.memory.map_zeroed(self.space, size, before, after, at, flags)
 

@@ -80,6 +80,17 @@ void tee_task_close(struct tee_task *t)
     for (uint32_t i = 0; i < t->max_states; i++)
         tee_state_free(t->slots[i].state);
     t->max_states = t->states = 0;
+    t->guest = NULL;
+}
+
+void tee_task_serve(struct tee_task *t, uintptr_t guest)
+{
+    t->guest = (const struct lb_guest *)guest;
+}
+
+bool tee_task_stopped(const struct tee_task *t)
+{
+    return t && t->guest && t->guest->ops->stopped && t->guest->ops->stopped(t->guest);
 }
 
 void tee_task_free(struct tee_task *t)

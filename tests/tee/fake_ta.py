@@ -134,6 +134,9 @@ class FakeTask:
         assert self._native is not None
         return self._native
 
+    def go_on(self) -> None:
+        """Nothing stops it for good."""
+
     def call(self, name: str, *words: int) -> Result:
         """Make a system call; its TEE_Result."""
         row = ROWS[name]

@@ -164,6 +164,7 @@ void lb_left(void);
 void lb_interrupt(struct lb_cpu *cpu, unsigned why);
 void lb_set_deadline(struct lb_cpu *cpu, int64_t ns_from_now);
 void lb_watch_signals(int fd);
+bool lb_stopped(const struct lb_guest *guest);
 uint64_t lb_now_ns(void);
 unsigned lb_watchdog_period_us(void);
 

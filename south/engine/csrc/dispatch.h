@@ -54,6 +54,13 @@ struct lb_guest_ops {
      */
     bool (*span)(const struct lb_guest *guest, uint64_t va, uint64_t size, uint32_t need,
                  struct lb_span *out);
+    /*
+     * For who computes for long on the guest's behalf while it stands at a call that Python answers:
+     * whether it is to stop, for any of the reasons that stop one that runs (deadline, kill, signal).
+     * From the thread that answers; about 1 us, so look once a millisecond. The reason stays pending:
+     * the guest does not run on before it is acknowledged. May be NULL: never.
+     */
+    bool (*stopped)(const struct lb_guest *guest);
 };
 struct lb_guest {
     const struct lb_guest_ops *ops;
