@@ -58,6 +58,7 @@ _served: dict[int, _Served] = {}
 the handler as it is; the decoder, if one is not; the handler. Neither: the first word is all there is."""
 _CALL = -TrapKind.CALL  # as `Cpu.start` tells it; enum members are slow to look up
 _INTERRUPTED = -TrapKind.INTERRUPTED
+_FATAL = Interrupt.KILL | Interrupt.DEADLINE | Interrupt.BUDGET
 
 
 def _unserved(row: Syscall, task: TaInstance, *_: object) -> int:
@@ -405,12 +406,13 @@ class TaInstance:
             self._wake.clear()
 
     def go_on(self) -> None:
-        """Its caller's computation was told to stop. As in `_run`, a signal whose Python handler did not raise is no
-        reason; any other still pends in the CPU, which stops before the TA's next instruction.
+        """As in `_run`, a signal whose Python handler did not raise is no reason to stop; any other still pends in the
+        CPU, so `_run` is told of it before the TA's next instruction.
         """
-        if self.cpu.reason & ~Interrupt.SIGNAL:
+        why = self.cpu.reason
+        if why & _FATAL:
             raise TeeError(results.CANCEL, "the call is to end")
-        self.cpu.acknowledge(Interrupt.SIGNAL)
+        self.cpu.acknowledge(why)
 
     def map_zeroed(self, size: int, before: int, after: int, at: int, flags: int) -> int:
         return self.memory.map_zeroed(self.space, size, before, after, at, flags)
