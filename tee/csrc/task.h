@@ -60,8 +60,12 @@ struct tee_state *tee_task_find(const struct tee_task *t, uint64_t handle);
 /* The flag as the TA sees it: false while masked (tee_ta_session_is_cancelled()). */
 bool tee_task_is_cancelled(const struct tee_task *t);
 
-/* Whether what is computed for the guest is to end; by the thread that answers its call. t: NULL, or a task. */
+/*
+ * Whether what is computed for the guest is to stop, and whether it may be given up: enum lb_stop. By the
+ * thread that answers the call. t: NULL, or a task.
+ */
 bool tee_task_stopped(const struct tee_task *t);
+bool tee_task_ended(const struct tee_task *t);
 
 bool tee_task_random(struct tee_task *t, uint8_t *out, size_t size);
 

@@ -125,7 +125,7 @@ def _send(client: RawClient, hog: hogs.Hog) -> int:
     """Begin that call of a fresh cryptdrv; its session."""
     session = client.open(cryptdrv.UUIDS[Arch.AARCH64]).id
     params = []
-    for data in hog:
+    for data in (hog.records, hog.scratch):
         fd = memory(len(data))
         os.pwrite(fd, data, 0)
         params.append(memref(Kind.MEMREF_INOUT, client.register(fd, len(data)).id, len(data)))

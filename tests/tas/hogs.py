@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 SCRATCH = 4096
 PASSWORD, SALT = b"password", b"salt"
+ROOM = 256 << 20
+_DATA = ROOM - SCRATCH
 DERIVED = 64
+_HASH_INIT, _HASH_UPDATE, _CIPHER_INIT, _CIPHER_UPDATE, _RANDOM = 18, 19, 21, 22, 33
 _STATE_ALLOC, _GET_ATTR, _ALLOC, _RESET, _POPULATE, _DERIVE, _GENERATE = 15, 26, 27, 29, 30, 32, 54
 _DERIVE_MODE = 6
 _KEY_ATTR, _DERIVE_ATTRS, _PASSWORD_AT, _SALT_AT, _CELL, SIZE_AT, DERIVED_AT = (
@@ -30,10 +33,11 @@ _KEY_ATTR, _DERIVE_ATTRS, _PASSWORD_AT, _SALT_AT, _CELL, SIZE_AT, DERIVED_AT = (
 
 
 class Hog(NamedTuple):
-    """Parameters of `CMD_RAW`: records, and scratch memory of SCRATCH bytes."""
+    """Parameters of `CMD_RAW`: records, and scratch memory that begins so. room: its bytes."""
 
     records: bytes
     scratch: bytes
+    room: int = SCRATCH
 
     def results(self, after: bytes) -> list[Result]:
         """Of the calls, by the records that came back."""
@@ -78,5 +82,35 @@ def rsa(bits: int, times: int) -> Hog:
     return Hog(raw(_ALLOC, ObjectType.RSA_KEYPAIR, bits, _CELL, relocate=0b100) + one * times, bytes(SCRATCH))
 
 
+def des3(*calls: bytes, algo: Algorithm, mode: int) -> Hog:
+    """calls: on state 1, of DES3, the slowest cipher there is, with what fits after the first SCRATCH bytes of ROOM."""
+    key = UTEE_ATTRIBUTE.pack(0, 24, Attr.SECRET_VALUE)
+    records = (
+        raw(RAW_POKE, _KEY_ATTR, _PASSWORD_AT, relocate=0b11),
+        raw(_ALLOC, ObjectType.DES3, 168, _CELL, relocate=0b100),
+        raw(_POPULATE, 1, _KEY_ATTR, 1, relocate=0b10),
+        raw(_STATE_ALLOC, algo, mode, 1, 0, _CELL, relocate=1 << 4),
+        *calls,
+    )
+    pieces = ((_KEY_ATTR, key), (_PASSWORD_AT, bytes(range(1, 25))), (SIZE_AT, _DATA.to_bytes(8, "little")))
+    return Hog(b"".join(records), _scratch(pieces), ROOM)
+
+
+DATA_HOGS = {
+    "encrypts": des3(
+        raw(_CIPHER_INIT, 1, _SALT_AT, 8, relocate=0b10),
+        raw(_CIPHER_UPDATE, 1, SCRATCH, _DATA, SCRATCH, SIZE_AT, relocate=0b11010),
+        algo=Algorithm.DES3_CBC_NOPAD,
+        mode=0,
+    ),
+    "authenticates": des3(
+        raw(_HASH_INIT, 1, 0, 0),
+        raw(_HASH_UPDATE, 1, SCRATCH, _DATA, relocate=0b10),
+        algo=Algorithm.DES3_CBC_MAC_NOPAD,
+        mode=4,
+    ),
+    "random numbers": Hog(raw(_RANDOM, SCRATCH, _DATA, relocate=1) * 40, bytes(SCRATCH), ROOM),
+}
+"""Those of one call on much memory, which C answers by itself."""
 HOGS = {"PBKDF2": pbkdf2(), "RSA of 4096 bits": rsa(4096, 500), "RSA of 256 bits": rsa(256, 20000)}
 """By name; each for more than five seconds."""

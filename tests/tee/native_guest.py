@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DONE, ASK = 0, 1
 READ, WRITE = 1, 2
+END = 2
 NONSECURE, PRIVATE = 1, 2
 
 # south/engine/csrc/dispatch.h
@@ -24,7 +25,7 @@ struct lb_call { uint64_t number; uint64_t arg[8]; uint64_t result; uint64_t pc;
 struct lb_span { uint8_t *host; uint64_t size; uint32_t flags; uint32_t prot; };
 struct lb_guest;
 struct lb_guest_ops { bool (*span)(const struct lb_guest *, uint64_t, uint64_t, uint32_t, struct lb_span *);
-    bool (*stopped)(const struct lb_guest *); };
+    int (*stop)(const struct lb_guest *); };
 struct lb_guest { const struct lb_guest_ops *ops; void *cpu; uint32_t word_bits; };
 typedef int (*lb_handler)(const struct lb_guest *, struct lb_call *, void *);
 """)
@@ -49,8 +50,8 @@ class Guest:
         self._span = _ffi.callback("bool(const struct lb_guest *, uint64_t, uint64_t, uint32_t, struct lb_span *)")(
             self._find
         )
-        self._stopped = _ffi.callback("bool(const struct lb_guest *)")(self._look)
-        self._ops = _ffi.new("struct lb_guest_ops *", {"span": self._span, "stopped": self._stopped})
+        self._stop = _ffi.callback("int(const struct lb_guest *)")(self._look)
+        self._ops = _ffi.new("struct lb_guest_ops *", {"span": self._span, "stop": self._stop})
         self._guest = _ffi.new("struct lb_guest *", {"ops": self._ops, "word_bits": word_bits})
         task.bind(cast("Cpu", self))
         self._handlers = {n: _ffi.cast("lb_handler", a) for n, a in task.handlers().items()}
@@ -70,9 +71,9 @@ class Guest:
                 return True
         return False
 
-    def _look(self, _guest: Any) -> bool:
+    def _look(self, _guest: Any) -> int:
         self.looks += 1
-        return self.stops(self.looks - 1)
+        return END if self.stops(self.looks - 1) else 0
 
     @property
     def guest(self) -> int:

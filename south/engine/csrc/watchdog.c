@@ -85,13 +85,19 @@ static void tick(void)
     pthread_mutex_unlock(&list_lock);
 }
 
-/* The thread may sleep while no guest runs, and passes over those that do not: a tick of the caller's own. */
-bool lb_stopped(const struct lb_guest *guest)
+/*
+ * The thread may sleep while no guest runs, and passes over those that do not: a tick of the caller's
+ * own. A guest that stands in a C handler runs: it is told to leave before the handler is.
+ */
+enum lb_stop lb_stop_of(const struct lb_guest *guest)
 {
     struct lb_cpu *cpu = guest->cpu;
-    tick();
     due(cpu, lb_now_ns());
-    return atomic_load(&cpu->why) != 0;
+    tick();
+    unsigned why = atomic_load(&cpu->why);
+    if (why && atomic_load(&cpu->running) && !atomic_load(&cpu->exact))
+        lb_uc.emu_stop(cpu->uc);
+    return why & LB_WHY_FATAL ? LB_STOP_END : why ? LB_STOP_PAUSE : LB_STOP_NOT;
 }
 
 static void *loop(void *unused)

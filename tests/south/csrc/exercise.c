@@ -267,18 +267,18 @@ static void standing(struct guest *g, int signal_end)
     pthread_t thread;
     uint8_t byte = SIGTERM;
 
-    CHECK(!guest->ops->stopped(guest));
+    CHECK(guest->ops->stop(guest) == LB_STOP_NOT);
     lb_set_deadline(g->cpu, 3000000);
-    while (!guest->ops->stopped(guest))
+    while (guest->ops->stop(guest) != LB_STOP_END)
         usleep(200);
     CHECK(atomic_exchange(&g->cpu->why, 0) == LB_WHY_DEADLINE);
     CHECK(!pthread_create(&thread, NULL, interrupt, g->cpu));
-    while (!guest->ops->stopped(guest))
+    while (guest->ops->stop(guest) != LB_STOP_PAUSE)
         usleep(200);
     CHECK(atomic_exchange(&g->cpu->why, 0) == LB_WHY_CANCEL);
     pthread_join(thread, NULL);
     CHECK(write(signal_end, &byte, 1) == 1);
-    CHECK(guest->ops->stopped(guest) && atomic_load(&g->cpu->why) == LB_WHY_SIGNAL);
+    CHECK(guest->ops->stop(guest) == LB_STOP_PAUSE && atomic_load(&g->cpu->why) == LB_WHY_SIGNAL);
     CHECK(enter(g, 0, 0, 0) == LB_TRAP_INTERRUPTED); /* it still pends */
     atomic_store(&g->cpu->why, 0);
 }

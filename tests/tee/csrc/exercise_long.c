@@ -7,10 +7,10 @@
 #include "native.h"
 #include "task.h"
 
-static bool stops(const struct lb_guest *g)
+static enum lb_stop stops(const struct lb_guest *g)
 {
     (void)g;
-    return !dice(4);
+    return dice(4) ? LB_STOP_NOT : dice(2) ? LB_STOP_PAUSE : LB_STOP_END;
 }
 
 /* The same key whether it is stopped on the way or not, unless it is given up. */
@@ -47,9 +47,29 @@ static void rsa(const struct tee_task *t)
     free(e);
 }
 
+/* More than goes through at once, in place, given up or not. */
+static void much(struct tee_task *t)
+{
+    static const uint32_t algos[] = {0x10000210, 0x10000110, 0x10000310, 0x10000410, 0x40000810, 0x40000710};
+    size_t size = 2 * TEE_LOOK + 16 * dice(100), key_size = 16;
+    uint8_t *data = block(size), *key = block(key_size), *iv = block(16);
+    uint32_t h;
+
+    if (tee_task_alloc(t, algos[dice(6)], 0, &h))
+        abort();
+    tee_task_cipher_init(t, h, key, key_size, key, key_size, iv, 16);
+    tee_task_ae_init(t, h, key, key_size, iv, 12, 16, 0, size);
+    tee_task_ae_update(t, h, data, size, data);
+    tee_task_cipher_update(t, h, (int)dice(2), data, size, data);
+    tee_task_drop(t, h);
+    free(data);
+    free(key);
+    free(iv);
+}
+
 void lasting(uint32_t rounds)
 {
-    static const struct lb_guest_ops ops = {.stopped = stops}, deaf = {.stopped = NULL};
+    static const struct lb_guest_ops ops = {.stop = stops}, deaf = {.stop = NULL};
     struct lb_guest g = {&ops, NULL, 64}, other = {&deaf, NULL, 64};
     struct tee_task *t = tee_task_new(1, 100, 1, 1);
 
@@ -60,6 +80,8 @@ void lasting(uint32_t rounds)
         pbkdf2(t);
         if (!dice(4))
             rsa(t);
+        if (!dice(16))
+            much(t);
     }
     tee_task_close(t);
     pbkdf2(t);
