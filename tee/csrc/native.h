@@ -108,9 +108,7 @@ struct tee_rsa_scheme {
     uint32_t mgf;  /* of MGF1 in OAEP */
     int salt;      /* PSS, octets */
 };
-/*
- * What takes long looks now and then whether the guest of `t` (NULL: none) is to stop, and then answers CANCEL.
- */
+/* Looks now and then whether the guest of `t` (NULL: none) is to stop, and then answers CANCEL; so does PBKDF2. */
 /* out: n, d, p, q, d mod p-1, d mod q-1, 1/q mod p, `slot` octets each */
 uint32_t tee_rsa_generate(const struct tee_task *t, uint32_t bits, struct tee_span e, uint8_t *out, uint64_t slot);
 uint32_t tee_rsa_crypt(const struct tee_span key[8], const struct tee_rsa_scheme *scheme, struct tee_span label,

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 MAX_INPUT = 1 << 16
 """Octets of salt or of other information in one call; more is OUT_OF_MEMORY."""
 MAX_PBKDF2_ROUNDS = 1 << 24
-"""HMACs one PBKDF2 call may take, iterations times blocks: 3 to 14 seconds. More is NOT_SUPPORTED."""
+"""HMACs one PBKDF2 call may take, iterations times blocks: 3 to 12 seconds. More is NOT_SUPPORTED."""
 
 HASH_NAMES: dict[int, str] = {
     MainAlgorithm.MD5: "md5",
