@@ -227,6 +227,13 @@ class Cpu(Mmu, Protocol):
 
     def fault(self) -> Fault: ...
 
+    @property
+    def guest(self) -> int:
+        """Address of its `struct lb_guest` (dispatch.h), until it is closed.
+
+        C that computes for long on the guest's behalf sees by it when to stop.
+        """
+
     def interrupt(self, why: Interrupt) -> None:
         """From any thread: stop the guest within 5 ms, or at its next entry."""
 

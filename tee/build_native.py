@@ -37,6 +37,7 @@ SOURCES = (
     "objcalls",
     "oneshot",
     "parked",
+    "pbkdf2",
     "pkey",
     "ready",
     "readytask",

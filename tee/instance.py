@@ -58,6 +58,7 @@ _served: dict[int, _Served] = {}
 the handler as it is; the decoder, if one is not; the handler. Neither: the first word is all there is."""
 _CALL = -TrapKind.CALL  # as `Cpu.start` tells it; enum members are slow to look up
 _INTERRUPTED = -TrapKind.INTERRUPTED
+_FATAL = Interrupt.KILL | Interrupt.DEADLINE | Interrupt.BUDGET
 
 
 def _unserved(row: Syscall, task: TaInstance, *_: object) -> int:
@@ -403,6 +404,15 @@ class TaInstance:
                 ends.append(self._cancel_at)
             self._wake.wait(max(0.0, min(ends) - now))
             self._wake.clear()
+
+    def go_on(self) -> None:
+        """As in `_run`, a signal whose Python handler did not raise is no reason to stop; any other still pends in the
+        CPU, so `_run` is told of it before the TA's next instruction.
+        """
+        why = self.cpu.reason
+        if why & _FATAL:
+            raise TeeError(results.CANCEL, "the call is to end")
+        self.cpu.acknowledge(why)
 
     def map_zeroed(self, size: int, before: int, after: int, at: int, flags: int) -> int:
         return self.memory.map_zeroed(self.space, size, before, after, at, flags)

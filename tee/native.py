@@ -130,7 +130,8 @@ class Task:
         return {number: address for number, address, _ in _HANDLERS}
 
     def bind(self, cpu: Cpu) -> None:
-        """Let these handlers answer the system calls of `cpu`."""
+        """Let these handlers answer the system calls of `cpu`, and what computes for long see when it is to stop."""
+        _lib.tee_task_serve(self._task, cpu.guest)
         for number, address, args in _HANDLERS:
             cpu.bind(number, address, self.owner, args)
 
@@ -394,6 +395,27 @@ def cipher(algo: int, encrypt: bool, key: Data, iv: Data, data: Data) -> bytes:
     out = bytearray(size)
     _check(_lib.tee_cipher_oneshot(algo, encrypt, *_in(key), *_in(iv), src, size, _out(out)))
     return bytes(out)
+
+
+class Pbkdf2:
+    """A key derived as RFC 8018 §5.2 does, which may be stopped on the way.
+
+    hash_: TEE_ALG_* of a digest; iterations: from 1 to 2^32 - 1; size: octets of the key, at most 2^32 - 1.
+    """
+
+    def __init__(self, hash_: int, password: bytes, salt: bytes, iterations: int, size: int) -> None:
+        self._how = hash_, _in(password), _in(salt), iterations
+        self._out = bytearray(size)
+        self._at = _ffi.new("struct tee_pbkdf2 *")
+
+    def run(self, task: Task | None = None) -> bytes:
+        """The key, once. CANCEL: the guest of `task` is to stop; another `run` goes on where this one ended.
+
+        TeeError(NOT_SUPPORTED): no such digest.
+        """
+        pointer = task.pointer if task else _ffi.NULL
+        _check(_lib.tee_pbkdf2(pointer, *self._how, self._at, _out(self._out), len(self._out)))
+        return bytes(self._out)
 
 
 def random(size: int) -> bytes:

@@ -15,6 +15,7 @@ from tee.errors import TeeError
 
 if TYPE_CHECKING:
     from tee._native_lib import KeyLib
+    from tee.native import Task
 
 PKCS1_PADDING = 1
 """RSA_PKCS1_PADDING and the next three: openssl/rsa.h."""
@@ -73,11 +74,15 @@ class RsaScheme(NamedTuple):
     salt: int = 0
 
 
-def rsa_generate(bits: int, e: bytes) -> RsaKey:
-    """BAD_PARAMETERS: no key of just that size with that exponent can be had."""
+def rsa_generate(bits: int, e: bytes, task: Task | None = None) -> RsaKey:
+    """TeeError(BAD_PARAMETERS): no key of just that size with that exponent can be had.
+
+    CANCEL: the guest of `task` is to stop.
+    """
     slot = (bits + 7) // 8
     out, pointer = _room(7 * slot)
-    _check(_lib.tee_rsa_generate(bits, _span(e), pointer, slot), f"no RSA key of {bits} bits")
+    looks = task.pointer if task else _ffi.NULL
+    _check(_lib.tee_rsa_generate(looks, bits, _span(e), pointer, slot), f"no RSA key of {bits} bits")
     n, *private = _slots(out, slot)
     return RsaKey(n, e, *private)
 

@@ -43,6 +43,7 @@ void *lb_context_save(struct lb_cpu *cpu);
 int lb_context_load(struct lb_cpu *cpu, void *context);
 void lb_context_free(void *context);
 unsigned lb_why(struct lb_cpu *cpu);
+uintptr_t lb_guest_at(struct lb_cpu *cpu);
 void lb_acknowledge(struct lb_cpu *cpu, unsigned why);
 
 int lb_map(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot, uint32_t flags, uint8_t *host);
@@ -82,6 +83,7 @@ static void *lb_context_save(struct lb_cpu *cpu) { return lb_cpu_save(cpu); }
 static int lb_context_load(struct lb_cpu *cpu, void *context) { return lb_cpu_load(cpu, context); }
 static void lb_context_free(void *context) { lb_uc.context_free(context); }
 static unsigned lb_why(struct lb_cpu *cpu) { return atomic_load(&cpu->why); }
+static uintptr_t lb_guest_at(struct lb_cpu *cpu) { return (uintptr_t)&cpu->guest; }
 static void lb_acknowledge(struct lb_cpu *cpu, unsigned why) { atomic_fetch_and(&cpu->why, ~why); }
 """
 

@@ -234,6 +234,10 @@ class UnicornCpu:
         return str(ffi.string(lib.lb_error_text(self._raw.fault.error)).decode())
 
     @property
+    def guest(self) -> int:
+        return int(lib.lb_guest_at(self._raw))
+
+    @property
     def reason(self) -> Interrupt:
         return Interrupt(lib.lb_why(self._raw))
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "parts.h"
+#include "task.h"
 
 #define CCM_NONCE_MAX 13u
 #define GCM_NONCE_MAX 128u /* libcrypto's limit */
@@ -88,13 +89,21 @@ uint32_t tee_ae_aad(struct tee_state *s, const uint8_t *data, size_t size)
 
 uint32_t tee_ae_update(struct tee_state *s, const uint8_t *src, size_t size, uint8_t *dst)
 {
+    size_t whole = size;
+
     if (!active(s))
         return TEE_ERROR_BAD_STATE;
     if (s->algo->kind == TEE_KIND_CCM)
         return tee_ccm_update(s, src, size, dst);
+    for (; size >= 2 * TEE_LOOK; src += TEE_LOOK, dst += TEE_LOOK, size -= TEE_LOOK) {
+        if (tee_task_ended(s->task))
+            return TEE_ERROR_CANCEL;
+        if (!tee_run(s->data, src, TEE_LOOK, dst))
+            return TEE_ERROR_BAD_STATE;
+    }
     if (!tee_run(s->data, src, size, dst))
         return TEE_ERROR_BAD_STATE;
-    s->payload_done += size;
+    s->payload_done += whole;
     return TEE_SUCCESS;
 }
 

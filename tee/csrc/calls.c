@@ -86,6 +86,11 @@ static enum lb_verdict call_random(const struct lb_guest *g, struct lb_call *cal
     for (; size; va += s.size, size -= s.size) {
         if (!g->ops->span(g, va, size, LB_WRITE, &s) || !s.size || s.size > size)
             return tee_done(call, TEE_ERROR_ACCESS_DENIED);
+        if (s.size > TEE_LOOK) {
+            if (lb_ended(g))
+                return tee_done(call, TEE_ERROR_CANCEL);
+            s.size = TEE_LOOK;
+        }
         if (!tee_task_random(owner, s.host, s.size))
             return tee_done(call, TEE_ERROR_GENERIC);
     }
@@ -100,6 +105,11 @@ uint32_t tee_feed(const struct lb_guest *g, struct tee_state *s, uint64_t va, ui
     for (; size && !rc; va += span.size, size -= span.size) {
         if (!g->ops->span(g, va, size, LB_READ, &span) || !span.size || span.size > size)
             return TEE_ERROR_ACCESS_DENIED;
+        if (span.size > TEE_LOOK) {
+            if (lb_ended(g))
+                return TEE_ERROR_CANCEL;
+            span.size = TEE_LOOK;
+        }
         rc = fn(s, span.host, span.size);
     }
     return rc;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "parts.h"
+#include "task.h"
 
 #define BLOCK 16u
 #define AAD_SHORT 0xFF00u /* from here on the length takes six bytes */
@@ -106,6 +107,10 @@ uint32_t tee_ccm_update(struct tee_state *s, const uint8_t *src, size_t size, ui
     while (size && !rc) { /* through a copy: what is MACed is what is encrypted or handed out */
         size_t n = size < sizeof(work) ? size : sizeof(work);
 
+        if (n == sizeof(work) && size / n % (TEE_LOOK / n) == 0 && tee_task_ended(s->task)) {
+            rc = TEE_ERROR_CANCEL;
+            break;
+        }
         memcpy(work, src, n);
         if (encrypt)
             rc = feed(s, work, n);

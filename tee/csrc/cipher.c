@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "parts.h"
+#include "task.h"
 
 uint32_t tee_rekey(EVP_CIPHER_CTX **ctx, const struct tee_algo *algo, enum tee_chain chain, const uint8_t *key,
                    size_t key_size, const uint8_t *iv, int encrypt)
@@ -84,17 +85,23 @@ static uint32_t check_size(const struct tee_algo *a, bool last, size_t size)
     return a->kind == TEE_KIND_PLAIN ? TEE_ERROR_BAD_PARAMETERS : TEE_SUCCESS;
 }
 
-static uint32_t update(struct tee_state *s, bool last, const uint8_t *src, size_t size, uint8_t *dst)
+static uint32_t piece(struct tee_state *s, bool last, const uint8_t *src, size_t size, uint8_t *dst)
 {
-    uint32_t rc = check_size(s->algo, last, size);
-
-    if (rc)
-        return rc;
     if (s->algo->kind == TEE_KIND_XTS)
         return tee_xts_update(s, src, size, dst);
     if (s->algo->kind == TEE_KIND_CTS && last)
         return tee_cts_last(s, src, size, dst);
     return tee_run(s->data, src, size, dst) ? TEE_SUCCESS : TEE_ERROR_BAD_STATE;
+}
+
+/* What is long goes in pieces, and the last of them is long enough for every kind of end. */
+static uint32_t update(struct tee_state *s, bool last, const uint8_t *src, size_t size, uint8_t *dst)
+{
+    uint32_t rc = check_size(s->algo, last, size);
+
+    for (; !rc && size >= 2 * TEE_LOOK; src += TEE_LOOK, dst += TEE_LOOK, size -= TEE_LOOK)
+        rc = tee_task_ended(s->task) ? TEE_ERROR_CANCEL : piece(s, false, src, TEE_LOOK, dst);
+    return rc ? rc : piece(s, last, src, size, dst);
 }
 
 uint32_t tee_cipher_update(struct tee_state *s, bool last, const uint8_t *src, size_t size, uint8_t *dst)

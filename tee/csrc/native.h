@@ -22,6 +22,8 @@ struct tee_task *tee_task_new(uint32_t max_states, uint32_t log_room, uint32_t l
 void tee_task_free(struct tee_task *t);
 /* Free every state and take no more; what other threads may still call goes on working. */
 void tee_task_close(struct tee_task *t);
+/* guest: address of the `struct lb_guest` whose calls it answers. */
+void tee_task_serve(struct tee_task *t, uintptr_t guest);
 void tee_task_cancel(struct tee_task *t, int on);
 void tee_task_begin(struct tee_task *t);
 int tee_task_cancelled(const struct tee_task *t);
@@ -106,14 +108,25 @@ struct tee_rsa_scheme {
     uint32_t mgf;  /* of MGF1 in OAEP */
     int salt;      /* PSS, octets */
 };
+/* Looks now and then whether the guest of `t` (NULL: none) is to stop, and then answers CANCEL; so does PBKDF2. */
 /* out: n, d, p, q, d mod p-1, d mod q-1, 1/q mod p, `slot` octets each */
-uint32_t tee_rsa_generate(uint32_t bits, struct tee_span e, uint8_t *out, uint64_t slot);
+uint32_t tee_rsa_generate(const struct tee_task *t, uint32_t bits, struct tee_span e, uint8_t *out, uint64_t slot);
 uint32_t tee_rsa_crypt(const struct tee_span key[8], const struct tee_rsa_scheme *scheme, struct tee_span label,
                        struct tee_span src, int decrypt, uint8_t *out, uint64_t *size);
 uint32_t tee_rsa_sign(const struct tee_span key[8], const struct tee_rsa_scheme *scheme, struct tee_span digest,
                       uint8_t *sig, uint64_t *size);
 uint32_t tee_rsa_verify(const struct tee_span key[8], const struct tee_rsa_scheme *scheme, struct tee_span digest,
                         struct tee_span sig);
+
+/* How far a derivation is: all zero before it begins. */
+struct tee_pbkdf2 {
+    uint64_t done;  /* iterations of the block */
+    uint32_t block; /* blocks done */
+    uint8_t u[64];  /* of the last iteration */
+};
+/* hash: TEE_ALG_* of a digest. After CANCEL, the same call again goes on where it was. */
+uint32_t tee_pbkdf2(const struct tee_task *t, uint32_t hash, struct tee_span password, struct tee_span salt,
+                    uint32_t iterations, struct tee_pbkdf2 *at, uint8_t *out, uint64_t size);
 
 struct tee_dsa_key {
     struct tee_span p, q, g, x, y;

@@ -66,6 +66,7 @@ uint32_t tee_state_new(uint32_t algo, uint32_t mode, struct tee_state **out)
 void tee_state_reset(struct tee_state *s)
 {
     const struct tee_algo *a = s->algo;
+    const struct tee_task *task = s->task;
     uint32_t id = s->id, mode = s->mode;
 
     EVP_MD_CTX_free(s->md);
@@ -76,6 +77,7 @@ void tee_state_reset(struct tee_state *s)
     tee_xof_drop(s);
     OPENSSL_cleanse(s, sizeof(*s));
     s->algo = a;
+    s->task = task;
     s->id = id;
     s->mode = mode;
 }

@@ -19,9 +19,14 @@ enum tee_phase {
 };
 
 struct tee_ready; /* ready.h */
+struct tee_task;  /* task.h */
+
+/* Bytes between two looks at whether the guest is to end: 1 to 40 ms. */
+#define TEE_LOOK (1u << 20)
 
 struct tee_state {
     const struct tee_algo *algo; /* NULL when opaque */
+    const struct tee_task *task; /* whose it is; NULL: nobody's */
     uint32_t id;
     uint32_t mode;
     uint8_t phase;

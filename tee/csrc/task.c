@@ -81,6 +81,22 @@ void tee_task_close(struct tee_task *t)
         tee_state_free(t->slots[i].state);
     tee_parked_wipe(t);
     t->max_states = t->states = 0;
+    t->guest = NULL;
+}
+
+void tee_task_serve(struct tee_task *t, uintptr_t guest)
+{
+    t->guest = (const struct lb_guest *)guest;
+}
+
+bool tee_task_stopped(const struct tee_task *t)
+{
+    return t && t->guest && t->guest->ops->stop && t->guest->ops->stop(t->guest) != LB_STOP_NOT;
+}
+
+bool tee_task_ended(const struct tee_task *t)
+{
+    return t && t->guest && lb_ended(t->guest);
 }
 
 void tee_task_free(struct tee_task *t)
@@ -132,6 +148,7 @@ uint32_t tee_task_alloc(struct tee_task *t, uint32_t algo, uint32_t mode, uint32
     rc = tee_state_new(algo, mode, &s);
     if (rc)
         return rc;
+    s->task = t;
     slot->state = s;
     *handle = handle_of(t, t->next);
     t->states++;

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "dispatch.h"
 #include "parked.h"
 #include "state.h"
 
@@ -31,6 +32,7 @@ struct tee_slot {
 };
 
 struct tee_task {
+    const struct lb_guest *guest; /* the engine's; NULL before there is one, and after */
     struct tee_slot *slots;
     uint32_t max_states, states, next;
     atomic_bool cancelled; /* set by any thread */
@@ -59,6 +61,13 @@ struct tee_state *tee_task_find(const struct tee_task *t, uint64_t handle);
 
 /* The flag as the TA sees it: false while masked (tee_ta_session_is_cancelled()). */
 bool tee_task_is_cancelled(const struct tee_task *t);
+
+/*
+ * Whether what is computed for the guest is to stop, and whether it may be given up: enum lb_stop. By the
+ * thread that answers the call. t: NULL, or a task.
+ */
+bool tee_task_stopped(const struct tee_task *t);
+bool tee_task_ended(const struct tee_task *t);
 
 bool tee_task_random(struct tee_task *t, uint8_t *out, size_t size);
 

@@ -40,6 +40,12 @@ class CryptoTask(Protocol):
     @property
     def platform(self) -> Platform: ...
 
+    def go_on(self) -> None:
+        """What C computed for the call was told to stop: returns if the TA may go on all the same.
+
+        TeeError(CANCEL): it may not, and never sees that result.
+        """
+
 
 class PropertyTask(Protocol):
     """What properties need of the TA that called."""

@@ -11,15 +11,27 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tee.abi import results
-from tee.abi.algorithms import Algorithm, MainAlgorithm, OperationClass, digest_hash, main_algorithm, operation_class
+from tee.abi.algorithms import (
+    Algorithm,
+    MainAlgorithm,
+    OperationClass,
+    digest_hash,
+    digest_size,
+    hash_algorithm,
+    main_algorithm,
+    operation_class,
+)
 from tee.abi.attributes import HKDF_INFO_OPTEE, HKDF_SALT_OPTEE, Attr
 from tee.abi.objects import SECRET_VALUE
 from tee.errors import TeeError
+from tee.native import Pbkdf2
 from tee.native_parked import park
 from tee.services.crypto_agree import AGREEMENTS
+from tee.services.lasting import to_its_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,8 +41,6 @@ if TYPE_CHECKING:
 
 MAX_INPUT = 1 << 16
 """Octets of salt or of other information in one call; more is OUT_OF_MEMORY."""
-MAX_PBKDF2_ROUNDS = 1 << 24
-"""HMACs one PBKDF2 call may take, iterations times blocks: some ten seconds. More is NOT_SUPPORTED."""
 
 HASH_NAMES: dict[int, str] = {
     MainAlgorithm.MD5: "md5",
@@ -76,13 +86,16 @@ def concat_kdf(name: str, secret: bytes, info: bytes, size: int) -> bytes:
     )[:size]
 
 
-def pbkdf2(name: str, password: bytes, salt: bytes, iterations: int, size: int) -> bytes:
-    """RFC 8018 §5.2; size: octets. BAD_PARAMETERS: no iterations; NOT_SUPPORTED: more than can be waited for."""
+def pbkdf2(task: CryptoTask, hash_: int, password: bytes, salt: bytes, iterations: int, size: int) -> bytes:
+    """RFC 8018 §5.2; hash_: TEE_ALG_* of a digest; size: octets.
+
+    BAD_PARAMETERS: no iterations; NOT_SUPPORTED: no such digest.
+    """
+    if not digest_size(hash_):
+        raise TeeError(results.NOT_SUPPORTED, f"no hash {hash_:#x}")
     if not iterations:
         raise TeeError(results.BAD_PARAMETERS, "PBKDF2 without iterations")
-    if iterations * -(-size // hashlib.new(name).digest_size) > MAX_PBKDF2_ROUNDS:
-        raise TeeError(results.NOT_SUPPORTED, f"PBKDF2 of {iterations} iterations for {size} octets")
-    return hashlib.pbkdf2_hmac(name, password, salt, iterations, size) if size else b""
+    return to_its_end(task, partial(Pbkdf2(hash_, password, salt, iterations, size).run, task.native))
 
 
 def _parameters(params: Sequence[Attribute], names: Mapping[int, str]) -> dict[str, Attribute]:
@@ -142,11 +155,11 @@ def _derive_concat(algo: int, key: bytes, params: Sequence[Attribute], room: int
     return concat_kdf(hash_name(digest_hash(algo)), key, _octets(found, "info"), size)
 
 
-def _derive_pbkdf2(algo: int, key: bytes, params: Sequence[Attribute], room: int) -> bytes:
+def _derive_pbkdf2(task: CryptoTask, algo: int, key: bytes, params: Sequence[Attribute], room: int) -> bytes:
     found = _parameters(params, _PBKDF2)
     iterations = _word(found, "iterations")
     size = _fits(_word(found, "length"), room)
-    return pbkdf2(hash_name(digest_hash(algo)), key, _octets(found, "salt"), iterations, size)
+    return pbkdf2(task, hash_algorithm(digest_hash(algo)), key, _octets(found, "salt"), iterations, size)
 
 
 def _fits(size: int, room: int) -> int:
@@ -158,7 +171,6 @@ def _fits(size: int, room: int) -> int:
 _SERVED: dict[int, Callable[[int, bytes, Sequence[Attribute], int], bytes]] = {
     MainAlgorithm.HKDF: _derive_hkdf,
     MainAlgorithm.CONCAT_KDF: _derive_concat,
-    MainAlgorithm.PBKDF2: _derive_pbkdf2,
 }
 
 
@@ -174,6 +186,8 @@ def cryp_derive_key(task: CryptoTask, state: int, params: Sequence[Attribute], d
     agree, serve = AGREEMENTS.get(record.algo), _SERVED.get(main_algorithm(record.algo))
     if agree is not None:
         secret = _agreed(agree(task, state, source, params, target), props.alloc)
+    elif main_algorithm(record.algo) == MainAlgorithm.PBKDF2:
+        secret = _derive_pbkdf2(task, record.algo, source.key, params, props.alloc)
     elif serve is not None:
         secret = serve(record.algo, source.key, params, props.alloc)
     else:

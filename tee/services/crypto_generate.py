@@ -6,6 +6,7 @@ core/lib/libtomcrypt/{rsa,dsa,dh,ecc}.c; NIST SP 800-56B §6.2 (exponents).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tee import native_keys as keys
@@ -14,11 +15,13 @@ from tee.abi.algorithms import MainAlgorithm
 from tee.abi.attributes import CURVE_BITS, Attr, Curve
 from tee.abi.objects import ObjectType
 from tee.errors import TeeError
+from tee.services.lasting import to_its_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tee.objects import Object
+    from tee.services.context import CryptoTask
 
 _T = ObjectType
 DEFAULT_EXPONENT = 65537
@@ -48,8 +51,8 @@ def _exponent(obj: Object) -> bytes:
     return given
 
 
-def _rsa(obj: Object, bits: int) -> None:
-    key = keys.rsa_generate(bits, _exponent(obj))
+def _rsa(task: CryptoTask, obj: Object, bits: int) -> None:
+    key = to_its_end(task, partial(keys.rsa_generate, bits, _exponent(obj), task.native))
     _store(
         obj,
         {
@@ -125,7 +128,6 @@ def _raw(obj: Object, bits: int) -> None:
 
 
 _SERVED: dict[int, Callable[[Object, int], None]] = {
-    _T.RSA_KEYPAIR: _rsa,
     _T.DSA_KEYPAIR: _dsa,
     _T.DH_KEYPAIR: _dh,
     _T.ECDSA_KEYPAIR: _ecc,
@@ -137,10 +139,13 @@ _SERVED: dict[int, Callable[[Object, int], None]] = {
     _T.X448_KEYPAIR: _raw,
     _T.ED25519_KEYPAIR: _raw,
 }
-GENERATED_PAIRS = frozenset(_SERVED)
+GENERATED_PAIRS = frozenset((_T.RSA_KEYPAIR, *_SERVED))
 """Types whose key pairs are generated."""
 
 
-def generate_pair(obj: Object, bits: int) -> None:
+def generate_pair(task: CryptoTask, obj: Object, bits: int) -> None:
     """Complete `obj`, whose given attributes are stored, to a key pair of that size."""
-    _SERVED[obj.type](obj, bits)
+    if obj.type == _T.RSA_KEYPAIR:
+        _rsa(task, obj, bits)  # the one that may take seconds
+    else:
+        _SERVED[obj.type](obj, bits)

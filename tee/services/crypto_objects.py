@@ -186,7 +186,7 @@ def cryp_obj_generate_key(task: CryptoTask, obj: int, key_size: int, params: Seq
     _check_attributes(props, params, AttrFlag.GEN_KEY_REQ, AttrFlag.GEN_KEY_OPT, whole_group=False)
     if props.type in GENERATED_PAIRS:
         _populate(target, props, params)
-        generate_pair(target, key_size)
+        generate_pair(task, target, key_size)
         target.flags |= HandleFlag.INITIALIZED
         target.bits = key_size
         return

@@ -23,7 +23,8 @@ from ta_loader.errors import UsageError
 from tee.abi import results
 from tee.errors import TeeError
 from tee.params import Kind
-from tests.normal_world.kit import LITEBOX_TA, RawClient, eventually, in_process, memory, value
+from tests.normal_world.kit import LITEBOX_TA, RawClient, eventually, flat, in_process, memory, memref, value
+from tests.tas import cryptdrv, hogs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,6 +118,54 @@ def test_killed_clients_leave_nothing(tmp_path: Path) -> None:
         assert len(status["instances"]) == 1
         assert status["bugs"] == 0
         steady.close()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def _send(client: RawClient, hog: hogs.Hog) -> int:
+    """Begin that call of a fresh cryptdrv; its session."""
+    session = client.open(cryptdrv.UUIDS[Arch.AARCH64]).id
+    params = []
+    for data in (hog.records, hog.scratch):
+        fd = memory(len(data))
+        os.pwrite(fd, data, 0)
+        params.append(memref(Kind.MEMREF_INOUT, client.register(fd, len(data)).id, len(data)))
+    client.send(Op.INVOKE, 9, session, cryptdrv.CMD_RAW, *flat(params))
+    return session
+
+
+@pytest.mark.parametrize("hog", hogs.HOGS.values(), ids=hogs.HOGS)
+def test_a_killed_client_and_sigterm_end_what_libcrypto_computes(tmp_path: Path, hog: hogs.Hog) -> None:
+    """Within the grace period and the deadline, and little more; the hogs go on for more than five seconds."""
+
+    def busy() -> bool:
+        return any(context["calls_in_flight"] for context in fetch(daemon.path)["contexts"])
+
+    with in_process(tmp_path, *OPTIONS, "--ta-dir", str(cryptdrv.HERE)) as daemon:
+        pid = os.fork()
+        if not pid:
+            try:
+                client = RawClient(daemon.path)
+                _send(client, hog)
+                client.receive()
+            finally:
+                os._exit(1)
+        assert eventually(busy)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        start = time.monotonic()
+        assert eventually(lambda: not fetch(daemon.path)["instances"])
+        assert time.monotonic() - start < 2
+
+        client = RawClient(daemon.path)
+        _send(client, hog)
+        assert eventually(busy)
+        daemon.process.send_signal(signal.SIGTERM)
+        start = time.monotonic()
+        reply = client.receive()
+        assert reply is not None
+        assert reply.result == results.TARGET_DEAD
+        assert daemon.process.wait(10) == 0
+        assert time.monotonic() - start < 3
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 

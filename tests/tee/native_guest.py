@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from cffi import FFI
 
 from tee.native import Task
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from south.platform import Cpu
+
 DONE, ASK = 0, 1
 READ, WRITE = 1, 2
+END = 2
 NONSECURE, PRIVATE = 1, 2
 
 # south/engine/csrc/dispatch.h
@@ -18,7 +24,8 @@ _ffi.cdef("""
 struct lb_call { uint64_t number; uint64_t arg[8]; uint64_t result; uint64_t pc; };
 struct lb_span { uint8_t *host; uint64_t size; uint32_t flags; uint32_t prot; };
 struct lb_guest;
-struct lb_guest_ops { bool (*span)(const struct lb_guest *, uint64_t, uint64_t, uint32_t, struct lb_span *); };
+struct lb_guest_ops { bool (*span)(const struct lb_guest *, uint64_t, uint64_t, uint32_t, struct lb_span *);
+    int (*stop)(const struct lb_guest *); };
 struct lb_guest { const struct lb_guest_ops *ops; void *cpu; uint32_t word_bits; };
 typedef int (*lb_handler)(const struct lb_guest *, struct lb_call *, void *);
 """)
@@ -37,11 +44,16 @@ class Guest:
     def __init__(self, task: Task, word_bits: int = 64) -> None:
         self.task = task
         self.regions: list[Region] = []
+        self.looks = 0
+        self.stops: Callable[[int], bool] = lambda look: False
+        """Whether the guest is to stop, by how often that was asked before."""
         self._span = _ffi.callback("bool(const struct lb_guest *, uint64_t, uint64_t, uint32_t, struct lb_span *)")(
             self._find
         )
-        self._ops = _ffi.new("struct lb_guest_ops *", {"span": self._span})
+        self._stop = _ffi.callback("int(const struct lb_guest *)")(self._look)
+        self._ops = _ffi.new("struct lb_guest_ops *", {"span": self._span, "stop": self._stop})
         self._guest = _ffi.new("struct lb_guest *", {"ops": self._ops, "word_bits": word_bits})
+        task.bind(cast("Cpu", self))
         self._handlers = {n: _ffi.cast("lb_handler", a) for n, a in task.handlers().items()}
 
     def map(self, va: int, data: bytes | int, prot: int = READ | WRITE, flags: int = PRIVATE) -> bytearray:
@@ -58,6 +70,18 @@ class Guest:
                 out.flags, out.prot = r.flags, r.prot
                 return True
         return False
+
+    def _look(self, _guest: Any) -> int:
+        self.looks += 1
+        return END if self.stops(self.looks - 1) else 0
+
+    @property
+    def guest(self) -> int:
+        """As `Cpu.guest`."""
+        return int(_ffi.cast("uintptr_t", self._guest))
+
+    def bind(self, number: int, handler: int, owner: int, args: int) -> None:
+        """As `Cpu.bind`, for `Task.bind`: `call` knows the handlers already."""
 
     def call(self, number: int, *args: int) -> int | None:
         """The TEE_Result, or None when the handler leaves the call to Python."""

@@ -204,7 +204,7 @@ int lb_cpu_load(struct lb_cpu *cpu, uc_context *context)
     return lb_uc.context_restore(cpu->uc, context);
 }
 
-static const struct lb_guest_ops guest_ops = {.span = lb_span_of};
+static const struct lb_guest_ops guest_ops = {.span = lb_span_of, .stop = lb_stop_of};
 
 struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, uint8_t *arena, uint64_t arena_size, int *error)
 {

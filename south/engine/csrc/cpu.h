@@ -25,6 +25,7 @@ enum lb_trap {
 #define LB_WHY_SIGNAL 4u
 #define LB_WHY_KILL 8u
 #define LB_WHY_BUDGET 16u
+#define LB_WHY_FATAL (LB_WHY_DEADLINE | LB_WHY_KILL | LB_WHY_BUDGET) /* the guest does not go on */
 
 #define LB_EXCEPTION_UNDEFINED 1u /* QEMU's EXCP_UDEF */
 #define LB_PAGE 4096u
@@ -164,6 +165,7 @@ void lb_left(void);
 void lb_interrupt(struct lb_cpu *cpu, unsigned why);
 void lb_set_deadline(struct lb_cpu *cpu, int64_t ns_from_now);
 void lb_watch_signals(int fd);
+enum lb_stop lb_stop_of(const struct lb_guest *guest);
 uint64_t lb_now_ns(void);
 unsigned lb_watchdog_period_us(void);
 

@@ -44,6 +44,12 @@ struct lb_span {
     uint32_t prot;   /* LB_READ | ... of the region it lies in */
 };
 
+enum lb_stop {
+    LB_STOP_NOT = 0,
+    LB_STOP_PAUSE, /* a signal: for a call that Python answers to return to it, and be taken up again or not */
+    LB_STOP_END,   /* a deadline or a kill: whatever the answer is, the guest never sees it */
+};
+
 /* A guest as a handler sees it. `ops` belongs to the engine. */
 struct lb_guest;
 struct lb_guest_ops {
@@ -54,6 +60,12 @@ struct lb_guest_ops {
      */
     bool (*span)(const struct lb_guest *guest, uint64_t va, uint64_t size, uint32_t need,
                  struct lb_span *out);
+    /*
+     * For who computes for long on the guest's behalf: whether it is to stop, for any of the reasons
+     * that stop one that runs. From the thread that answers the call; 1 us, so look once a millisecond.
+     * The reason stays pending: the guest does not run on before it was acknowledged. NULL: never.
+     */
+    enum lb_stop (*stop)(const struct lb_guest *guest);
 };
 struct lb_guest {
     const struct lb_guest_ops *ops;
@@ -68,6 +80,12 @@ enum lb_verdict {
 
 /* A C handler. `owner` was given when it was bound. It must not block and must not call Python. */
 typedef enum lb_verdict (*lb_handler)(const struct lb_guest *guest, struct lb_call *call, void *owner);
+
+/* Whether what is computed for the guest may be given up, since it will not run again. */
+static inline bool lb_ended(const struct lb_guest *guest)
+{
+    return guest->ops->stop && guest->ops->stop(guest) == LB_STOP_END;
+}
 
 /* [va, va+size) as one host pointer, or NULL when it is not wholly allowed or not contiguous. */
 static inline uint8_t *lb_pin(const struct lb_guest *guest, uint64_t va, uint64_t size, uint32_t need)

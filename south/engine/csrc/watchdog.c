@@ -52,6 +52,16 @@ static unsigned signals(void)
     return 0;
 }
 
+/* A deadline that has passed is a reason. */
+static void due(struct lb_cpu *cpu, uint64_t now)
+{
+    long long deadline = atomic_load(&cpu->deadline_ns);
+    if (deadline && now >= (uint64_t)deadline) {
+        atomic_store(&cpu->deadline_ns, 0);
+        atomic_fetch_or(&cpu->why, LB_WHY_DEADLINE);
+    }
+}
+
 static void look(struct lb_cpu *cpu, uint64_t now, unsigned why)
 {
     /* Also one that is not running: it may be on its way in, and nobody will tell it a second time. */
@@ -59,14 +69,35 @@ static void look(struct lb_cpu *cpu, uint64_t now, unsigned why)
         atomic_fetch_or(&cpu->why, why);
     if (!atomic_load(&cpu->running))
         return;
-    long long deadline = atomic_load(&cpu->deadline_ns);
-    if (deadline && now >= (uint64_t)deadline) {
-        atomic_store(&cpu->deadline_ns, 0);
-        atomic_fetch_or(&cpu->why, LB_WHY_DEADLINE);
-    }
+    due(cpu, now);
     lb_turn_tick(cpu, now);
     if (atomic_load(&cpu->why) && !atomic_load(&cpu->exact))
         lb_uc.emu_stop(cpu->uc);
+}
+
+static void tick(void)
+{
+    pthread_mutex_lock(&list_lock);
+    unsigned why = signals();
+    uint64_t now = lb_now_ns();
+    for (struct lb_cpu *cpu = list; cpu; cpu = cpu->next)
+        look(cpu, now, why);
+    pthread_mutex_unlock(&list_lock);
+}
+
+/*
+ * The thread may sleep while no guest runs, and passes over those that do not: a tick of the caller's
+ * own. A guest that stands in a C handler runs: it is told to leave before the handler is.
+ */
+enum lb_stop lb_stop_of(const struct lb_guest *guest)
+{
+    struct lb_cpu *cpu = guest->cpu;
+    due(cpu, lb_now_ns());
+    tick();
+    unsigned why = atomic_load(&cpu->why);
+    if (why && atomic_load(&cpu->running) && !atomic_load(&cpu->exact))
+        lb_uc.emu_stop(cpu->uc);
+    return why & LB_WHY_FATAL ? LB_STOP_END : why ? LB_STOP_PAUSE : LB_STOP_NOT;
 }
 
 static void *loop(void *unused)
@@ -83,14 +114,9 @@ static void *loop(void *unused)
             pthread_mutex_unlock(&sleep_lock);
             idle = 0;
         }
-        struct timespec tick = {.tv_nsec = TICK_NS};
-        nanosleep(&tick, NULL);
-        pthread_mutex_lock(&list_lock);
-        unsigned why = signals();
-        uint64_t now = lb_now_ns();
-        for (struct lb_cpu *cpu = list; cpu; cpu = cpu->next)
-            look(cpu, now, why);
-        pthread_mutex_unlock(&list_lock);
+        struct timespec period = {.tv_nsec = TICK_NS};
+        nanosleep(&period, NULL);
+        tick();
     }
     return NULL;
 }

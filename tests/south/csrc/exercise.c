@@ -260,6 +260,29 @@ static void *interrupt(void *cpu)
     return NULL;
 }
 
+/* As who answers a call of its for long: no guest runs, and the watchdog may sleep. */
+static void standing(struct guest *g, int signal_end)
+{
+    const struct lb_guest *guest = &g->cpu->guest;
+    pthread_t thread;
+    uint8_t byte = SIGTERM;
+
+    CHECK(guest->ops->stop(guest) == LB_STOP_NOT);
+    lb_set_deadline(g->cpu, 3000000);
+    while (guest->ops->stop(guest) != LB_STOP_END)
+        usleep(200);
+    CHECK(atomic_exchange(&g->cpu->why, 0) == LB_WHY_DEADLINE);
+    CHECK(!pthread_create(&thread, NULL, interrupt, g->cpu));
+    while (guest->ops->stop(guest) != LB_STOP_PAUSE)
+        usleep(200);
+    CHECK(atomic_exchange(&g->cpu->why, 0) == LB_WHY_CANCEL);
+    pthread_join(thread, NULL);
+    CHECK(write(signal_end, &byte, 1) == 1);
+    CHECK(guest->ops->stop(guest) == LB_STOP_PAUSE && atomic_load(&g->cpu->why) == LB_WHY_SIGNAL);
+    CHECK(enter(g, 0, 0, 0) == LB_TRAP_INTERRUPTED); /* it still pends */
+    atomic_store(&g->cpu->why, 0);
+}
+
 static void watchdog(bool wide)
 {
     struct guest g = make(wide);
@@ -282,6 +305,7 @@ static void watchdog(bool wide)
     CHECK(write(pipe_ends[1], &byte, 1) == 1);
     CHECK(enter(&g, 0, 0, 0) == LB_TRAP_INTERRUPTED && atomic_load(&g.cpu->why) == LB_WHY_SIGNAL);
     atomic_store(&g.cpu->why, 0);
+    standing(&g, pipe_ends[1]);
     lb_watch_signals(-1);
     usleep(5000); /* the watchdog may be about to read */
     close(pipe_ends[1]);

@@ -15,6 +15,7 @@ import pytest
 
 from south.platform import Arch
 from ta_loader import samples
+from tests.tas import cryptdrv, hogs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -235,6 +236,40 @@ def test_ctrl_c_stops_a_looping_ta(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "interrupted" in err
     assert "Traceback" not in err
+
+
+def hog_command(hog: hogs.Hog, folder: Path) -> list[str]:
+    """A run that computes in libcrypto for more than five seconds."""
+    files = [folder / name for name in ("records", "scratch")]
+    for file, data in zip(files, (hog.records, hog.scratch), strict=True):
+        file.write_bytes(data)
+    ta = str(cryptdrv.path(Arch.AARCH64))
+    calls = ["--invoke", hex(cryptdrv.CMD_RAW), *(f"inout:@{file}" for file in files)]
+    return ["run", ta, "--trust", str(samples.public_key()), *calls]
+
+
+@pytest.mark.parametrize("hog", hogs.HOGS.values(), ids=hogs.HOGS)
+def test_ctrl_c_ends_what_libcrypto_computes(tmp_path: Path, hog: hogs.Hog) -> None:
+    command = [sys.executable, "-m", "ta_loader.cli", *hog_command(hog, tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(1.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    _, err = process.communicate(timeout=10)
+    assert time.monotonic() - start < 2
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("hog", hogs.HOGS.values(), ids=hogs.HOGS)
+def test_a_time_limit_ends_what_libcrypto_computes(cli: Cli, tmp_path: Path, hog: hogs.Hog) -> None:
+    start = time.monotonic()
+    done = cli(*hog_command(hog, tmp_path), "--timeout", "0.5")
+    assert time.monotonic() - start < 3
+    assert done.code == 5
+    assert "stopped at a limit" in done.err
 
 
 def test_a_reader_that_leaves(tmp_path: Path) -> None:

@@ -293,7 +293,7 @@ static void park(struct tee_task *t)
 static void calls(uint32_t rounds)
 {
     struct tee_task *t = tee_task_new(8, 400, 1000000, 1000000);
-    static const struct lb_guest_ops ops = {find};
+    static const struct lb_guest_ops ops = {.span = find};
     struct lb_guest g = {&ops, NULL, 64};
     uint32_t numbers[32];
     uintptr_t addresses[32];
@@ -422,6 +422,7 @@ int main(int argc, char **argv)
     }
     keys(rounds / 20);
     asymmetric(rounds);
+    lasting(rounds / 20);
     tee_task_close(t);
     states(t, rounds / 40);
     tee_task_free(t);

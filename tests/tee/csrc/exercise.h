@@ -13,5 +13,6 @@ uint32_t dice(uint32_t n);
 uint8_t *block(size_t size);
 
 void asymmetric(uint32_t rounds);
+void lasting(uint32_t rounds);
 
 #endif

@@ -21,10 +21,10 @@ static void rsa(uint32_t rounds)
     uint8_t *good = block(7 * slot), *e = block(3);
 
     memcpy(e, "\1\0\1", 3);
-    if (tee_rsa_generate(bits, span(e, 3), good, slot))
+    if (tee_rsa_generate(NULL, bits, span(e, 3), good, slot))
         abort();
-    tee_rsa_generate(dice(600), span(good, dice(40)), good + slot, slot - dice(2)); /* refused, or a number less */
-    if (tee_rsa_generate(bits, span(e, 3), good, slot))
+    tee_rsa_generate(NULL, dice(600), span(good, dice(40)), good + slot, slot - dice(2)); /* refused, or a number less */
+    if (tee_rsa_generate(NULL, bits, span(e, 3), good, slot))
         abort();
     while (rounds--) {
         size_t n = dice(3) ? dice(64) : slot, room = dice(4) ? slot : dice((uint32_t)slot), label = dice(40);
@@ -207,7 +207,7 @@ static void ready(uint32_t rounds)
         tee_task_agree(t, h, dice(9) ? x : d, y, out, &half);
         data[0] = 3;
         data[1] = data[2] = 1;
-        if (!tee_rsa_generate(512, e, rsa, 64)) {
+        if (!tee_rsa_generate(NULL, 512, e, rsa, 64)) {
             numbers[0] = span(rsa, 64);
             numbers[1] = e;
             for (int i = 1; i < 7; i++)
