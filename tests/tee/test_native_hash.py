@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tee import native
 from tee.abi import results
+from tee.abi.algorithms import Mode
 from tee.errors import TeeError
 from tests.tee.native_vectors import records, sample
 
@@ -52,7 +53,7 @@ def task() -> Iterator[native.Task]:
 
 
 def started(task: native.Task, algo: int, key: bytes = b"") -> int:
-    handle = task.state_alloc(algo, native.Mode.MAC if key else native.Mode.DIGEST)
+    handle = task.state_alloc(algo, Mode.MAC if key else Mode.DIGEST)
     task.hash_init(handle, key)
     return handle
 
@@ -72,7 +73,7 @@ def test_digest_in_pieces_with_copies(algo: int, message: bytes, where: list[int
     handle = started(task, algo)
     for piece in pieces(message, where):
         task.hash_update(handle, memoryview(piece))
-        other = task.state_alloc(algo, native.Mode.DIGEST)
+        other = task.state_alloc(algo, Mode.DIGEST)
         task.state_copy(other, handle)
         task.hash_update(handle, b"not in the copy")
         task.state_free(handle)
@@ -90,7 +91,7 @@ def test_hmac_in_pieces_with_copies(digest: int, key: bytes, message: bytes, whe
     handle = started(task, algo, key)
     for piece in pieces(message, where):
         task.hash_update(handle, piece)
-        other = task.state_alloc(algo, native.Mode.MAC)
+        other = task.state_alloc(algo, Mode.MAC)
         task.state_copy(other, handle)
         task.hash_update(handle, b"not in the copy")
         handle = other
@@ -105,7 +106,7 @@ def test_shake_extracts_again_and_again(algo: int, message: bytes, sizes: list[i
     got, rest = b"", message
     for i, size in enumerate(sizes):
         if i % 2:
-            other = task.state_alloc(algo, native.Mode.DIGEST)
+            other = task.state_alloc(algo, Mode.DIGEST)
             task.state_copy(other, handle)
             assert task.hash_final(other, rest, size) == expected[len(got) : len(got) + size]
             task.state_free(other)
@@ -135,7 +136,7 @@ def test_cbc_mac(algo: int, key: bytes, message: bytes, where: list[int]) -> Non
     handle = started(task, algo, key[:size])
     for piece in pieces(message, where):
         task.hash_update(handle, piece)
-        other = task.state_alloc(algo, native.Mode.MAC)
+        other = task.state_alloc(algo, Mode.MAC)
         task.state_copy(other, handle)
         handle = other
     if not pkcs5 and (not message or len(message) % block):
@@ -152,7 +153,7 @@ def test_cmac_in_pieces(size: int, key: bytes, message: bytes, where: list[int])
     handle = started(task, AES_CMAC, key[:size])
     for piece in pieces(message, where):
         task.hash_update(handle, piece)
-        other = task.state_alloc(AES_CMAC, native.Mode.MAC)
+        other = task.state_alloc(AES_CMAC, Mode.MAC)
         task.state_copy(other, handle)
         handle = other
     oracle = CMAC(algorithms.AES(key[:size]))
@@ -171,7 +172,7 @@ def test_cmac_in_pieces(size: int, key: bytes, message: bytes, where: list[int])
     ],
 )
 def test_digest_vectors(task: native.Task, algo: int, path: tuple[str, ...]) -> None:
-    handle = task.state_alloc(algo, native.Mode.DIGEST)
+    handle = task.state_alloc(algo, Mode.DIGEST)
     done = 0
     for r in sample((r for r in records(*path) if "msg" in r and "md" in r), 60):
         message = bytes.fromhex(r["msg"])[: int(r["len"]) // 8 if "len" in r else None]
@@ -216,12 +217,12 @@ def result_of(call: object, *args: object) -> int:
 
 
 def test_states_and_their_errors(task: native.Task) -> None:
-    sha = task.state_alloc(0x50000004, native.Mode.DIGEST)
+    sha = task.state_alloc(0x50000004, Mode.DIGEST)
     assert result_of(task.hash_update, sha, b"x") == results.BAD_STATE
     assert result_of(task.hash_final, sha) == results.BAD_STATE
     assert not task.state_info(sha).initialised
     task.hash_init(sha)
-    assert task.state_info(sha) == (0x50000004, native.Mode.DIGEST, 32, 0, True)
+    assert task.state_info(sha) == (0x50000004, Mode.DIGEST, 32, 0, True)
     task.hash_update(sha, b"a")
     assert result_of(task.hash_final, sha, b"b", 31) == results.SHORT_BUFFER
     assert task.hash_final(sha, b"c", 32) == hashlib.sha256(b"ac").digest()  # the short one fed nothing
@@ -232,10 +233,10 @@ def test_states_and_their_errors(task: native.Task) -> None:
     assert result_of(task.hash_update, sha + 1, b"") == results.BAD_PARAMETERS
     assert result_of(task.hash_update, 0, b"") == results.BAD_PARAMETERS
     assert result_of(task.hash_update, (1 << 64) - 1, b"") == results.BAD_PARAMETERS
-    mac = task.state_alloc(0x30000004, native.Mode.MAC)
+    mac = task.state_alloc(0x30000004, Mode.MAC)
     assert result_of(task.hash_init, mac) == results.BAD_STATE
     assert result_of(task.state_copy, mac, sha) == results.BAD_PARAMETERS
-    cipher = task.state_alloc(0x10000010, native.Mode.ENCRYPT)
+    cipher = task.state_alloc(0x10000010, Mode.ENCRYPT)
     assert result_of(task.hash_init, cipher, bytes(16)) == results.BAD_PARAMETERS
     task.cipher_init(cipher, bytes(16))
     assert result_of(task.hash_update, cipher, b"x") == results.BAD_PARAMETERS
@@ -261,7 +262,7 @@ def test_unknown_algorithms(task: native.Task, algo: int, result: int) -> None:
 
 def test_opaque_states(task: native.Task) -> None:
     for algo in (0x60000130, 0x70414930, 0x80000042, 0x80000046, 0xF0111930):
-        handle = task.state_alloc(algo, native.Mode.SIGN)
+        handle = task.state_alloc(algo, Mode.SIGN)
         assert task.state_info(handle).algo == algo
         assert result_of(task.hash_init, handle) == results.BAD_PARAMETERS
         assert result_of(task.hash_update, handle, b"x") == results.BAD_STATE

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tee import native
 from tee.abi import results
-from tee.abi.algorithms import Algorithm
+from tee.abi.algorithms import Algorithm, Mode
 from tee.abi.pta_invoke_tests import AesMode
 from tee.errors import TeeError
 from tee.params import Kind, Value
@@ -51,7 +51,7 @@ def aes_perf(params: Sequence[Value | PtaMemref | None]) -> None:
         raise TeeError(results.BAD_PARAMETERS, "updates of no bytes")  # OP-TEE divides by it
     if repetitions * -(-source.size // unit) > MOST_UPDATES or repetitions * source.size > MOST_BYTES:
         raise TeeError(results.BAD_PARAMETERS, "too much work for one call")
-    mode = native.Mode.DECRYPT if what.a >> 16 else native.Mode.ENCRYPT
+    mode = Mode.DECRYPT if what.a >> 16 else Mode.ENCRYPT
     data = source.read() if source.size else b""
     out = _run(algorithm, mode, bits // 8, data, repetitions, unit)
     if out is not None:
