@@ -22,9 +22,8 @@ from tee.pta.system import SystemPta
 from tests.tee.pta_kit import FakeCaller, FixedRoot, Memory, memref, value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    Params = Sequence[Value | PtaMemref | None]
 
 TA = UUID("8aaaf200-2450-11e4-abe2-0002a5d5c51b")
 HUK = bytes(range(16))

@@ -12,13 +12,11 @@ from tee.abi import results
 from tee.abi.algorithms import Algorithm, Mode
 from tee.abi.pta_invoke_tests import AesMode
 from tee.errors import TeeError
-from tee.params import Kind, Value
+from tee.params import Kind
 from tee.pta.kinds import expect, memref, value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tee.pta.base import PtaMemref
+    from tee.pta.base import Params
 
 _ALGORITHMS: dict[int, int] = {
     AesMode.ECB: Algorithm.AES_ECB_NOPAD,
@@ -37,7 +35,7 @@ MOST_BYTES = 16 << 30
 """Of one call, which takes some ten seconds then: there is no way to cancel it."""
 
 
-def aes_perf(params: Sequence[Value | PtaMemref | None]) -> None:
+def aes_perf(params: Params) -> None:
     """value[0].a: decrypt << 16 | key bits, .b: mode; value[1].a: repetitions, .b: bytes of one update; memref[2]
     to memref[3]. What comes out is delivered, once for all repetitions."""
     expect(params, Kind.VALUE_INPUT, Kind.VALUE_INPUT, Kind.MEMREF_INOUT, Kind.MEMREF_INOUT)
