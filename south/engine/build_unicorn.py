@@ -1,4 +1,4 @@
-"""Builds `south.engine._unicorn`, the CPU engine's C part (cffi API mode).
+"""Builds `south.engine._unicorn`, the CPU engine's C part (cffi API mode); setup.py names it.
 
 Only Unicorn's header is used, from the installed `unicorn` wheel; the library is loaded at run time.
 """
@@ -115,6 +115,3 @@ ffibuilder.set_source(
     ],
     libraries=["dl", "pthread"],
 )
-
-if __name__ == "__main__":
-    ffibuilder.compile(tmpdir=os.path.relpath(os.path.join(HERE, "..", "..")), verbose=True)
