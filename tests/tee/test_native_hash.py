@@ -63,6 +63,19 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in zip([0, *at], [*at, len(data)], strict=True)]
 
 
+def fed(task: native.Task, algo: int, message: bytes, where: list[int], key: bytes = b"") -> int:
+    """A state that took `message` in pieces; after each a copy goes on, whatever becomes of the original."""
+    handle = started(task, algo, key)
+    for piece in pieces(message, where):
+        task.hash_update(handle, memoryview(piece))
+        other = task.state_alloc(algo, Mode.MAC if key else Mode.DIGEST)
+        task.state_copy(other, handle)
+        task.hash_update(handle, b"not in the copy")
+        task.state_free(handle)
+        handle = other
+    return handle
+
+
 cuts = st.lists(st.integers(0, 1 << 16), max_size=6)
 data = st.binary(max_size=700)
 
@@ -70,14 +83,7 @@ data = st.binary(max_size=700)
 @given(st.sampled_from(sorted(DIGESTS)), data, cuts)
 def test_digest_in_pieces_with_copies(algo: int, message: bytes, where: list[int]) -> None:
     task = native.Task()
-    handle = started(task, algo)
-    for piece in pieces(message, where):
-        task.hash_update(handle, memoryview(piece))
-        other = task.state_alloc(algo, Mode.DIGEST)
-        task.state_copy(other, handle)
-        task.hash_update(handle, b"not in the copy")
-        task.state_free(handle)
-        handle = other
+    handle = fed(task, algo, message, where)
     expected = hashlib.new(DIGESTS[algo], message).digest()
     assert task.hash_final(handle) == expected
     assert native.digest(algo, *pieces(message, where)) == expected
@@ -88,13 +94,7 @@ def test_digest_in_pieces_with_copies(algo: int, message: bytes, where: list[int
 def test_hmac_in_pieces_with_copies(digest: int, key: bytes, message: bytes, where: list[int]) -> None:
     task = native.Task()
     algo = 0x30000000 | digest & 0xFF
-    handle = started(task, algo, key)
-    for piece in pieces(message, where):
-        task.hash_update(handle, piece)
-        other = task.state_alloc(algo, Mode.MAC)
-        task.state_copy(other, handle)
-        task.hash_update(handle, b"not in the copy")
-        handle = other
+    handle = fed(task, algo, message, where, key)
     assert task.hash_final(handle) == hmac.new(key, message, DIGESTS[digest]).digest()
 
 
@@ -133,12 +133,7 @@ def cbc_mac(key: bytes, block: int, pkcs5: bool, message: bytes) -> bytes:
 def test_cbc_mac(algo: int, key: bytes, message: bytes, where: list[int]) -> None:
     size, block, pkcs5 = CBC_MACS[algo]
     task = native.Task()
-    handle = started(task, algo, key[:size])
-    for piece in pieces(message, where):
-        task.hash_update(handle, piece)
-        other = task.state_alloc(algo, Mode.MAC)
-        task.state_copy(other, handle)
-        handle = other
+    handle = fed(task, algo, message, where, key[:size])
     if not pkcs5 and (not message or len(message) % block):
         with pytest.raises(TeeError) as info:
             task.hash_final(handle)
@@ -150,12 +145,7 @@ def test_cbc_mac(algo: int, key: bytes, message: bytes, where: list[int]) -> Non
 @given(st.sampled_from([16, 24, 32]), st.binary(min_size=32, max_size=32), data, cuts)
 def test_cmac_in_pieces(size: int, key: bytes, message: bytes, where: list[int]) -> None:
     task = native.Task()
-    handle = started(task, AES_CMAC, key[:size])
-    for piece in pieces(message, where):
-        task.hash_update(handle, piece)
-        other = task.state_alloc(AES_CMAC, Mode.MAC)
-        task.state_copy(other, handle)
-        handle = other
+    handle = fed(task, AES_CMAC, message, where, key[:size])
     oracle = CMAC(algorithms.AES(key[:size]))
     oracle.update(message)
     assert task.hash_final(handle) == oracle.finalize()
