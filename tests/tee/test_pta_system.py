@@ -19,7 +19,8 @@ from tee.normal import PLUGIN_DATA_MAX, PluginAnswer
 from tee.params import Kind, Value
 from tee.pta.base import PtaMemref
 from tee.pta.system import SystemPta
-from tests.tee.pta_kit import FakeCaller, FixedRoot, Memory, memref, value
+from tests.fakes import FixedRoot
+from tests.tee.pta_kit import FakeCaller, Memory, memref, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,18 +17,18 @@ from tee.errors import TeeError
 from tee.storage.inspect import check
 from tee.storage.keys import StorageKeys
 from tee.storage.ree_fs import ReeFs
-from tests.tee.storage.kit import OTHER, OWNER, Entropy, Root, key
+from tests.fakes import FixedRoot
+from tests.tee.storage.kit import HUK, OTHER, OWNER, Entropy, key
 from tests.tee.storage.reader import read_store
 from tests.tee.storage.test_services import READ, SHARE_READ, SHARE_WRITE, WRITE, Ta
 from tests.threads import together
 
 ROOT = Path(__file__).parents[3]
-HUK = bytes(range(16))
 SIZE = 10000
 
 
 def at(folder: Path, seed: int = 0) -> ReeFs:
-    return ReeFs(ReeFiles(folder), Entropy(seed), StorageKeys(Root()))
+    return ReeFs(ReeFiles(folder), Entropy(seed), StorageKeys(FixedRoot(HUK)))
 
 
 def test_threads(tmp_path: Path) -> None:
