@@ -1,8 +1,9 @@
-"""Several threads that do the same at once."""
+"""Several threads that do the same at once, and waiting for what others do."""
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -29,3 +30,13 @@ def together(work: Callable[[Item], object], items: Iterable[Item], seconds: flo
     if problems:
         raise problems[0]
     assert not any(thread.is_alive() for thread in threads), f"still at work after {seconds} s"
+
+
+def eventually(condition: Callable[[], object], seconds: float = 10.0) -> bool:
+    """Poll until `condition()` holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True

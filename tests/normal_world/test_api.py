@@ -21,10 +21,9 @@ from normal_world.supplicant.plugins import HostPlugins
 from south.platform import Arch
 from ta_loader import samples
 from tee.abi import results
-from tests.normal_world.kit import eventually
 from tests.normal_world.plugin_kit import TEST_UUID, compile_plugin
 from tests.normal_world.ways import WAYS, device, local, over_agent
-from tests.threads import together
+from tests.threads import eventually, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

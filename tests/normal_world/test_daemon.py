@@ -17,8 +17,8 @@ from ta_loader import samples
 from tee.abi import results
 from tee.abi.results import Origin
 from tee.params import Kind
-from tests.normal_world.kit import RawClient, eventually, in_thread, memory, memref, value
-from tests.threads import together
+from tests.normal_world.kit import RawClient, in_thread, memory, memref, value
+from tests.threads import eventually, together
 
 if TYPE_CHECKING:
     from pathlib import Path

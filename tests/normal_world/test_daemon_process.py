@@ -23,7 +23,8 @@ from ta_loader.errors import UsageError
 from tee.abi import results
 from tee.errors import TeeError
 from tee.params import Kind
-from tests.normal_world.kit import LITEBOX_TA, RawClient, eventually, in_process, memory, value
+from tests.normal_world.kit import LITEBOX_TA, RawClient, in_process, memory, value
+from tests.threads import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path

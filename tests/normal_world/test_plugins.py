@@ -16,9 +16,8 @@ from ta_loader.errors import UsageError
 from tee.abi import results
 from tee.errors import TeeError
 from tee.normal import PLUGIN_DATA_MAX
-from tests.normal_world.kit import eventually
 from tests.normal_world.plugin_kit import TEST_UUID, compile_plugin, why_not
-from tests.threads import together
+from tests.threads import eventually, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
