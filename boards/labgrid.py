@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from boards.console_link import CHUNK
 from boards.errors import TargetError
+from boards.power import Settle
 from ta_loader.errors import UsageError
 
 POLL = 0.005
@@ -129,18 +130,15 @@ class LabgridPower:
 
     def __init__(self, place: Place, settle: float) -> None:
         self._place = place
-        self._settle = settle
-        self._off_at = 0.0
+        self._settle = Settle(settle)
 
     def on(self) -> None:
-        rest = self._off_at + self._settle - time.monotonic()
-        if self._off_at and rest > 0:
-            time.sleep(rest)
+        self._settle.wait()
         self._do("on")
 
     def off(self) -> None:
         self._do("off")
-        self._off_at = time.monotonic()
+        self._settle.went_off()
 
     def trouble(self) -> str:
         return ""

@@ -132,27 +132,42 @@ def _remedy(program: str) -> str:
     return ""
 
 
+class Settle:
+    """Keeps a board off for some seconds at least, for its capacitors."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._off_at = 0.0
+        """0: it was never turned off here."""
+
+    def went_off(self) -> None:
+        self._off_at = time.monotonic()
+
+    def wait(self) -> None:
+        """Before it is turned on."""
+        rest = self._off_at + self._seconds - time.monotonic()
+        if self._off_at and rest > 0:
+            time.sleep(rest)
+
+
 class CommandPower:
     """Programs of the user's: a laboratory's power switch, a USB hub's port, a GPIO relay.
 
-    settle: seconds that the board stays off at least, for its capacitors.
+    settle: seconds that the board stays off at least.
     """
 
     def __init__(self, on: Sequence[str], off: Sequence[str], settle: float = 1.0) -> None:
         self._on = list(on)
         self._off = list(off)
-        self._settle = settle
-        self._off_at = 0.0
+        self._settle = Settle(settle)
 
     def on(self) -> None:
-        rest = self._off_at + self._settle - time.monotonic()
-        if self._off_at and rest > 0:
-            time.sleep(rest)
+        self._settle.wait()
         _hook(self._on)
 
     def off(self) -> None:
         _hook(self._off)
-        self._off_at = time.monotonic()
+        self._settle.went_off()
 
     def trouble(self) -> str:
         return ""

@@ -112,7 +112,7 @@ def find(machine: str | None = None) -> Path | None:
     """libteec.so.2 for `machine` (None: this one; "aarch64", "arm", ...), of these very sources; None: build it."""
     for folder in folders(machine):
         library, stamp = folder / "libteec.so.2", folder / "sources"
-        if library.is_file() and stamp.is_file() and stamp.read_text().strip() == fingerprint():
+        if up_to_date(library, stamp, fingerprint):
             return library
     return None
 
@@ -137,19 +137,28 @@ def in_first(places: Iterable[Path], make: Callable[[Path], Path], what: str) ->
     raise BuildError(f"{what}: nowhere to write it: {'; '.join(problems)}")
 
 
-def folders(machine: str | None = None) -> list[Path]:
-    """Where it may be: the package's folder, the user's cache."""
+def folders(machine: str | None = None, home: Path = HERE) -> list[Path]:
+    """Where what `home` has the sources of may be: the package's folder, the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "litebox-ta"
-    return [HERE / "lib" / triplet(machine), cache / "libteec" / triplet(machine)]
+    return [home / "lib" / triplet(machine), cache / home.name / triplet(machine)]
 
 
 def fingerprint() -> str:
-    """Of the sources: a library from others is stale."""
+    return digest_of(sorted([*HERE.glob("src/*.[ch]"), *HERE.glob("include/*.h"), HERE / "libteec.map"]))
+
+
+def digest_of(sources: Iterable[Path]) -> str:
+    """What was built from others is stale."""
     digest = hashlib.sha256()
-    for path in sorted([*HERE.glob("src/*.[ch]"), *HERE.glob("include/*.h"), HERE / "libteec.map"]):
+    for path in sources:
         if path.is_file():
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def up_to_date(made: Path, stamp: Path, fingerprint: Callable[[], str]) -> bool:
+    """Whether it is there, and of these very sources: `stamp` has their digest."""
+    return made.is_file() and stamp.is_file() and stamp.read_text().strip() == fingerprint()
 
 
 def compile_with(command: list[str], what: str = "libteec") -> None:

@@ -1,4 +1,4 @@
-"""Builds `tee._native`: `python -m tee.build_native` in place, or cffi_modules in a wheel build.
+"""Builds `tee._native`, the TEE's C part (cffi API mode); setup.py names it.
 
 Paths are relative: it runs from the project root. Needs cffi, a C compiler and libcrypto >= 3.0.
 """
@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-import tempfile
 from pathlib import Path
 
 from cffi import FFI
-from setuptools import Distribution
 
 HERE = Path("tee/csrc")
 DISPATCH = Path("south/engine/csrc")
@@ -84,28 +82,6 @@ if HERE.is_dir():
         sources=[str(HERE / f"{name}.c") for name in SOURCES],
         depends=[str(path) for path in sorted(HERE.glob("*.h"))] + [str(DISPATCH / "dispatch.h")],
         include_dirs=[str(HERE), str(DISPATCH)],
-        extra_compile_args=[
-            "-std=gnu11",
-            "-O2",
-            "-pthread",
-            "-fvisibility=hidden",
-            *WARNINGS,
-            *GENERATED,
-            *libcrypto("--cflags"),
-        ],
+        extra_compile_args=[*COMPILE, *WARNINGS, *GENERATED, *libcrypto("--cflags")],
         extra_link_args=["-pthread", *libcrypto("--libs")],
     )
-
-
-def build_in_place() -> None:
-    """What `setup.py build_ext --inplace` does, with the objects in a temporary directory."""
-    with tempfile.TemporaryDirectory() as temporary:
-        dist = Distribution({"name": "tee", "packages": ["tee"], "cffi_modules": ["tee/build_native.py:ffibuilder"]})
-        command = dist.get_command_obj("build_ext")
-        command.inplace = True
-        command.build_temp = temporary
-        dist.run_command("build_ext")
-
-
-if __name__ == "__main__":
-    build_in_place()

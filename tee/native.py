@@ -27,18 +27,6 @@ Data = bytes | bytearray | memoryview
 """What a buffer argument may be; a memoryview must be contiguous."""
 
 
-class Mode:
-    """TEE_OperationMode (optee_os lib/libutee/include/tee_api_types.h)."""
-
-    ENCRYPT = 0
-    DECRYPT = 1
-    SIGN = 2
-    VERIFY = 3
-    MAC = 4
-    DIGEST = 5
-    DERIVE = 6
-
-
 class StateInfo(NamedTuple):
     """What an operation state is. digest_size: of a digest or MAC, 0 for SHAKE and everything else;
     tag_size: as declared by `Task.ae_init`; initialised: an init call succeeded and no final since."""

@@ -28,6 +28,7 @@ from tee.abi.objects import (
     legacy_des_bits,
 )
 from tee.errors import TeeError
+from tee.handles import HandleTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -340,50 +341,27 @@ class StateTable:
         self._states.clear()
 
 
-class ObjectTable:
-    """Objects of one TA instance by handle, and its operations, which own some of them.
+class ObjectTable(HandleTable[Object]):
+    """Objects of one TA instance by handle, and its operations, which own some of them."""
 
-    limit: objects open at once, more is OUT_OF_MEMORY.
-
-    Handles are positive 31-bit integers, handed out upwards so that a closed one stays invalid.
-    """
+    MANY = "objects open"
 
     def __init__(self, limit: int = 1024) -> None:
-        self._limit = limit
-        self._objects: dict[int, Object] = {}
+        super().__init__(limit)
         self._lent: dict[int, Callable[[Object], None]] = {}
-        self._last = 0
         self.operations = StateTable()
 
-    def __len__(self) -> int:
-        return len(self._objects)
-
     def __iter__(self) -> Iterator[Object]:
-        return map(self.get, list(self._objects))
+        return map(self.get, list(self._open))
 
     def lend(self, handle: int, take_back: Callable[[Object], None]) -> None:
         """Somebody else has the state of an object; `take_back` restores it before the next one looks at it."""
         self._lent[handle] = take_back
 
-    def require_room(self) -> None:
-        """OUT_OF_MEMORY unless one more object may be open."""
-        if len(self._objects) >= self._limit:
-            raise TeeError(results.OUT_OF_MEMORY, f"more than {self._limit} objects open")
-
-    def add(self, obj: Object) -> int:
-        """A handle for `obj`."""
-        self.require_room()
-        while True:
-            self._last = self._last % 0x7FFFFFFF + 1
-            if self._last not in self._objects:
-                break
-        self._objects[self._last] = obj
-        return self._last
-
     def get(self, handle: int) -> Object:
         """BAD_STATE if no object has that handle (tee_obj_get)."""
         try:
-            obj = self._objects[handle]
+            obj = self._open[handle]
         except KeyError:
             raise TeeError(results.BAD_STATE, f"no object {handle:#x}") from None
         if handle in self._lent:
@@ -392,19 +370,18 @@ class ObjectTable:
 
     def remove(self, handle: int) -> Object:
         """Forget a handle and wipe what the object held; BAD_STATE if there is none."""
-        obj = self.get(handle)
-        del self._objects[handle]
+        obj = super().remove(handle)
         obj.close()
         return obj
 
     def replace(self, handle: int, obj: Object) -> None:
         """`handle` stands for `obj` from now on; what it stood for is wiped."""
         before = self.get(handle)
-        self._objects[handle] = obj
+        self._open[handle] = obj
         before.close()
 
     def close(self) -> None:
         """Wipe and forget everything; the C side of the operations is freed with its `Task`."""
         self.operations.clear()
-        for handle in list(self._objects):
+        for handle in list(self._open):
             self.remove(handle)

@@ -3,12 +3,22 @@ of each machine, or in the user's cache."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from pathlib import Path
 
-from normal_world.libteec import FLAGS, INCLUDE, build_all, compile_with, compiler, folders, in_first, triplet
+from normal_world.libteec import (
+    FLAGS,
+    INCLUDE,
+    build_all,
+    compile_with,
+    compiler,
+    digest_of,
+    folders,
+    in_first,
+    triplet,
+    up_to_date,
+)
 
 HERE = Path(__file__).resolve().parent / "csrc"
 PREBUILT = HERE.parent / "bin"
@@ -36,7 +46,7 @@ def find(machine: str | None = None) -> Path | None:
     """Of these very sources, for `machine` (None: this one; "aarch64", "arm", ...); None: build it."""
     for folder in (PREBUILT / triplet(machine), *folders(machine)):
         program, stamp = folder / NAME, folder / f"{NAME}.sources"
-        if program.is_file() and stamp.is_file() and stamp.read_text().strip() == fingerprint():
+        if up_to_date(program, stamp, fingerprint):
             return program
     return None
 
@@ -51,11 +61,7 @@ def ensure(machine: str | None = None) -> Path:
 
 
 def fingerprint() -> str:
-    """Of the sources: a program from others is stale."""
-    digest = hashlib.sha256()
-    for path in sorted(HERE.glob("*.[ch]")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+    return digest_of(sorted(HERE.glob("*.[ch]")))
 
 
 def main() -> int:

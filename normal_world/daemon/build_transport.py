@@ -1,15 +1,13 @@
-"""Builds `normal_world._transport`: `python -m normal_world.daemon.build_transport` in place, or cffi_modules.
+"""Builds `normal_world._transport`, the daemon's end of the socket in C (cffi API mode); setup.py names it.
 
 libteec's own transport.c, and what the daemon adds to it. Paths are relative: it runs from the project root.
 """
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from cffi import FFI
-from setuptools import Distribution
 
 HERE = Path("normal_world/daemon/csrc")
 CLIENT = Path("normal_world/libteec/src")
@@ -38,18 +36,3 @@ if HERE.is_dir():
         extra_compile_args=[*FLAGS, *GENERATED],
         extra_link_args=["-pthread"],
     )
-
-
-def build_in_place() -> None:
-    """What `setup.py build_ext --inplace` does, with the objects in a temporary directory."""
-    with tempfile.TemporaryDirectory() as temporary:
-        module = "normal_world/daemon/build_transport.py:ffibuilder"
-        dist = Distribution({"name": "normal_world", "packages": ["normal_world"], "cffi_modules": [module]})
-        command = dist.get_command_obj("build_ext")
-        command.inplace = True
-        command.build_temp = temporary
-        dist.run_command("build_ext")
-
-
-if __name__ == "__main__":
-    build_in_place()

@@ -5,12 +5,11 @@ A built program lives in lib/<triplet>/ here, or in the user's cache when the pa
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from pathlib import Path
 
-from normal_world.libteec import INCLUDE, BuildError, compile_with, compiler, triplet
+from normal_world.libteec import INCLUDE, compile_with, compiler, digest_of, folders, in_first, up_to_date
 
 HERE = Path(__file__).resolve().parent
 FLAGS = ("-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-D_FILE_OFFSET_BITS=64")
@@ -23,19 +22,13 @@ def ensure(machine: str | None = None) -> Path:
 
     `BuildError`: it cannot be.
     """
-    places = folders(machine)
+    places = folders(machine, HERE)
     for folder in places:
         program, stamp = folder / PROGRAM, folder / "sources"
-        if os.access(program, os.X_OK) and stamp.is_file() and stamp.read_text().strip() == fingerprint():
+        if os.access(program, os.X_OK) and up_to_date(program, stamp, fingerprint):
             return program
     cc = compiler(machine, WHAT)
-    problems: list[str] = []
-    for folder in places:
-        try:
-            return build(folder, cc)
-        except OSError as error:
-            problems.append(str(error))
-    raise BuildError(f"{WHAT}: nowhere to write it: {'; '.join(problems)}")
+    return in_first(places, lambda folder: build(folder, cc), WHAT)
 
 
 def build(out: Path, cc: str) -> Path:
@@ -50,14 +43,5 @@ def build(out: Path, cc: str) -> Path:
     return out / PROGRAM
 
 
-def folders(machine: str | None) -> list[Path]:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "litebox-ta"
-    return [HERE / "lib" / triplet(machine), cache / "plugin_host" / triplet(machine)]
-
-
 def fingerprint() -> str:
-    """Of the sources: a program from others is stale."""
-    digest = hashlib.sha256()
-    for path in (*sorted((HERE / "csrc").glob("*.[ch]")), INCLUDE / "tee_plugin_method.h"):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+    return digest_of([*sorted((HERE / "csrc").glob("*.[ch]")), INCLUDE / "tee_plugin_method.h"])

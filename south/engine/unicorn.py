@@ -266,7 +266,7 @@ class UnicornCpu:
         _check(lib.lb_cpu_set_register(self._raw, self.names.index(name), value), f"cannot set {name}")
 
     def snapshot(self) -> Snapshot:
-        context = lib.lb_context_save(self._raw)
+        context = lib.lb_cpu_save(self._raw)
         if context == ffi.NULL:
             raise EngineError("cannot save the CPU's context: out of memory")
         view = self._arena.view(0, self._arena.size)
@@ -284,7 +284,7 @@ class UnicornCpu:
             page = saved.get(at, zero)
             if view[at : at + PAGE] != page:
                 view[at : at + PAGE] = page
-        _check(lib.lb_context_load(self._raw, snapshot.context), "cannot restore the CPU's context")
+        _check(lib.lb_cpu_load(self._raw, snapshot.context), "cannot restore the CPU's context")
 
     def on_block(self, callback: Callable[[int, int], None] | None) -> None:
         self.block_callback = callback

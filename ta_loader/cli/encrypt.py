@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ta_loader.cli import exits
 from ta_loader.cli.compose import read_enc_key
-from ta_loader.cli.files import replace_file
 from ta_loader.cli.options import Command, Option
-from ta_loader.cli.sign import SIGN_OPTIONS, read_request
+from ta_loader.cli.sign import SIGN_OPTIONS, write_image
 from ta_loader.container.layout import SHDR_ENC_KEY_CLASS_WIDE, SHDR_ENC_KEY_DEV_SPECIFIC
 from ta_loader.errors import UsageError
 
@@ -17,26 +15,11 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Arguments) -> int:
-    from ta_loader.container.sign import sign
-
     enc_key = read_enc_key(arguments)
     if enc_key is None:
         raise UsageError("name the encryption key: --enc-key, 64 hexadecimal digits")
-    request = read_request(arguments)
-    image = sign(
-        request.elf,
-        request.key,
-        request.uuid,
-        request.version,
-        request.algo,
-        subkey=request.subkey,
-        name=request.name,
-        enc_key=enc_key,
-        enc_key_type=SHDR_ENC_KEY_CLASS_WIDE if arguments.switch("--class-wide") else SHDR_ENC_KEY_DEV_SPECIFIC,
-    )
-    replace_file(request.out, image)
-    print(request.out)
-    return exits.OK
+    kind = SHDR_ENC_KEY_CLASS_WIDE if arguments.switch("--class-wide") else SHDR_ENC_KEY_DEV_SPECIFIC
+    return write_image(arguments, enc_key=enc_key, enc_key_type=kind)
 
 
 COMMAND = Command(

@@ -9,7 +9,7 @@ from ta_loader.cli import exits
 from ta_loader.cli.files import read_file, replace_file
 from ta_loader.cli.login import parse_uuid
 from ta_loader.cli.options import Command, Option, integer
-from ta_loader.container.layout import ALGORITHMS, RSASSA_PKCS1_PSS_MGF1_SHA256
+from ta_loader.container.layout import ALGORITHMS, RSASSA_PKCS1_PSS_MGF1_SHA256, SHDR_ENC_KEY_DEV_SPECIFIC
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Request(NamedTuple):
     out: str
 
 
-def read_request(arguments: Arguments) -> Request:
+def _read_request(arguments: Arguments) -> Request:
     path = arguments.words[0]
     elf = read_file(path, "ELF")
     key = arguments.one("--key")
@@ -91,10 +91,17 @@ def _uuid(text: str | None, elf: bytes, path: str, chain: bytes | None, name: st
     return found
 
 
-def run(arguments: Arguments) -> int:
+def write_image(
+    arguments: Arguments,
+    *,
+    plain: bool = False,
+    enc_key: bytes | None = None,
+    enc_key_type: int = SHDR_ENC_KEY_DEV_SPECIFIC,
+) -> int:
+    """Sign what the command line asks for, and tell where it went; see `ta_loader.container.sign.sign`."""
     from ta_loader.container.sign import sign
 
-    request = read_request(arguments)
+    request = _read_request(arguments)
     image = sign(
         request.elf,
         request.key,
@@ -103,11 +110,17 @@ def run(arguments: Arguments) -> int:
         request.algo,
         subkey=request.subkey,
         name=request.name,
-        plain=arguments.switch("--plain"),
+        enc_key=enc_key,
+        enc_key_type=enc_key_type,
+        plain=plain,
     )
     replace_file(request.out, image)
     print(request.out)
     return exits.OK
+
+
+def run(arguments: Arguments) -> int:
+    return write_image(arguments, plain=arguments.switch("--plain"))
 
 
 COMMAND = Command(

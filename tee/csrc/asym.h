@@ -72,6 +72,9 @@ bool tee_from_der(const unsigned char *der, size_t size, uint8_t *sig, size_t ha
 uint32_t tee_sign_raw(EVP_PKEY *key, const uint8_t *digest, size_t size, uint8_t *sig, size_t half);
 uint32_t tee_verify_raw(EVP_PKEY *key, const uint8_t *digest, size_t size, const uint8_t *sig, size_t half);
 
+/* libcrypto's hash `name` over the concatenation of `count` pieces; out: as large as its digest. */
+bool tee_hash_spans(const char *name, const struct tee_span *pieces, size_t count, uint8_t *out);
+
 /* base^exponent mod modulus without a branch on the exponent; NULL: the modulus is even or zero. */
 BIGNUM *tee_power(const BIGNUM *base, const BIGNUM *exponent, const BIGNUM *modulus, BN_CTX *ctx);
 

@@ -9,15 +9,7 @@
 
 static bool sha512(const struct tee_span *pieces, size_t count, uint8_t out[SHA512_BYTES])
 {
-    EVP_MD *md = tee_fetch_md("SHA2-512");
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool ok = md && ctx && EVP_DigestInit_ex2(ctx, md, NULL) == 1;
-
-    for (size_t i = 0; ok && i < count; i++)
-        ok = !pieces[i].size || EVP_DigestUpdate(ctx, pieces[i].data, pieces[i].size) == 1;
-    ok = ok && EVP_DigestFinal_ex(ctx, out, NULL) == 1;
-    EVP_MD_CTX_free(ctx);
-    return ok;
+    return tee_hash_spans("SHA2-512", pieces, count, out);
 }
 
 /* SHA-512 of dom2(F, C), `a`, `b` and the message as a number modulo the order. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "native.h"
+#include "asym.h"
 #include "parts.h"
 
 struct tee_digest {
@@ -64,6 +64,19 @@ uint32_t tee_digest_final(struct tee_digest *d, uint8_t *out, uint64_t size)
     else
         ok = size == d->algo->digest_size && EVP_DigestFinal_ex(d->ctx, out, NULL) == 1;
     return ok ? TEE_SUCCESS : TEE_ERROR_GENERIC;
+}
+
+bool tee_hash_spans(const char *name, const struct tee_span *pieces, size_t count, uint8_t *out)
+{
+    EVP_MD *md = tee_fetch_md(name);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool ok = md && ctx && EVP_DigestInit_ex2(ctx, md, NULL) == 1;
+
+    for (size_t i = 0; ok && i < count; i++)
+        ok = !pieces[i].size || EVP_DigestUpdate(ctx, pieces[i].data, pieces[i].size) == 1;
+    ok = ok && EVP_DigestFinal_ex(ctx, out, NULL) == 1;
+    EVP_MD_CTX_free(ctx);
+    return ok;
 }
 
 uint32_t tee_hmac_sha256(const uint8_t *key, uint64_t key_size, const uint8_t *data, uint64_t size, uint8_t out[32])

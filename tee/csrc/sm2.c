@@ -39,15 +39,7 @@ bool tee_sm2_octets(const EC_GROUP *group, const EC_POINT *point, uint8_t out[2 
 
 bool tee_sm3(const struct tee_span *pieces, size_t count, uint8_t out[TEE_SM3_BYTES])
 {
-    EVP_MD *md = tee_fetch_md("SM3");
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool ok = md && ctx && EVP_DigestInit_ex2(ctx, md, NULL) == 1;
-
-    for (size_t i = 0; ok && i < count; i++)
-        ok = !pieces[i].size || EVP_DigestUpdate(ctx, pieces[i].data, pieces[i].size) == 1;
-    ok = ok && EVP_DigestFinal_ex(ctx, out, NULL) == 1;
-    EVP_MD_CTX_free(ctx);
-    return ok;
+    return tee_hash_spans("SM3", pieces, count, out);
 }
 
 bool tee_sm2_kdf(const uint8_t *z, size_t z_size, uint8_t *out, size_t size)

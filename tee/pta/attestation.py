@@ -17,22 +17,21 @@ from tee.abi.algorithms import Algorithm
 from tee.abi.pta_attestation import DIGEST_SIZE, PTA_ATTESTATION_UUID, AttestationCommand
 from tee.abi.uuids import TEE_UUID_SIZE, uuid_from_tee
 from tee.errors import TeeError
-from tee.params import Kind, Value
+from tee.params import Kind
+from tee.pta.base import Sessionless
 from tee.pta.kinds import buffer, expect, memref, value
 from tee.pta.registry import PTA_DEFAULT_FLAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from uuid import UUID
 
     from tee.pta.attestation_key import AttestationKey
-    from tee.pta.base import Caller, PtaMemref
+    from tee.pta.base import Caller, Params
     from tee.pta.ports import KeyStore
 
-    Params = Sequence[Value | PtaMemref | None]
 
-
-class AttestationPta:
+class AttestationPta(Sessionless):
     """digest: SHA-256 that the signed header of a TA or library holds; TeeError(ITEM_NOT_FOUND) and the like."""
 
     uuid = PTA_ATTESTATION_UUID
@@ -44,12 +43,6 @@ class AttestationPta:
         self._store = store
         self._key: AttestationKey | None = None
         self._making = threading.Lock()
-
-    def open(self, caller: Caller | None, params: Params) -> object:
-        return None
-
-    def close(self, session: object) -> None:
-        pass
 
     def invoke(self, session: object, command: int, params: Params, caller: Caller | None) -> None:
         if command == AttestationCommand.GET_PUBKEY:

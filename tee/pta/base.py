@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from tee.params import Kind, Value
 
+    Params = Sequence["Value | PtaMemref | None"]
+    """Of one call."""
+
 
 class PtaMemref:
     """A memref parameter of a PTA. size: bytes offered; set it to what the call reports."""
@@ -83,11 +86,19 @@ class PseudoTa(Protocol):
 
     uuid: UUID
 
-    def open(self, caller: Caller | None, params: Sequence[Value | PtaMemref | None]) -> object:
+    def open(self, caller: Caller | None, params: Params) -> object:
         """Accept a session; what it returns comes back as `session`."""
 
-    def invoke(
-        self, session: object, command: int, params: Sequence[Value | PtaMemref | None], caller: Caller | None
-    ) -> None: ...
+    def invoke(self, session: object, command: int, params: Params, caller: Caller | None) -> None: ...
 
     def close(self, session: object) -> None: ...
+
+
+class Sessionless:
+    """A PTA, but for its `invoke`, that keeps nothing of a session and lets everybody open one."""
+
+    def open(self, caller: Caller | None, params: Params) -> object:
+        return None
+
+    def close(self, session: object) -> None:
+        pass

@@ -16,15 +16,16 @@ from tee.abi.ta_head import (
 )
 from tee.abi.uuids import uuid_octets
 from tee.errors import TeeError
-from tee.params import Kind, Value
-from tee.pta.kinds import expect, memref
+from tee.params import Kind
+from tee.pta.base import Sessionless
+from tee.pta.kinds import expect, memref, served
 from tee.pta.registry import PTA_DEFAULT_FLAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from uuid import UUID
 
-    from tee.pta.base import Caller, PtaMemref
+    from tee.pta.base import Caller, Params
 
 _STAGES = (TA_FLAG_DEVICE_ENUM, TA_FLAG_DEVICE_ENUM_SUPP, TA_FLAG_DEVICE_ENUM_TEE_STORAGE_PRIVATE)
 
@@ -36,7 +37,7 @@ _ANSWERED: dict[int, int] = {
 }
 
 
-class DevicePta:
+class DevicePta(Sessionless):
     """devices: gives (UUID, TA_FLAG_* bits) of PTAs and built-in TAs, in the order to list them."""
 
     uuid = PTA_DEVICE_UUID
@@ -46,15 +47,8 @@ class DevicePta:
     def __init__(self, devices: Callable[[], Iterable[tuple[UUID, int]]]) -> None:
         self._devices = devices
 
-    def open(self, caller: Caller | None, params: Sequence[Value | PtaMemref | None]) -> object:
-        return None
-
-    def invoke(
-        self, session: object, command: int, params: Sequence[Value | PtaMemref | None], caller: Caller | None
-    ) -> None:
-        wanted = _ANSWERED.get(command)
-        if wanted is None:
-            raise TeeError(results.NOT_IMPLEMENTED, f"the device PTA has no command {command}")
+    def invoke(self, session: object, command: int, params: Params, caller: Caller | None) -> None:
+        wanted = served(_ANSWERED, command, "the device PTA", results.NOT_IMPLEMENTED)
         expect(params, Kind.MEMREF_OUTPUT)
         out = memref(params, 0)
         if out.null and out.size:
@@ -64,9 +58,6 @@ class DevicePta:
             out.put(listed)
         else:
             out.size = 0  # success even for NULL, which `put` would call short
-
-    def close(self, session: object) -> None:
-        pass
 
 
 def _stage(flags: int) -> int:

@@ -13,24 +13,23 @@ from tee.abi.pta_invoke_tests import PTA_INVOKE_TESTS_UUID, InvokeTestsCommand, 
 from tee.abi.ta_head import TA_FLAG_CONCURRENT, TA_FLAG_DEVICE_ENUM, TA_FLAG_SECURE_DATA_PATH
 from tee.errors import TeeError
 from tee.params import Kind, Value
-from tee.pta.kinds import expect, memref, value
+from tee.pta.base import Sessionless
+from tee.pta.kinds import expect, memref, served, value
 from tee.pta.registry import PTA_DEFAULT_FLAGS
 from tee.pta.selftest.mutex import MutexTest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from south.platform import Platform
-    from tee.pta.base import Caller, PtaMemref
-
-    Params = Sequence[Value | PtaMemref | None]
+    from tee.pta.base import Caller, Params, PtaMemref
 
 _WORD = 0xFFFFFFFF
 _SUM_KINDS = [Kind.VALUE_INPUT, Kind.VALUE_INPUT, Kind.VALUE_INPUT, Kind.VALUE_OUTPUT]
 """In any order: the output becomes the sum of the inputs."""
 
 
-class InvokeTestsPta:
+class InvokeTestsPta(Sessionless):
     """htree_self_test: tests trusted storage's hash tree, and raises whatever it likes if it is broken; None: this
     world has no such storage, and the command is unknown, as it is to OP-TEE without CFG_REE_FS.
     """
@@ -45,17 +44,8 @@ class InvokeTestsPta:
         self._mutex = MutexTest()
         """One for all sessions: they meet at its lock."""
 
-    def open(self, caller: Caller | None, params: Params) -> object:
-        return None
-
-    def close(self, session: object) -> None:
-        pass
-
     def invoke(self, session: object, command: int, params: Params, caller: Caller | None) -> None:
-        serve = _SERVED.get(command)
-        if serve is None:
-            raise TeeError(results.BAD_PARAMETERS, f"the test PTA has no command {command}")
-        serve(self, params)
+        served(_SERVED, command, "the test PTA", results.BAD_PARAMETERS)(self, params)
 
     def trace(self, params: Params) -> None:
         self._platform.console.write(f'I/TC: pseudo TA "{self.name}" says "Hello world !"\n')

@@ -1,8 +1,8 @@
-"""What every PTA does first: compare the parameter types it was given with those it takes."""
+"""What every PTA does first: find the command, and compare the parameter types it was given with those it takes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tee.abi import results
 from tee.abi.uuids import TEE_UUID_SIZE, uuid_from_tee
@@ -11,14 +11,27 @@ from tee.params import Kind, Value
 from tee.pta.base import PtaMemref
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from uuid import UUID
+
+    from tee.pta.base import Params
 
 TEE_NUM_PARAMS = 4
 """Parameters of every call (optee_os lib/libutee/include/tee_api_defines.h)."""
 
 
-def expect(params: Sequence[Value | PtaMemref | None], *kinds: Kind) -> None:
+Served = TypeVar("Served")
+
+
+def served(commands: Mapping[int, Served], command: int, name: str, missing: int) -> Served:
+    """What `commands` has for `command`; TeeError(missing) if the PTA, called `name`, has no such command."""
+    found = commands.get(command)
+    if found is None:
+        raise TeeError(missing, f"{name} has no command {command}")
+    return found
+
+
+def expect(params: Params, *kinds: Kind) -> None:
     """TeeError(BAD_PARAMETERS) unless the kinds are exactly these, the rest NONE."""
     have = [Kind.NONE if p is None else p.kind for p in params]
     want = list(kinds)
@@ -28,7 +41,7 @@ def expect(params: Sequence[Value | PtaMemref | None], *kinds: Kind) -> None:
         raise TeeError(results.BAD_PARAMETERS, "parameter types are not those of the command")
 
 
-def value(params: Sequence[Value | PtaMemref | None], index: int) -> Value:
+def value(params: Params, index: int) -> Value:
     """Parameter `index`, which `expect` found to be a value."""
     param = params[index]
     if not isinstance(param, Value):
@@ -36,7 +49,7 @@ def value(params: Sequence[Value | PtaMemref | None], index: int) -> Value:
     return param
 
 
-def memref(params: Sequence[Value | PtaMemref | None], index: int) -> PtaMemref:
+def memref(params: Params, index: int) -> PtaMemref:
     """Parameter `index`, which `expect` found to be a memref."""
     param = params[index]
     if not isinstance(param, PtaMemref):
@@ -44,7 +57,7 @@ def memref(params: Sequence[Value | PtaMemref | None], index: int) -> PtaMemref:
     return param
 
 
-def buffer(params: Sequence[Value | PtaMemref | None], index: int) -> PtaMemref:
+def buffer(params: Params, index: int) -> PtaMemref:
     """As `memref`, but TeeError(BAD_PARAMETERS) if it is NULL. Empty is NULL, as PTAs of OP-TEE see it."""
     ref = memref(params, index)
     if ref.null or not ref.size:
@@ -52,7 +65,7 @@ def buffer(params: Sequence[Value | PtaMemref | None], index: int) -> PtaMemref:
     return ref
 
 
-def tee_uuid(params: Sequence[Value | PtaMemref | None], index: int) -> UUID:
+def tee_uuid(params: Params, index: int) -> UUID:
     """Parameter `index`, a memref with a struct TEE_UUID."""
     ref = buffer(params, index)
     if ref.size != TEE_UUID_SIZE:

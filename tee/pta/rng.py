@@ -11,17 +11,14 @@ from tee.abi import results
 from tee.abi.pta_rng import PTA_RNG_UUID, RngCommand
 from tee.abi.ta_head import TA_FLAG_CONCURRENT, TA_FLAG_DEVICE_ENUM
 from tee.errors import TeeError
-from tee.params import Kind, Value
+from tee.params import Kind
+from tee.pta.base import Sessionless
 from tee.pta.kinds import buffer, expect, value
 from tee.pta.registry import PTA_DEFAULT_FLAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from south.platform import Entropy
-    from tee.pta.base import Caller, PtaMemref
-
-    Params = Sequence[Value | PtaMemref | None]
+    from tee.pta.base import Caller, Params
 
 RATE = 1 << 20
 """Bytes a second. Linux divides by it to find out how long to wait for more; the host's generator never runs dry."""
@@ -29,19 +26,13 @@ QUALITY = 1024
 """Bits of entropy in 1024 bits: it is a CSPRNG that the host seeds."""
 
 
-class RngPta:
+class RngPta(Sessionless):
     uuid = PTA_RNG_UUID
     name = "rng.pta"
     flags = PTA_DEFAULT_FLAGS | TA_FLAG_CONCURRENT | TA_FLAG_DEVICE_ENUM
 
     def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy
-
-    def open(self, caller: Caller | None, params: Params) -> object:
-        return None
-
-    def close(self, session: object) -> None:
-        pass
 
     def invoke(self, session: object, command: int, params: Params, caller: Caller | None) -> None:
         if command == RngCommand.GET_ENTROPY:

@@ -16,17 +16,14 @@ from tee.abi.pta_rtc import INFO_VERSION, PTA_RTC_UUID, RTC_INFO, RTC_TIME, RtcC
 from tee.abi.ta_head import TA_FLAG_CONCURRENT, TA_FLAG_DEVICE_ENUM
 from tee.errors import TeeError
 from tee.locks import ReadWriteLock
-from tee.params import Kind, Value
+from tee.params import Kind
+from tee.pta.base import Sessionless
 from tee.pta.kinds import expect, memref
 from tee.pta.registry import PTA_DEFAULT_FLAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from south.platform import Clock
-    from tee.pta.base import Caller, PtaMemref
-
-    Params = Sequence[Value | PtaMemref | None]
+    from tee.pta.base import Caller, Params, PtaMemref
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -34,7 +31,7 @@ LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _SPAN = int((LATEST - EPOCH).total_seconds())
 
 
-class RtcPta:
+class RtcPta(Sessionless):
     uuid = PTA_RTC_UUID
     name = "rtc.pta"
     flags = PTA_DEFAULT_FLAGS | TA_FLAG_CONCURRENT | TA_FLAG_DEVICE_ENUM
@@ -45,12 +42,6 @@ class RtcPta:
         self._ahead = 0.0
         """Seconds ahead of the host's wall clock."""
         self._lock = ReadWriteLock()
-
-    def open(self, caller: Caller | None, params: Params) -> object:
-        return None
-
-    def close(self, session: object) -> None:
-        pass
 
     def invoke(self, session: object, command: int, params: Params, caller: Caller | None) -> None:
         if command == RtcCommand.GET_INFO:

@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING
 from tee.abi import results
 from tee.abi.pta_secstor_ta_mgmt import PTA_SECSTOR_TA_MGMT_UUID, SecstorCommand
 from tee.errors import TeeError
-from tee.params import Kind, Value
+from tee.params import Kind
+from tee.pta.base import Sessionless
 from tee.pta.kinds import expect, memref
 from tee.pta.registry import PTA_DEFAULT_FLAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from tee.pta.base import Caller, PtaMemref
+    from tee.pta.base import Caller, Params
     from tee.pta.ports import SignedImage, TaDatabase
 
-    Params = Sequence[Value | PtaMemref | None]
 
-
-class SecstorTaMgmtPta:
+class SecstorTaMgmtPta(Sessionless):
     """verify, database: see `tee.pta.ports.PtaPorts`."""
 
     uuid = PTA_SECSTOR_TA_MGMT_UUID
@@ -37,12 +36,6 @@ class SecstorTaMgmtPta:
         self._database = database
         self._one = threading.Lock()
         """No second installation between the look at a version and the change of it."""
-
-    def open(self, caller: Caller | None, params: Params) -> object:
-        return None
-
-    def close(self, session: object) -> None:
-        pass
 
     def invoke(self, session: object, command: int, params: Params, caller: Caller | None) -> None:
         if command != SecstorCommand.BOOTSTRAP:

@@ -13,17 +13,15 @@ from tee.abi import results
 from tee.abi.pta_socket import ISOCKET_HOSTNAME, ISOCKET_TIMEOUT, PTA_SOCKET_UUID, TIMEOUT_BLOCKING, SocketCommand
 from tee.abi.ta_head import TA_FLAG_CONCURRENT
 from tee.errors import TeeError
-from tee.params import Kind, Value
+from tee.params import Kind
 from tee.pta.kinds import expect, memref, value
 from tee.pta.registry import PTA_DEFAULT_FLAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from tee.normal import Sockets
-    from tee.pta.base import Caller, PtaMemref
-
-    Params = Sequence[Value | PtaMemref | None]
+    from tee.pta.base import Caller, Params, PtaMemref
 
 _T = TypeVar("_T")
 

@@ -12,8 +12,9 @@ from tee.abi.pta_stats import ALLOC, NB_POOLS, PTA_STATS_UUID, TA, DriverType, P
 from tee.abi.time import MILLIS_BASE
 from tee.abi.uuids import tee_uuid_bytes
 from tee.errors import TeeError
-from tee.params import Kind, Value
-from tee.pta.kinds import expect, memref, value
+from tee.params import Kind
+from tee.pta.base import Sessionless
+from tee.pta.kinds import expect, memref, served, value
 from tee.pta.registry import PTA_DEFAULT_FLAGS
 
 if TYPE_CHECKING:
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
     from north.memory import Usage
     from south.platform import Platform
     from tee.instance import TaInstance
-    from tee.pta.base import Caller, PtaMemref
+    from tee.pta.base import Caller, Params
     from tee.services.time import TaTimes
-
-    Params = Sequence[Value | PtaMemref | None]
 
 _MOST = 0xFFFFFFFF
 
@@ -42,7 +41,7 @@ class World(Protocol):
     def alive(self) -> list[TaInstance]: ...
 
 
-class StatsPta:
+class StatsPta(Sessionless):
     uuid = PTA_STATS_UUID
     name = "stats.pta"
     flags = PTA_DEFAULT_FLAGS
@@ -50,17 +49,8 @@ class StatsPta:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def open(self, caller: Caller | None, params: Params) -> object:
-        return None
-
-    def close(self, session: object) -> None:
-        pass
-
     def invoke(self, session: object, command: int, params: Params, caller: Caller | None) -> None:
-        serve = _SERVED.get(command)
-        if serve is None:
-            raise TeeError(results.BAD_PARAMETERS, f"the statistics PTA has no command {command}")
-        serve(self, params)
+        served(_SERVED, command, "the statistics PTA", results.BAD_PARAMETERS)(self, params)
 
     def pager(self, params: Params) -> None:
         """There is no pager: all counters are 0, as OP-TEE tells them without one."""

@@ -21,22 +21,21 @@ from tee.abi.pta_system import (
 from tee.abi.ta_head import TA_FLAG_CONCURRENT
 from tee.errors import TeeError
 from tee.huk import ta_unique_key
-from tee.params import Kind, Value
-from tee.pta.kinds import buffer, expect, memref, pair, set_pair, tee_uuid, value
+from tee.params import Kind
+from tee.pta.base import Sessionless
+from tee.pta.kinds import buffer, expect, memref, pair, served, set_pair, tee_uuid, value
 from tee.pta.registry import PTA_DEFAULT_FLAGS
 from tee.pta.system_plugin import invoke_plugin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from south.platform import RootOfTrust
     from tee.normal import NormalWorld
-    from tee.pta.base import Caller, PtaMemref
-
-    Params = Sequence[Value | PtaMemref | None]
+    from tee.pta.base import Caller, Params
 
 
-class SystemPta:
+class SystemPta(Sessionless):
     """root: what TAs' unique keys derive from.
 
     reseed: takes entropy a TA offers. It is somebody's say-so, so it must only ever be mixed into a
@@ -75,13 +74,7 @@ class SystemPta:
 
     def invoke(self, session: object, command: int, params: Params, caller: Caller | None) -> None:
         ta = _only_for_tas(caller)
-        serve = self._commands.get(command)
-        if serve is None:
-            raise TeeError(results.NOT_IMPLEMENTED, f"the system PTA has no command {command}")
-        serve(ta, params)
-
-    def close(self, session: object) -> None:
-        pass
+        served(self._commands, command, "the system PTA", results.NOT_IMPLEMENTED)(ta, params)
 
     def _add_rng_entropy(self, caller: Caller, params: Params) -> None:
         expect(params, Kind.MEMREF_INPUT)

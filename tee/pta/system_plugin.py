@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 from tee.abi import results
 from tee.errors import TeeError
 from tee.normal import PLUGIN_DATA_MAX
-from tee.params import Kind, Value
+from tee.params import Kind
 from tee.pta.kinds import expect, memref, tee_uuid, value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from tee.normal import NormalWorld, Plugins
-    from tee.pta.base import Caller, PtaMemref
-
-    Params = Sequence[Value | PtaMemref | None]
+    from tee.pta.base import Caller, Params
 
 
 def invoke_plugin(normal: NormalWorld | None, caller: Caller, params: Params) -> None:

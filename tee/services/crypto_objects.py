@@ -36,12 +36,7 @@ _RANDOM_PIECE = 1 << 16
 
 def cryp_obj_alloc(task: CryptoTask, obj_type: int, max_key_size: int, obj: OutCell) -> None:
     """max_key_size: bits. NOT_SUPPORTED: no such type, or no such size of it."""
-    handle = task.objects.add(Object(obj_type & 0xFFFFFFFF, max_key_size))
-    try:
-        obj.put(handle)
-    except TeeError:
-        task.objects.remove(handle)
-        raise
+    task.objects.hand_out(Object(obj_type & 0xFFFFFFFF, max_key_size), obj)
 
 
 def cryp_obj_close(task: CryptoTask, obj: int) -> None:

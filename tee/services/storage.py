@@ -15,6 +15,7 @@ from tee.errors import TeeError
 from tee.storage.dirfile import Key
 from tee.storage.objects import PersistentObject, persistent
 from tee.storage.pobj import Purpose
+from tee.storage.store import Enumerator
 
 if TYPE_CHECKING:
     from tee.objects import Object
@@ -139,12 +140,7 @@ def storage_obj_rename(task: StorageTask, obj: int, new_object_id: bytes) -> Non
 def storage_alloc_enum(task: StorageTask, enumerator: OutCell) -> None:
     if not enumerator.va:
         raise TeeError(results.BAD_PARAMETERS, "nowhere to put the enumerator")
-    handle = task.enumerators.add()
-    try:
-        enumerator.put(handle)
-    except TeeError:
-        task.enumerators.remove(handle)
-        raise
+    task.enumerators.hand_out(Enumerator(), enumerator)
 
 
 def storage_free_enum(task: StorageTask, enumerator: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from tee.abi import results
 from tee.abi.objects import USAGE_DEFAULT, ObjectType
 from tee.abi.pta_uuids import PTA_ATTESTATION_UUID
 from tee.abi.ree_fs import DIRFILE
@@ -16,6 +15,7 @@ from tee.abi.storage import HEAD
 from tee.errors import TeeError
 from tee.normal import RESERVED
 from tee.storage import tadb
+from tee.storage.head import Head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,15 +75,19 @@ def _describe(system: ReeFs, entry: Entry) -> Described:
     try:
         if entry.key.owner in _HEADLESS:
             return Described(entry.key, entry.file, size=file.length)
-        head = file.read(0, HEAD.size)
-        if len(head) != HEAD.size:
-            raise TeeError(results.CORRUPT_OBJECT, "the object has no head")
-        attr_size, bits, max_bits, usage, type_, have = HEAD.unpack(head)
-        if HEAD.size + attr_size > file.length:
-            raise TeeError(results.CORRUPT_OBJECT, "the attributes are cut off")
-        attributes = file.read(HEAD.size, attr_size)
-        size = file.length - HEAD.size - attr_size
-        return Described(entry.key, entry.file, type_, bits, max_bits, usage, have, attributes, size)
+        head = Head.read(file)
+        attributes = head.attributes(file)
+        return Described(
+            entry.key,
+            entry.file,
+            head.type,
+            head.bits,
+            head.max_bits,
+            head.usage,
+            head.have,
+            attributes,
+            file.length - head.data_start,
+        )
     finally:
         file.close()
 
@@ -92,12 +96,7 @@ def data_stream(system: ReeFs, key: Key) -> bytes:
     """ITEM_NOT_FOUND, CORRUPT_OBJECT."""
     file = system.open(key)
     try:
-        start = 0
-        if key.owner not in _HEADLESS:
-            head = file.read(0, HEAD.size)
-            if len(head) != HEAD.size:
-                raise TeeError(results.CORRUPT_OBJECT, "the object has no head")
-            start = HEAD.size + int(HEAD.unpack(head)[0])
+        start = 0 if key.owner in _HEADLESS else Head.read(file).data_start
         return file.read(start, max(0, file.length - start))
     finally:
         file.close()

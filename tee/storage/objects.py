@@ -13,6 +13,7 @@ from tee.abi.objects import UTEE_OBJECT_INFO, HandleFlag, ObjectType
 from tee.abi.storage import HEAD, DataFlag
 from tee.errors import TeeError
 from tee.objects import Object
+from tee.storage.head import Head
 
 if TYPE_CHECKING:
     from tee.objects import ObjectTable
@@ -39,18 +40,14 @@ class PersistentObject(Object):
     def stored(cls, pobjs: PobjTable, pobj: Pobj, flags: int) -> PersistentObject:
         """As the object's file says. ITEM_NOT_FOUND, CORRUPT_OBJECT: `pobj` stays the caller's to release."""
         file = pobj.open_file()
-        head = file.read(0, HEAD.size)
-        if len(head) != HEAD.size:
-            raise TeeError(results.CORRUPT_OBJECT, "the object has no head")
-        attr_size, bits, max_bits, usage, type_, have = HEAD.unpack(head)
-        if HEAD.size + attr_size > file.length:
-            raise TeeError(results.CORRUPT_OBJECT, "the attributes are cut off")
-        found = cls(pobjs, pobj, flags, type_, max_bits)
-        found.data_start = HEAD.size + attr_size
-        found.from_binary(file.read(HEAD.size, attr_size))
-        found.bits = bits
-        found.have = have
-        pobj.usage = usage
+        head = Head.read(file)
+        attributes = head.attributes(file)
+        found = cls(pobjs, pobj, flags, head.type, head.max_bits)
+        found.data_start = head.data_start
+        found.from_binary(attributes)
+        found.bits = head.bits
+        found.have = head.have
+        pobj.usage = head.usage
         return found
 
     @classmethod

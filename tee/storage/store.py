@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tee.abi import results
 from tee.abi.storage import StorageId
 from tee.errors import TeeError
+from tee.handles import HandleTable
 from tee.storage.keys import StorageKeys
 from tee.storage.pobj import PobjTable
 
@@ -94,24 +95,10 @@ class Enumerator:
         self.place = -1
 
 
-class EnumeratorTable:
-    """Enumerators of one TA instance by handle. limit: of them at once."""
+class EnumeratorTable(HandleTable[Enumerator]):
+    """Enumerators of one TA instance by handle."""
 
-    def __init__(self, limit: int = 1024) -> None:
-        self._limit = limit
-        self._open: dict[int, Enumerator] = {}
-        self._last = 0
-
-    def add(self) -> int:
-        """OUT_OF_MEMORY: too many."""
-        if len(self._open) >= self._limit:
-            raise TeeError(results.OUT_OF_MEMORY, f"more than {self._limit} enumerators")
-        while True:
-            self._last = self._last % 0x7FFFFFFF + 1
-            if self._last not in self._open:
-                break
-        self._open[self._last] = Enumerator()
-        return self._last
+    MANY = "enumerators"
 
     def get(self, handle: int) -> Enumerator:
         """BAD_PARAMETERS (tee_svc_storage_get_enum)."""
@@ -119,7 +106,3 @@ class EnumeratorTable:
             return self._open[handle]
         except KeyError:
             raise TeeError(results.BAD_PARAMETERS, f"no enumerator {handle:#x}") from None
-
-    def remove(self, handle: int) -> None:
-        self.get(handle)
-        del self._open[handle]

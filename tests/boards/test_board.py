@@ -18,6 +18,7 @@ from boards.power import CommandPower, ManualPower, ProcessPower, relay
 from boards.report import merged, write_report
 from boards.testing import BOOT, fake_board
 from ta_loader.errors import UsageError
+from tests.threads import eventually
 
 
 def test_to_the_tee_and_back(tmp_path: Path) -> None:
@@ -112,10 +113,7 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
         folder = board.folder
         pid = int(board.run("echo $PPID").output)
     assert not folder.exists()
-    deadline = time.monotonic() + 5
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not alive(pid)
+    assert eventually(lambda: not alive(pid))
     assert set(os.listdir("/proc/self/fd")) == before
 
 
@@ -137,10 +135,7 @@ def test_a_harness_that_is_killed_leaves_no_board(tmp_path: Path) -> None:
         board = int(harness.stdout.readline())
         assert alive(board)
         harness.kill()
-    deadline = time.monotonic() + 5
-    while alive(board) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not alive(board)
+    assert eventually(lambda: not alive(board))
 
 
 def test_the_host_is_a_board(tmp_path: Path) -> None:
@@ -175,9 +170,7 @@ def test_a_process_that_ignores_the_first_signal(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("boards.power.STOP_SECONDS", 0.3)
     power = ProcessPower(lambda: ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done"], tmp_path / "log")
     power.on()
-    deadline = time.monotonic() + 5
-    while not (tmp_path / "log").read_text() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert eventually((tmp_path / "log").read_text)
     assert power.trouble() == ""
     power.off()
     assert power.trouble() == ""

@@ -20,6 +20,7 @@ from boards.console_log import MAX_LINE, Direction, Lines, Log, Plain, printable
 from boards.errors import TargetError
 from boards.testing import FakeLine, Faults
 from ta_loader.errors import UsageError
+from tests.threads import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,9 +128,7 @@ def test_a_line_that_breaks_is_opened_again(pair: Pair) -> None:
     pair.say(b"before\n")
     pair.console.expect("before", 5)
     pair.ends[0].close()
-    deadline = time.monotonic() + 5
-    while len(pair.ends) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert eventually(lambda: len(pair.ends) == 2)
     pair.say(b"after\n")
     pair.console.expect("after", 5)
     events = [entry.text for entry in pair.console.log.entries() if entry.direction is Direction.EVENT]
@@ -142,10 +141,7 @@ def test_unplugged_and_plugged_in_again() -> None:
             console.send_line("one")
             console.expect("one", 5)
             line.unplug()
-            deadline = time.monotonic() + 5
-            while console.connected and time.monotonic() < deadline:
-                time.sleep(0.01)
-            assert not console.connected
+            assert eventually(lambda: not console.connected)
             line.plug()
             console.send_line("two")
             console.expect("two", 5)

@@ -41,6 +41,7 @@ from tests.hostile.kit import (
     open_ta,
 )
 from tests.tas import cryptdrv
+from tests.threads import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -265,11 +266,7 @@ def test_calls_into_one_instance_take_turns(tmp_path: Path, arch: Arch) -> None:
     with make_world(tmp_path) as world:
         session = open_ta(world, samples.HELLO[arch])
         values = [Value(Kind.VALUE_INOUT, n) for n in range(8)]
-        threads = [threading.Thread(target=world.invoke, args=(session, Hello.INCREMENT, [v])) for v in values]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(10)
+        together(lambda value: world.invoke(session, Hello.INCREMENT, [value]), values, seconds=10)
         assert [v.a for v in values] == list(range(1, 9))
 
 

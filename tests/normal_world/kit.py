@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -188,13 +187,3 @@ def in_process(folder: Path, *options: str) -> Iterator[Daemon]:
             process.kill()
             process.wait()
             raise
-
-
-def eventually(condition: Any, seconds: float = 10.0) -> bool:
-    """Poll until `condition()` holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True

@@ -7,7 +7,6 @@ import contextlib
 import gc
 import hashlib
 import os
-import threading
 import warnings
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -22,9 +21,9 @@ from normal_world.supplicant.plugins import HostPlugins
 from south.platform import Arch
 from ta_loader import samples
 from tee.abi import results
-from tests.normal_world.kit import eventually
 from tests.normal_world.plugin_kit import TEST_UUID, compile_plugin
 from tests.normal_world.ways import WAYS, device, local, over_agent
+from tests.threads import eventually, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -224,23 +223,14 @@ def test_no_warning_when_all_is_closed(tee: Context) -> None:
 
 
 def test_many_threads(tee: Context) -> None:
-    wrong: list[object] = []
-
     def work(number: int) -> None:
         with tee.open_session(HELLO) as session:
             for turn in range(30):
                 data = f"{number} {turn}".encode()
                 _, digest = session.invoke(HASH, data, Memref.output(32))
-                if bytes(digest or b"") != hashlib.sha256(data).digest():  # type: ignore[arg-type]
-                    wrong.append(data)
+                assert bytes(digest or b"") == hashlib.sha256(data).digest()  # type: ignore[arg-type]
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not wrong
-    assert not any(thread.is_alive() for thread in threads)
+    together(work, range(6))
 
 
 def test_an_operation_cancelled_before_its_call(session: Session) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import threading
 import time
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -18,7 +17,8 @@ from ta_loader import samples
 from tee.abi import results
 from tee.abi.results import Origin
 from tee.params import Kind
-from tests.normal_world.kit import RawClient, eventually, in_thread, memory, memref, value
+from tests.normal_world.kit import RawClient, in_thread, memory, memref, value
+from tests.threads import eventually, together
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,23 +183,15 @@ def test_a_panic_is_told_and_the_next_session_is_fresh(daemon: tuple[str, Server
 
 
 def test_many_clients_at_once(daemon: tuple[str, Server]) -> None:
-    wrong: list[object] = []
-
     def work(start: int) -> None:
         client = RawClient(daemon[0])
         session = client.open(HELLO).id
         for i in range(start, start + 100):
             reply = client.invoke(session, INCREMENT, value(Kind.VALUE_INOUT, i))
-            if reply.params[0][2] != i + 1:
-                wrong.append(reply)
+            assert reply.params[0][2] == i + 1
         client.close()
 
-    threads = [threading.Thread(target=work, args=(1000 * n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    together(work, range(0, 8000, 1000))
     assert eventually(lambda: not daemon[1].connections)
     assert daemon[1].calls == 8 * 101
     assert daemon[1].errors == daemon[1].bugs == 0

@@ -16,7 +16,8 @@ from tee.abi import results
 from tee.abi.results import Origin
 from tee.params import Kind
 from tests.normal_world.frames import Mutator
-from tests.normal_world.kit import RawClient, eventually, flat, memory, value
+from tests.normal_world.kit import RawClient, flat, memory, value
+from tests.threads import eventually
 
 if TYPE_CHECKING:
     from normal_world.daemon.server import Server

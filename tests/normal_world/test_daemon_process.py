@@ -23,8 +23,9 @@ from ta_loader.errors import UsageError
 from tee.abi import results
 from tee.errors import TeeError
 from tee.params import Kind
-from tests.normal_world.kit import LITEBOX_TA, RawClient, eventually, flat, in_process, memory, memref, value
+from tests.normal_world.kit import LITEBOX_TA, RawClient, flat, in_process, memory, memref, value
 from tests.tas import cryptdrv, hogs
+from tests.threads import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,9 @@ from normal_world.protocol import SOCKET_VARIABLE, Op
 from tee.abi import results
 from tee.abi.results import Origin
 from tee.params import Kind
-from tests.normal_world.kit import RawClient, eventually, flat, in_process, value
+from tests.normal_world.kit import RawClient, flat, in_process, value
 from tests.normal_world.model_tee import build_model
+from tests.threads import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,8 @@ from normal_world.protocol import SOCKET_VARIABLE
 from south.platform import PAGE, Arch
 from ta_loader import samples
 from tee.params import Kind
-from tests.normal_world.kit import LITEBOX_TA, RawClient, eventually, in_process, value
+from tests.normal_world.kit import LITEBOX_TA, RawClient, in_process, value
+from tests.threads import eventually
 
 if TYPE_CHECKING:
     from tests.normal_world.kit import Daemon

@@ -9,7 +9,6 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from tee.abi.results import (
 )
 from tee.errors import TeeError
 from tee.normal import RESERVED
+from tests.threads import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -343,27 +343,18 @@ def test_against_a_model(
 
 def test_threads(files: ReeFiles) -> None:
     """Folders come and go under each other's feet; one handle is used and closed by all."""
-    wrong: list[BaseException] = []
 
     def work(number: int) -> None:
-        try:
-            for turn in range(60):
-                mine = f"d/e/{number}"
-                put(files, mine, b"%d" % turn)
-                file = files.open(mine)
-                files.rename(mine, f"d/{number}", overwrite=True)
-                assert files.read(file, 0, 9) == b"%d" % turn
-                files.close(file)
-                files.remove(f"d/{number}")
-        except BaseException as error:
-            wrong.append(error)
+        for turn in range(60):
+            mine = f"d/e/{number}"
+            put(files, mine, b"%d" % turn)
+            file = files.open(mine)
+            files.rename(mine, f"d/{number}", overwrite=True)
+            assert files.read(file, 0, 9) == b"%d" % turn
+            files.close(file)
+            files.remove(f"d/{number}")
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not wrong
+    together(work, range(3))
 
 
 _WRITER = """

@@ -16,8 +16,8 @@ from ta_loader.errors import UsageError
 from tee.abi import results
 from tee.errors import TeeError
 from tee.normal import PLUGIN_DATA_MAX
-from tests.normal_world.kit import eventually
 from tests.normal_world.plugin_kit import TEST_UUID, compile_plugin, why_not
+from tests.threads import eventually, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,21 +115,11 @@ def test_an_unknown_plugin(plugins: HostPlugins) -> None:
 
 
 def test_a_plugin_keeps_its_state_and_serves_threads_in_turn(plugins: HostPlugins) -> None:
-    problems: list[BaseException] = []
-
     def some(byte: int) -> None:
-        try:
-            for _ in range(20):
-                assert call(plugins, ADD, 1, bytes([byte]) * 100)[2] == bytes([byte + 1]) * 100
-        except BaseException as problem:
-            problems.append(problem)
+        for _ in range(20):
+            assert call(plugins, ADD, 1, bytes([byte]) * 100)[2] == bytes([byte + 1]) * 100
 
-    threads = [threading.Thread(target=some, args=(byte,)) for byte in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not problems
+    together(some, range(4))
     assert call(plugins, COUNT)[1] == 81
 
 

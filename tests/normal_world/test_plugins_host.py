@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from normal_world.libteec import folders
 from normal_world.plugin_host import frames
-from normal_world.plugin_host.build import FLAGS, HERE, PROGRAM, build, ensure, folders
+from normal_world.plugin_host.build import FLAGS, HERE, PROGRAM, build, ensure
 from normal_world.plugin_host.frames import DATA_MAX, LAYOUT, Death, Frame, FrameError, Kind
 from tests.normal_world.plugin_kit import TEST_UUID, compile_plugin
 
@@ -148,6 +149,6 @@ def test_it_compiles_without_warnings(tmp_path: Path) -> None:
 
 def test_where_it_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    package, cache = folders("arm")
+    package, cache = folders("arm", HERE)
     assert package == HERE / "lib" / "arm-linux-gnueabihf"
     assert cache == tmp_path / "litebox-ta" / "plugin_host" / "arm-linux-gnueabihf"

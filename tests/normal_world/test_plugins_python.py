@@ -14,8 +14,8 @@ from normal_world.supplicant.plugins import HostPlugins
 from normal_world.supplicant.plugins_python import MOST_CALLS
 from tee.abi import results
 from tee.errors import TeeError
-from tests.normal_world.kit import eventually
 from tests.normal_world.plugin_kit import TEST_UUID, compile_plugin
+from tests.threads import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,6 @@ import os
 import resource
 import struct
 import tempfile
-import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +21,7 @@ from normal_world.supplicant.rpmb_store import State
 from ta_loader.errors import UsageError
 from tee.abi.results import BAD_PARAMETERS, GENERIC, ITEM_NOT_FOUND, Result
 from tee.errors import TeeError
+from tests.threads import together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -332,11 +332,7 @@ def test_threads(keyed: EmulatedRpmb) -> None:
             assert len({r.data for r in replies(keyed.request(0, frame(4), 4))}) == 1
         done.append(wins)
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    together(work, range(3))
     assert done == [20] * 3
     assert counter(keyed) == 60
 

@@ -23,7 +23,8 @@ from normal_world.daemon.status import fetch
 from south.platform import Arch
 from ta_loader import samples
 from tee.params import Kind
-from tests.normal_world.kit import RawClient, eventually, in_process, value
+from tests.normal_world.kit import RawClient, in_process, value
+from tests.threads import eventually
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "daemon.md"

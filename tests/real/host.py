@@ -12,6 +12,7 @@ from ta_loader.trust import TrustStore
 from tee.observe import Observer
 from tee.params import Kind, Memref, Param, Value
 from tee.world import Cancellation, Client, Outcome, SecureWorld
+from tests.fakes import Lines
 from tests.tas import cryptdrv
 
 if TYPE_CHECKING:
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
 
     from tee.limits import Limits
     from tee.observe import Crash
-
-
-class Silent:
-    """A console that keeps its text."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def write(self, text: str) -> None:
-        self.text += text
 
 
 class Watch(Observer):
@@ -54,7 +45,7 @@ class Host:
         self, state: Path, dirs: Sequence[Path] = (), trust: Sequence[Path] = (), limits: Limits | None = None
     ) -> None:
         own = [samples.hello().parent, cryptdrv.HERE]
-        self.console = Silent()
+        self.console = Lines()
         self.watch = Watch()
         self.platform = linux_host(str(state), console=self.console)
         self.store = TaStore([str(d) for d in (*own, *dirs)], TrustStore([str(samples.public_key()), *map(str, trust)]))

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from ta_loader.cli.symbolize import ElfFinder
 from ta_loader.errors import UsageError
 from tests.real import debian
 from tests.real.firmware import firmware
+from tests.threads import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,9 +130,7 @@ def test_power_off_from_within_and_a_panic(images: dict[str, str], tmp_path: Pat
         board.advance_to("shell")
         board.console.send_line("poweroff -f")
         board.console.expect("reboot: Power down", 60)
-        deadline = time.monotonic() + 20
-        while not board.power.trouble() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert eventually(board.power.trouble, 20)
         assert "ended with status 0" in board.power.trouble()
 
         board.power_cycle()

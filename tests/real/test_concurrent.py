@@ -14,6 +14,7 @@ from tee.params import Kind, Memref, Param
 from tee.world import Outcome
 from tests.real.host import Host, content, value, value_inout
 from tests.real.tas import CONCURRENT, CONCURRENT_LARGE, Concurrent
+from tests.threads import together
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -34,7 +35,7 @@ class Seen(NamedTuple):
     digest: bytes
 
 
-def together(
+def in_sessions(
     host: Host, uuid: UUID, command: Concurrent, rounds: int, counter: Pages, data: bytes | None = None
 ) -> list[Seen]:
     """The command in THREADS sessions at once, all with `counter` as shared memory."""
@@ -52,11 +53,7 @@ def together(
         outcome = host.invoke(session, command, *params)
         seen.append(Seen(outcome, count.b, content(digest)))
 
-    threads = [threading.Thread(target=work, args=(session,)) for session in sessions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    together(work, sessions)
     for session in sessions:
         host.close_session(session)
     return seen
@@ -73,7 +70,7 @@ def test_many_sessions(host: Host, uuid: UUID) -> None:
 def test_busy_loops(host: Host, uuid: UUID) -> None:
     """They share a page, and take turns by time slice, not by call: one comes in before another is done."""
     counter = host.platform.pages.shared(4)
-    seen = together(host, uuid, Concurrent.BUSY_LOOP, 25_000, counter)
+    seen = in_sessions(host, uuid, Concurrent.BUSY_LOOP, 25_000, counter)
     assert [s.outcome for s in seen] == [SUCCESS] * THREADS
     assert 2 <= max(s.active for s in seen) <= THREADS
     assert bytes(counter.view(0, 4)) == bytes(4)
@@ -82,7 +79,7 @@ def test_busy_loops(host: Host, uuid: UUID) -> None:
 @BOTH
 def test_sha256_loops(host: Host, uuid: UUID) -> None:
     counter = host.platform.pages.shared(4)
-    seen = together(host, uuid, Concurrent.SHA256, 1000, counter, b"abc")
+    seen = in_sessions(host, uuid, Concurrent.SHA256, 1000, counter, b"abc")
     assert [s.outcome for s in seen] == [SUCCESS] * THREADS
     assert {s.digest for s in seen} == {hashlib.sha256(b"abc").digest()}
     assert all(1 <= s.active <= THREADS for s in seen)
@@ -94,7 +91,7 @@ def test_no_count_is_lost(host: Host) -> None:
     counter = host.platform.pages.shared(4)
     counter.view(0, 4)[:] = (1000).to_bytes(4, "little")
     for _ in range(30):
-        seen = together(host, CONCURRENT, Concurrent.BUSY_LOOP, 1, counter)
+        seen = in_sessions(host, CONCURRENT, Concurrent.BUSY_LOOP, 1, counter)
         assert all(s.outcome == SUCCESS and 1000 < s.active <= 1000 + THREADS for s in seen)
     assert int.from_bytes(counter.view(0, 4), "little") == 1000
 

@@ -13,6 +13,7 @@ from south.engine.unicorn import UnicornEngine
 from south.linux_host.memory import HostPages, ScatteredPages
 from south.platform import PAGE, Access, Arch, EngineError, Interrupt, Prot, RegionFlag, TrapKind
 from tests.south.guest import A32_ATOMIC, A64_ATOMIC, CODE, DATA, SP, Guest
+from tests.threads import together
 
 HIGH = {Arch.AARCH64: 0x12_3456_7000, Arch.ARM: 0xBEEF_0000}
 
@@ -249,11 +250,7 @@ def test_atomics_hold_between_cpus_that_take_turns(arch: Arch) -> None:
         guest.cpu.map(HIGH[arch], PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
         guest.cpu.join(turn)
     times = 1_000_000
-    threads = [threading.Thread(target=_increment, args=(guest, times)) for guest in guests]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(lambda guest: _increment(guest, times), guests)
     assert struct.unpack("<I", shared.view(0, 4))[0] == 2 * times
 
 

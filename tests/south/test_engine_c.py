@@ -2,66 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from south.engine.build_unicorn import unicorn_headers
 from south.engine.unicorn import find_library
+from tests.sanitized import ASAN, TSAN, Program, needed, run
 
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [*sorted((ROOT / "south/engine/csrc").glob("*.c")), Path(__file__).parent / "csrc" / "exercise.c"]
-ASAN = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-TSAN = ("-g", "-O1", "-fsanitize=thread")
-
-
-def needed(tool: str) -> str:
-    path = shutil.which(tool)
-    if path is None:
-        pytest.skip(f"{tool} is not installed")
-    return path
+CSRC = Path(__file__).resolve().parents[2] / "south/engine/csrc"
+SOURCES = [*sorted(CSRC.glob("*.c")), Path(__file__).parent / "csrc" / "exercise.c"]
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Compile everything into one program with these flags; skips without a compiler or sanitizer."""
-    cc = needed("gcc")
-
-    def make(*flags: str) -> Path:
-        program = tmp_path_factory.mktemp("engine") / "exercise"
-        includes = [f"-I{ROOT / 'south/engine/csrc'}", f"-I{unicorn_headers()}"]
-        command = [cc, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-pthread", *flags, *includes]
-        done = subprocess.run(
-            [*command, *map(str, SOURCES), "-o", str(program), "-ldl"], capture_output=True, text=True
-        )
-        if "cannot find" in done.stderr:
-            pytest.skip("no sanitizer to build with: " + done.stderr.splitlines()[0])
-        assert not done.returncode, done.stderr
-        return program
-
-    return make
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    return Program(tmp_path_factory.mktemp("engine"), SOURCES, (CSRC, Path(unicorn_headers())), "-ldl")
 
 
-def run(*command: object) -> None:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120)
-    assert not done.returncode, done.stderr[-4000:]
-    assert done.stdout.strip() == "done"
-
-
-def test_address_and_undefined(build: Callable[..., Path]) -> None:
-    program = build(*ASAN)
+def test_address_and_undefined(program: Program) -> None:
     for seed in (1, 2, 3):
-        run(program, find_library(), seed, 3000)
+        assert run(program.built(*ASAN), find_library(), seed, 3000) == "done"
 
 
-def test_threads(build: Callable[..., Path]) -> None:
-    run(build(*TSAN), find_library(), 4, 1000)
+def test_threads(program: Program) -> None:
+    assert run(program.built(*TSAN), find_library(), 4, 1000) == "done"
 
 
-def test_valgrind(build: Callable[..., Path]) -> None:
+def test_valgrind(program: Program) -> None:
     valgrind = needed("valgrind")
     options = ["-q", "--error-exitcode=9", "--smc-check=all-non-file"]
-    run(valgrind, *options, build("-g", "-O1"), find_library(), 5, 100)
+    assert run(valgrind, *options, program.built("-g", "-O1"), find_library(), 5, 100) == "done"

@@ -6,7 +6,6 @@ import hashlib
 import struct
 import subprocess
 import sys
-import threading
 from uuid import UUID
 
 import pytest
@@ -27,6 +26,7 @@ from ta_loader.container.sign import sign, sign_subkey, subkey_uuid
 from ta_loader.errors import ImageRefused, UsageError
 from ta_loader.trust import TrustStore
 from tee.abi import results
+from tests.threads import together
 
 from .container_kit import ELF, ENC_KEY, PKCS1, UUID_A, UUID_B, enc_key, patch, private_pem, public_pem, store_of
 
@@ -368,16 +368,7 @@ def test_rollback_of_a_subkey() -> None:
 
 def test_versions_from_many_threads() -> None:
     versions = ProcessVersions()
-    threads = [
-        threading.Thread(
-            target=lambda first=first: [versions.check_update("ta_ver.db", UUID_A, v) for v in range(first, 2000, 7)]
-        )
-        for first in range(7)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(lambda first: [versions.check_update("ta_ver.db", UUID_A, v) for v in range(first, 2000, 7)], range(7))
     assert versions.check_update("ta_ver.db", UUID_A, 0) == 1999
     assert versions.check_update("subkey_ver.db", UUID_A, 0) == 0
 

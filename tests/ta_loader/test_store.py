@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from ta_loader.errors import ImageRefused
 from ta_loader.store import TaStore
 from tee.abi import results
 from tee.errors import TeeError
+from tests.threads import together
 
 from .container_kit import ELF, ENC_KEY, UUID_A, UUID_B, enc_key, private_pem, store_of
 
@@ -179,10 +179,6 @@ def test_many_threads(tmp_path: Path) -> None:
     put(tmp_path)
     store = TaStore([str(tmp_path)], store_of("root"))
     found: list[Container] = []
-    threads = [threading.Thread(target=lambda: found.append(store.find(UUID_A))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(lambda _: found.append(store.find(UUID_A)), range(8))
     assert len(found) == 8
     assert all(container.elf == ELF for container in found)

@@ -15,6 +15,7 @@ from tee.errors import TeeError
 from tee.objects import ObjectTable
 from tee.storage.store import EnumeratorTable, TrustedStorage
 from tee.syscalls import crypto, properties, storage
+from tests.fakes import FixedRoot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,14 +90,6 @@ class FakeEntropy:
         return out
 
 
-class FakeRoot:
-    def hardware_unique_key(self) -> bytes:
-        return bytes(range(16))
-
-    def device_id(self) -> bytes:
-        return b"0123456789abcdef"
-
-
 class Client(NamedTuple):
     login: int
     uuid: UUID
@@ -120,7 +113,7 @@ class FakeTask:
             cast("PageSource", None),
             cast("Clock", None),
             self.entropy,
-            FakeRoot(),
+            FixedRoot(bytes(range(16)), b"0123456789abcdef"),
             cast("Console", None),
         )
         self.implementation: Implementation = Implementation()

@@ -8,21 +8,12 @@ from typing import TYPE_CHECKING
 from south.linux_host import linux_host
 from tee.params import Kind, Value
 from tee.pta.base import PtaMemref
+from tests.fakes import FixedRoot, Lines
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from south.platform import Console, Platform
-
-
-class Lines:
-    """A console that remembers."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def write(self, text: str) -> None:
-        self.text += text
 
 
 def host_platform(console: Console | None = None) -> Platform:
@@ -84,16 +75,3 @@ class FakeCaller:
     def dlsym(self, uuid: UUID, name: str) -> int:
         self.calls.append(("dlsym", uuid, name))
         return self.answer
-
-
-class FixedRoot:
-    """A root of trust with a known hardware unique key, by default OP-TEE's default of zeros."""
-
-    def __init__(self, key: bytes = bytes(16)) -> None:
-        self.key = key
-
-    def hardware_unique_key(self) -> bytes:
-        return self.key
-
-    def device_id(self) -> bytes:
-        return b"BEEF" * 4

@@ -18,7 +18,7 @@ from tee.abi import results
 from tee.abi.huk import HukSubkey
 from tee.errors import TeeError
 from tee.huk import die_id, huk_subkey, ta_encryption_key, ta_unique_key
-from tests.tee.pta_kit import FixedRoot
+from tests.fakes import FixedRoot
 
 OWNER = UUID("f4e750bb-1437-4fbf-8785-8d3580c34994")
 HUK = bytes(range(16))

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tee.locks import ReadWriteLock
+from tests.threads import together
 
 
 class Actor(threading.Thread):
@@ -105,10 +106,6 @@ def test_nobody_is_lost_under_load() -> None:
                 if counted[0] != seen:
                     torn.append(seen)
 
-    threads = [threading.Thread(target=target) for target in (write, read, write, read)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    together(lambda target: target(), (write, read, write, read), seconds=30)
     assert counted == [400]
     assert torn == []

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from tee import native
 from tee.abi import results
+from tee.abi.algorithms import Mode
 from tee.errors import TeeError
 from tests.tee.native_vectors import records, sample
 
-ENCRYPT, DECRYPT = native.Mode.ENCRYPT, native.Mode.DECRYPT
+ENCRYPT, DECRYPT = Mode.ENCRYPT, Mode.DECRYPT
 CCM, GCM = 0x40000710, 0x40000810
 
 
@@ -173,7 +174,7 @@ def test_gcm_rules() -> None:
         (ENCRYPT, 16, 12, 0, results.BAD_PARAMETERS),
         (ENCRYPT, 16, 0, 16, results.BAD_PARAMETERS),
         (ENCRYPT, 17, 12, 16, results.BAD_STATE),
-        (native.Mode.MAC, 16, 12, 16, results.BAD_PARAMETERS),
+        (Mode.MAC, 16, 12, 16, results.BAD_PARAMETERS),
     ]:
         handle = task.state_alloc(GCM, mode)
         assert result_of(task.ae_init, handle, bytes(key), bytes(nonce), tag) == result

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tee import native
 from tee.abi import results
+from tee.abi.algorithms import Mode
 from tee.errors import TeeError
 from tests.tee.native_guest import NONSECURE, PRIVATE, READ, WRITE, Guest
 
@@ -268,7 +269,7 @@ def test_log_drained_by_another_thread() -> None:
 
 
 def test_a_closed_task_serves_other_threads_still(guest: Guest) -> None:
-    state = guest.task.state_alloc(0x50000004, native.Mode.DIGEST)
+    state = guest.task.state_alloc(0x50000004, Mode.DIGEST)
     guest.task.hash_init(state)
     data_of(guest, RW)[:4] = b"last"
     guest.call(LOG, RW, 4)
@@ -279,7 +280,7 @@ def test_a_closed_task_serves_other_threads_still(guest: Guest) -> None:
     assert guest.task.take_log().text == "last"
     assert guest.call(HASH_UPDATE, state, RW, 4) == results.BAD_PARAMETERS
     with pytest.raises(TeeError) as info:
-        guest.task.state_alloc(0x50000004, native.Mode.DIGEST)
+        guest.task.state_alloc(0x50000004, Mode.DIGEST)
     assert info.value.result == results.OUT_OF_MEMORY
 
 
@@ -287,7 +288,7 @@ def test_a_closed_task_serves_other_threads_still(guest: Guest) -> None:
 
 
 def test_hash_update(guest: Guest) -> None:
-    state = guest.task.state_alloc(0x50000004, native.Mode.DIGEST)
+    state = guest.task.state_alloc(0x50000004, Mode.DIGEST)
     assert guest.call(HASH_UPDATE, state, RO, 1) == results.BAD_STATE
     guest.task.hash_init(state)
     data_of(guest, SPLIT - 0x1000)[:] = bytes(range(256)) * 16
@@ -309,7 +310,7 @@ def test_hash_update(guest: Guest) -> None:
 
 def test_cipher_update(guest: Guest) -> None:
     task = guest.task
-    state = task.state_alloc(0x10000110, native.Mode.ENCRYPT)
+    state = task.state_alloc(0x10000110, Mode.ENCRYPT)
     assert guest.call(CIPHER_UPDATE, state, RO, 16, OUT, WORD) == results.BAD_STATE
     assert guest.call(CIPHER_UPDATE, 77, RO, 16, OUT, WORD) == results.BAD_PARAMETERS
     task.cipher_init(state, bytes(16), b"", bytes(16))
@@ -350,7 +351,7 @@ def test_cipher_update_over_a_seam_is_pythons(guest: Guest) -> None:
 
 def test_authenc(guest: Guest) -> None:
     task = guest.task
-    state = task.state_alloc(0x40000710, native.Mode.ENCRYPT)
+    state = task.state_alloc(0x40000710, Mode.ENCRYPT)
     assert guest.call(AE_AAD, state, RO, 1) == results.BAD_STATE
     assert guest.call(AE_UPDATE, state, RO, 1, OUT, WORD) == results.BAD_STATE
     task.ae_init(state, bytes(16), bytes(12), 8, 24, 20)

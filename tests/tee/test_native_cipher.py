@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from tee import native
 from tee.abi import results
+from tee.abi.algorithms import Mode
 from tee.errors import TeeError
 from tests.tee.native_vectors import records, sample
 
-ENCRYPT, DECRYPT = native.Mode.ENCRYPT, native.Mode.DECRYPT
+ENCRYPT, DECRYPT = Mode.ENCRYPT, Mode.DECRYPT
 AES_ECB, AES_CBC, AES_CTR, AES_CTS, AES_XTS = 0x10000010, 0x10000110, 0x10000210, 0x10000310, 0x10000410
 DES_ECB, DES_CBC, DES3_ECB, DES3_CBC = 0x10000011, 0x10000111, 0x10000013, 0x10000113
 SM4_ECB, SM4_CBC, SM4_CTR, SM4_XTS = 0x10000014, 0x10000114, 0x10000214, 0xF0000414
@@ -308,7 +309,7 @@ def test_bad_init() -> None:
         (AES_CBC, ENCRYPT, 16, 0, 15, results.BAD_PARAMETERS),
         (AES_CBC, ENCRYPT, 16, 0, 0, results.BAD_PARAMETERS),
         (AES_CBC, ENCRYPT, 17, 0, 16, results.BAD_STATE),
-        (AES_CBC, native.Mode.MAC, 16, 0, 16, results.BAD_PARAMETERS),
+        (AES_CBC, Mode.MAC, 16, 0, 16, results.BAD_PARAMETERS),
         (AES_XTS, ENCRYPT, 16, 32, 16, results.BAD_PARAMETERS),
         (SM4_XTS, ENCRYPT, 16, 0, 16, results.BAD_STATE),
         (AES_XTS, ENCRYPT, 16, 16, 8, results.BAD_PARAMETERS),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tee import native
 from tee.abi import results
+from tee.abi.algorithms import Mode
 from tee.errors import TeeError
 from tests.tee.native_vectors import records, sample
 
@@ -52,7 +53,7 @@ def task() -> Iterator[native.Task]:
 
 
 def started(task: native.Task, algo: int, key: bytes = b"") -> int:
-    handle = task.state_alloc(algo, native.Mode.MAC if key else native.Mode.DIGEST)
+    handle = task.state_alloc(algo, Mode.MAC if key else Mode.DIGEST)
     task.hash_init(handle, key)
     return handle
 
@@ -62,6 +63,19 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in zip([0, *at], [*at, len(data)], strict=True)]
 
 
+def fed(task: native.Task, algo: int, message: bytes, where: list[int], key: bytes = b"") -> int:
+    """A state that took `message` in pieces; after each a copy goes on, whatever becomes of the original."""
+    handle = started(task, algo, key)
+    for piece in pieces(message, where):
+        task.hash_update(handle, memoryview(piece))
+        other = task.state_alloc(algo, Mode.MAC if key else Mode.DIGEST)
+        task.state_copy(other, handle)
+        task.hash_update(handle, b"not in the copy")
+        task.state_free(handle)
+        handle = other
+    return handle
+
+
 cuts = st.lists(st.integers(0, 1 << 16), max_size=6)
 data = st.binary(max_size=700)
 
@@ -69,14 +83,7 @@ data = st.binary(max_size=700)
 @given(st.sampled_from(sorted(DIGESTS)), data, cuts)
 def test_digest_in_pieces_with_copies(algo: int, message: bytes, where: list[int]) -> None:
     task = native.Task()
-    handle = started(task, algo)
-    for piece in pieces(message, where):
-        task.hash_update(handle, memoryview(piece))
-        other = task.state_alloc(algo, native.Mode.DIGEST)
-        task.state_copy(other, handle)
-        task.hash_update(handle, b"not in the copy")
-        task.state_free(handle)
-        handle = other
+    handle = fed(task, algo, message, where)
     expected = hashlib.new(DIGESTS[algo], message).digest()
     assert task.hash_final(handle) == expected
     assert native.digest(algo, *pieces(message, where)) == expected
@@ -87,13 +94,7 @@ def test_digest_in_pieces_with_copies(algo: int, message: bytes, where: list[int
 def test_hmac_in_pieces_with_copies(digest: int, key: bytes, message: bytes, where: list[int]) -> None:
     task = native.Task()
     algo = 0x30000000 | digest & 0xFF
-    handle = started(task, algo, key)
-    for piece in pieces(message, where):
-        task.hash_update(handle, piece)
-        other = task.state_alloc(algo, native.Mode.MAC)
-        task.state_copy(other, handle)
-        task.hash_update(handle, b"not in the copy")
-        handle = other
+    handle = fed(task, algo, message, where, key)
     assert task.hash_final(handle) == hmac.new(key, message, DIGESTS[digest]).digest()
 
 
@@ -105,7 +106,7 @@ def test_shake_extracts_again_and_again(algo: int, message: bytes, sizes: list[i
     got, rest = b"", message
     for i, size in enumerate(sizes):
         if i % 2:
-            other = task.state_alloc(algo, native.Mode.DIGEST)
+            other = task.state_alloc(algo, Mode.DIGEST)
             task.state_copy(other, handle)
             assert task.hash_final(other, rest, size) == expected[len(got) : len(got) + size]
             task.state_free(other)
@@ -132,12 +133,7 @@ def cbc_mac(key: bytes, block: int, pkcs5: bool, message: bytes) -> bytes:
 def test_cbc_mac(algo: int, key: bytes, message: bytes, where: list[int]) -> None:
     size, block, pkcs5 = CBC_MACS[algo]
     task = native.Task()
-    handle = started(task, algo, key[:size])
-    for piece in pieces(message, where):
-        task.hash_update(handle, piece)
-        other = task.state_alloc(algo, native.Mode.MAC)
-        task.state_copy(other, handle)
-        handle = other
+    handle = fed(task, algo, message, where, key[:size])
     if not pkcs5 and (not message or len(message) % block):
         with pytest.raises(TeeError) as info:
             task.hash_final(handle)
@@ -149,12 +145,7 @@ def test_cbc_mac(algo: int, key: bytes, message: bytes, where: list[int]) -> Non
 @given(st.sampled_from([16, 24, 32]), st.binary(min_size=32, max_size=32), data, cuts)
 def test_cmac_in_pieces(size: int, key: bytes, message: bytes, where: list[int]) -> None:
     task = native.Task()
-    handle = started(task, AES_CMAC, key[:size])
-    for piece in pieces(message, where):
-        task.hash_update(handle, piece)
-        other = task.state_alloc(AES_CMAC, native.Mode.MAC)
-        task.state_copy(other, handle)
-        handle = other
+    handle = fed(task, AES_CMAC, message, where, key[:size])
     oracle = CMAC(algorithms.AES(key[:size]))
     oracle.update(message)
     assert task.hash_final(handle) == oracle.finalize()
@@ -171,7 +162,7 @@ def test_cmac_in_pieces(size: int, key: bytes, message: bytes, where: list[int])
     ],
 )
 def test_digest_vectors(task: native.Task, algo: int, path: tuple[str, ...]) -> None:
-    handle = task.state_alloc(algo, native.Mode.DIGEST)
+    handle = task.state_alloc(algo, Mode.DIGEST)
     done = 0
     for r in sample((r for r in records(*path) if "msg" in r and "md" in r), 60):
         message = bytes.fromhex(r["msg"])[: int(r["len"]) // 8 if "len" in r else None]
@@ -216,12 +207,12 @@ def result_of(call: object, *args: object) -> int:
 
 
 def test_states_and_their_errors(task: native.Task) -> None:
-    sha = task.state_alloc(0x50000004, native.Mode.DIGEST)
+    sha = task.state_alloc(0x50000004, Mode.DIGEST)
     assert result_of(task.hash_update, sha, b"x") == results.BAD_STATE
     assert result_of(task.hash_final, sha) == results.BAD_STATE
     assert not task.state_info(sha).initialised
     task.hash_init(sha)
-    assert task.state_info(sha) == (0x50000004, native.Mode.DIGEST, 32, 0, True)
+    assert task.state_info(sha) == (0x50000004, Mode.DIGEST, 32, 0, True)
     task.hash_update(sha, b"a")
     assert result_of(task.hash_final, sha, b"b", 31) == results.SHORT_BUFFER
     assert task.hash_final(sha, b"c", 32) == hashlib.sha256(b"ac").digest()  # the short one fed nothing
@@ -232,10 +223,10 @@ def test_states_and_their_errors(task: native.Task) -> None:
     assert result_of(task.hash_update, sha + 1, b"") == results.BAD_PARAMETERS
     assert result_of(task.hash_update, 0, b"") == results.BAD_PARAMETERS
     assert result_of(task.hash_update, (1 << 64) - 1, b"") == results.BAD_PARAMETERS
-    mac = task.state_alloc(0x30000004, native.Mode.MAC)
+    mac = task.state_alloc(0x30000004, Mode.MAC)
     assert result_of(task.hash_init, mac) == results.BAD_STATE
     assert result_of(task.state_copy, mac, sha) == results.BAD_PARAMETERS
-    cipher = task.state_alloc(0x10000010, native.Mode.ENCRYPT)
+    cipher = task.state_alloc(0x10000010, Mode.ENCRYPT)
     assert result_of(task.hash_init, cipher, bytes(16)) == results.BAD_PARAMETERS
     task.cipher_init(cipher, bytes(16))
     assert result_of(task.hash_update, cipher, b"x") == results.BAD_PARAMETERS
@@ -261,7 +252,7 @@ def test_unknown_algorithms(task: native.Task, algo: int, result: int) -> None:
 
 def test_opaque_states(task: native.Task) -> None:
     for algo in (0x60000130, 0x70414930, 0x80000042, 0x80000046, 0xF0111930):
-        handle = task.state_alloc(algo, native.Mode.SIGN)
+        handle = task.state_alloc(algo, Mode.SIGN)
         assert task.state_info(handle).algo == algo
         assert result_of(task.hash_init, handle) == results.BAD_PARAMETERS
         assert result_of(task.hash_update, handle, b"x") == results.BAD_STATE

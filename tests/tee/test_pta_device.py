@@ -15,7 +15,8 @@ from tee.params import Kind
 from tee.pta.device import DevicePta
 from tee.pta.registry import PTA_DEFAULT_FLAGS, Registry
 from tee.pta.system import SystemPta
-from tests.tee.pta_kit import FixedRoot, Memory, memref, value
+from tests.fakes import FixedRoot
+from tests.tee.pta_kit import Memory, memref, value
 
 ENUM, SUPP, STORAGE = 1 << 9, 1 << 10, 1 << 12
 A = UUID("00010203-0405-0607-0809-0a0b0c0d0e0f")

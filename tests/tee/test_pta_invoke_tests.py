@@ -10,7 +10,8 @@ from tee.abi import results
 from tee.errors import TeeError
 from tee.params import Kind, Value
 from tee.pta.invoke_tests import InvokeTestsPta
-from tests.tee.pta_kit import Lines, Memory, host_platform, memref, value
+from tests.fakes import Lines
+from tests.tee.pta_kit import Memory, host_platform, memref, value
 
 TRACE, PARAMS, MEMREF_NULL = 0, 1, 10
 COPY_IN, MODIFY, COPY_OUT = 3, 4, 5

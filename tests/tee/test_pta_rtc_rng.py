@@ -16,6 +16,7 @@ from tee.params import Kind
 from tee.pta.rng import RngPta
 from tee.pta.rtc import RtcPta
 from tee.world import PUBLIC, Client, SecureWorld
+from tests.fakes import FakeClock
 from tests.tee.pta_kit import Memory, host_platform, memref, value
 
 if TYPE_CHECKING:
@@ -31,20 +32,6 @@ def result(pta: PseudoTa, command: int, *params: Value | PtaMemref) -> Result:
     except TeeError as error:
         return error.result
     return results.SUCCESS
-
-
-class Clock:
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def wall(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    def sleep(self, seconds: float) -> None:
-        pass
 
 
 INFO, GET, SET, GET_OFFSET, SET_OFFSET = range(5)
@@ -66,18 +53,18 @@ def told(pta: RtcPta) -> tuple[int, ...]:
 )
 def test_time(text: str, want: tuple[int, ...]) -> None:
     """Thursday, a leap day on a Thursday, a Sunday; months count from 0."""
-    assert told(RtcPta(Clock(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() + 0.75))) == want
+    assert told(RtcPta(FakeClock(wall=datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() + 0.75))) == want
 
 
 def test_setting_moves_this_clock_alone() -> None:
-    clock = Clock(1e9)
+    clock = FakeClock(wall=1e9)
     pta, other = RtcPta(clock), RtcPta(clock)
     before = told(other)
     assert result(pta, SET, memref(IN, struct.pack("<7I", 30, 20, 10, 28, 1, 2100, 6))) == results.SUCCESS
-    clock.now += 90
+    clock.date += 90
     assert told(pta) == (0, 22, 10, 28, 1, 2100, 0)
     assert told(other)[1:] != before[1:]
-    assert clock.now == 1e9 + 90
+    assert clock.date == 1e9 + 90
 
 
 @pytest.mark.parametrize(
@@ -96,30 +83,30 @@ def test_setting_moves_this_clock_alone() -> None:
     ],
 )
 def test_times_that_do_not_exist(time: tuple[int, ...]) -> None:
-    pta = RtcPta(Clock(1e9))
+    pta = RtcPta(FakeClock(wall=1e9))
     before = told(pta)
     assert result(pta, SET, memref(IN, struct.pack("<7I", *time))) == results.BAD_PARAMETERS
     assert told(pta) == before
 
 
 def test_the_clock_stays_in_the_calendar() -> None:
-    clock = Clock(-5.0)
+    clock = FakeClock(wall=-5.0)
     pta = RtcPta(clock)
     assert told(pta)[5] == 1970
-    clock.now = 1e12
+    clock.date = 1e12
     assert told(pta) == (59, 59, 23, 31, 11, 9999, 5)
 
 
 def test_info() -> None:
     out = Memory(bytes(72))
-    assert result(RtcPta(Clock(0)), INFO, out.memref(OUT)) == results.SUCCESS
+    assert result(RtcPta(FakeClock(wall=0)), INFO, out.memref(OUT)) == results.SUCCESS
     version, features, *times = struct.unpack("<2Q14I", out.data)
     assert (version, features) == (1, 0)
     assert times == [0, 0, 0, 1, 0, 1970, 4, 59, 59, 23, 31, 11, 9999, 5]
 
 
 def test_clock_refusals() -> None:
-    pta = RtcPta(Clock(1e9))
+    pta = RtcPta(FakeClock(wall=1e9))
     for command, kind, size in ((INFO, OUT, 72), (GET, OUT, 28), (SET, IN, 28)):
         for other in (size - 1, size + 1, 0):
             assert result(pta, command, memref(kind, bytes(other))) == results.BAD_PARAMETERS

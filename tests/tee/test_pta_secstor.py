@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from tee.params import Kind
 from tee.pta.ports import SignedImage
 from tee.pta.secstor_ta_mgmt import SecstorTaMgmtPta
 from tests.tee.pta_kit import Memory, memref, value
+from tests.threads import together
 
 TA = UUID(int=0x1234)
 IN = Kind.MEMREF_INPUT
@@ -97,11 +97,7 @@ def test_one_installation_at_a_time() -> None:
         with contextlib.suppress(TeeError):
             pta.invoke(None, 0, (memref(IN, b"%d!elf" % version), None, None, None), None)
 
-    threads = [threading.Thread(target=run, args=(version,)) for version in (5, 4, 7, 6, 5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
+    together(run, (5, 4, 7, 6, 5), seconds=10)
     assert database.tas[TA].version == 7
     assert database.order == sorted(database.order)
 

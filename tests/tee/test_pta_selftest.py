@@ -19,7 +19,8 @@ from tee.pta.base import PtaMemref
 from tee.pta.invoke_tests import InvokeTestsPta
 from tee.pta.selftest import aes, kit, lockdep, mutex
 from tee.world import SecureWorld
-from tests.tee.pta_kit import Lines, Memory, host_platform, memref, value
+from tests.fakes import Lines
+from tests.tee.pta_kit import Memory, host_platform, memref, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,7 +12,8 @@ from tee.errors import TeeError
 from tee.pta.invoke_tests import InvokeTestsPta
 from tee.pta.selftest.htree import Medium, Structure, _places, run
 from tee.pta.selftest.kit import SelfTestFailure
-from tests.tee.pta_kit import Lines, host_platform
+from tests.fakes import Lines
+from tests.tee.pta_kit import host_platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

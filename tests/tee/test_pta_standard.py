@@ -13,6 +13,7 @@ from tee.abi import pta_uuids, results
 from tee.abi.results import Origin
 from tee.abi.ta_head import TA_FLAG_CONCURRENT, TA_FLAG_DEVICE_ENUM, TA_FLAG_SECURE_DATA_PATH
 from tee.params import Kind, Memref
+from tee.pta.base import Sessionless
 from tee.pta.ports import PtaPorts, SignedImage
 from tee.pta.registry import PTA_DEFAULT_FLAGS, Registry, pta_flags
 from tee.pta.standard import standard
@@ -88,16 +89,10 @@ def test_the_hash_tree_test_finds_a_broken_tree(monkeypatch: pytest.MonkeyPatch)
     assert hash_tree_test() == results.GENERIC
 
 
-class Made:
+class Made(Sessionless):
     uuid = UUID(int=7)
 
-    def open(self, caller: object, params: object) -> object:
-        return None
-
     def invoke(self, session: object, command: int, params: object, caller: object) -> None:
-        pass
-
-    def close(self, session: object) -> None:
         pass
 
 

@@ -14,7 +14,8 @@ from tee.abi.results import Result
 from tee.errors import TeeError
 from tee.params import Kind, Value
 from tee.pta.stats import StatsPta
-from tests.tee.pta_kit import Lines, Memory, memref, value
+from tests.fakes import Lines
+from tests.tee.pta_kit import Memory, memref, value
 from tests.tee.test_world import Kit
 
 if TYPE_CHECKING:

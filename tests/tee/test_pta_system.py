@@ -19,12 +19,12 @@ from tee.normal import PLUGIN_DATA_MAX, PluginAnswer
 from tee.params import Kind, Value
 from tee.pta.base import PtaMemref
 from tee.pta.system import SystemPta
-from tests.tee.pta_kit import FakeCaller, FixedRoot, Memory, memref, value
+from tests.fakes import FixedRoot
+from tests.tee.pta_kit import FakeCaller, Memory, memref, value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    Params = Sequence[Value | PtaMemref | None]
 
 TA = UUID("8aaaf200-2450-11e4-abe2-0002a5d5c51b")
 HUK = bytes(range(16))

@@ -13,25 +13,11 @@ from tee.abi import results
 from tee.errors import TeeError
 from tee.services.cache import cache_operation
 from tee.services.time import MemoryOffsets, TaTimes, get_time, set_ta_time, wait
+from tests.fakes import FakeClock
 
 SYSTEM, PERSISTENT, REE = 0, 1, 2
 PRIVATE, SHARED = 0x1000, 0x8000
 CACHE_MAINTENANCE = 1 << 7
-
-
-class FakeClock:
-    def __init__(self, monotonic: float = 0.0, wall: float = 0.0) -> None:
-        self.now = monotonic
-        self.date = wall
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.date
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class Memory:

@@ -32,6 +32,7 @@ from tee.observe import CallRecord, Crash, Observer
 from tee.params import Kind, Memref, Value
 from tee.session import LOGIN_TRUSTED_APP
 from tee.world import Client, SecureWorld
+from tests.threads import together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,11 +198,7 @@ def test_calls_into_one_instance_wait_for_each_other(kit: Kit) -> None:
         for _ in range(200):
             assert not kit.world.invoke(sessions[i], INCREMENT, [value[i]]).result
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(work, range(4))
     assert [v.a for v in value] == [200] * 4
 
 
@@ -263,11 +260,7 @@ def test_two_instances_sharing_memory_take_turns_and_end(kit: Kit) -> None:
         outcome = kit.world.invoke(session, COUNT, [Value(Kind.VALUE_INPUT, 300_000), ref])
         assert not outcome.result
 
-    threads = [threading.Thread(target=count, args=(s,)) for s in sessions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    together(count, sessions, seconds=30)
     assert int.from_bytes(shared.view(0, 4), "little") == 600_000
 
 
@@ -344,14 +337,10 @@ def test_pseudo_tas_are_made_once(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(made_by, "standard", slow)
     found: list[object] = []
 
-    def find() -> None:
+    def find(_: int) -> None:
         begun.wait(5)
         found.append(kit.world.find_pta(PTA_SYSTEM_UUID))
 
-    threads = [threading.Thread(target=find) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
+    together(find, range(2), seconds=10)
     assert len(found) == 2
     assert found[0] is found[1] is not None

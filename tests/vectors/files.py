@@ -56,6 +56,22 @@ def lines(name: str) -> list[str]:
     return _folder("cryptography_vectors").joinpath(name).read_text().splitlines()
 
 
+def records(name: str, last: str) -> Iterator[Record]:
+    """Vectors of a file of public keys or signatures, where no blank line parts them: the key `last` ends each.
+
+    Keys are in lower case and hold until they change (P, Q and G of DSA); `section` is what stands in brackets.
+    """
+    kept: Record = {}
+    for line in lines(name):
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if line.startswith("["):
+            kept["section"] = line.strip("[]")
+        elif equals:
+            kept[key.lower()] = value
+            if key.lower() == last:
+                yield dict(kept)
+
+
 def parse(text: str) -> Iterator[Record]:
     """Vectors of a CAVP file.
 

@@ -12,7 +12,7 @@ from tee.abi.attributes import SM2_KEP_EPHEMERAL_X_OPTEE, SM2_KEP_EPHEMERAL_Y_OP
 from tee.abi.objects import ObjectType
 from tests.tee.key_kit import AttrValue, derive, key_ta, operate, populated
 from tests.vectors import published_keys as published
-from tests.vectors.files import lines, wycheproof_groups
+from tests.vectors.files import records, wycheproof_groups
 from tests.vectors.test_signatures import CURVES, SM2_POINT
 
 if TYPE_CHECKING:
@@ -30,19 +30,6 @@ def ta() -> Iterator[FakeTask]:
     yield from key_ta()
 
 
-def records(name: str, last: str) -> Iterator[dict[str, str]]:
-    """Vectors of a validity test, each ended by the key `last`; keys in lower case."""
-    kept: dict[str, str] = {}
-    for line in lines(name):
-        key, equals, value = (part.strip() for part in line.partition("="))
-        if line.startswith("["):
-            kept["section"] = line.strip("[]")
-        elif equals:
-            kept[key.lower()] = value
-            if key == last:
-                yield dict(kept)
-
-
 def hexadecimal(text: str, size: int = 0) -> bytes:
     return _h(text.rjust(max(2 * size, len(text) + 1 & -2), "0"))
 
@@ -58,7 +45,7 @@ def test_ecdh_nist(ta: FakeTask) -> None:
     """Of the flawed ones those whose peer is wrong: others have a wrong key of ours, or another Z."""
     sections = {"EA": "P-192", "EB": "P-224", "EC": "P-256", "ED": "P-384", "EE": "P-521"}
     ran = refused = 0
-    for record in records("asymmetric/ECDH/KASValidityTest_ECCStaticUnified_NOKC_ZZOnly_init.fax", "Result"):
+    for record in records("asymmetric/ECDH/KASValidityTest_ECCStaticUnified_NOKC_ZZOnly_init.fax", "result"):
         curve = sections[record["section"][:2]]
         size = (CURVES[curve][1] + 7) // 8
         key = ecdh_pair(ta, curve, hexadecimal(record["dsiut"]))
@@ -118,7 +105,7 @@ def dh_pair(ta: FakeTask, record: dict[str, str]) -> int:
 def test_dh(ta: FakeTask, name: str) -> None:
     """Of NIST's vectors those that are sound; OP-TEE looks at no peer's value, so the others prove nothing."""
     ran = 0
-    for record in records(f"asymmetric/DH/{name}", "Result"):
+    for record in records(f"asymmetric/DH/{name}", "result"):
         if not record["result"].startswith("P"):
             continue
         key = dh_pair(ta, record)
@@ -145,7 +132,7 @@ def test_montgomery(ta: FakeTask, name: str) -> None:
     size = bits // 8
     vectors = [
         (_h(record["input_scalar"]), _h(record["input_u"]), _h(record["output_u"]))
-        for record in records(f"asymmetric/{name.upper()}/rfc7748.txt", "OUTPUT_U")
+        for record in records(f"asymmetric/{name.upper()}/rfc7748.txt", "output_u")
     ]
     vectors += [
         (_h(test["private"]), _h(test["public"]), _h(test["shared"]))

@@ -13,7 +13,7 @@ from tee.abi.attributes import Attr, Curve
 from tee.abi.objects import ObjectType
 from tests.tee.key_kit import AttrValue, key_ta, operate, populated, verify
 from tests.vectors import published_keys as published
-from tests.vectors.files import lines, wycheproof_groups
+from tests.vectors.files import lines, records, wycheproof_groups
 from tests.vectors.test_rsa import digest, hash_name, some
 
 if TYPE_CHECKING:
@@ -47,26 +47,13 @@ def point_key(ta: FakeTask, curve: str, x: bytes, y: bytes) -> int:
     return populated(ta, _T.ECDSA_PUBLIC_KEY, bits, *attrs)
 
 
-def nist_groups(name: str) -> Iterator[dict[str, str]]:
-    """Vectors of a SigVer file; `section` is what stands in brackets, P, Q and G hold until they change."""
-    kept: dict[str, str] = {}
-    for line in lines(name):
-        key, equals, value = (part.strip() for part in line.partition("="))
-        if line.startswith("["):
-            kept["section"] = line.strip("[]")
-        elif equals:
-            kept[key.lower()] = value
-            if key == "Result":
-                yield dict(kept)
-
-
 def padded(record: dict[str, str], size: int) -> bytes:
     return b"".join(_h(record[name].rjust(2 * size, "0")) for name in ("r", "s"))
 
 
 def test_ecdsa_nist(ta: FakeTask, everything: bool) -> None:
     ran = 0
-    for record in list(nist_groups("asymmetric/ECDSA/FIPS_186-3/SigVer.rsp"))[:: 1 if everything else 5]:
+    for record in list(records("asymmetric/ECDSA/FIPS_186-3/SigVer.rsp", "result"))[:: 1 if everything else 5]:
         curve, _, sha = record["section"].partition(",")
         if curve not in CURVES:
             continue
@@ -109,7 +96,7 @@ _DSA = {"SHA-1": _A.DSA_SHA1, "SHA-224": _A.DSA_SHA224, "SHA-256": _A.DSA_SHA256
 
 def test_dsa_nist(ta: FakeTask, everything: bool) -> None:
     ran = 0
-    for record in list(nist_groups("asymmetric/DSA/FIPS_186-3/SigVer.rsp"))[:: 1 if everything else 5]:
+    for record in list(records("asymmetric/DSA/FIPS_186-3/SigVer.rsp", "result"))[:: 1 if everything else 5]:
         sha = record["section"].rpartition(",")[2].strip()
         if sha not in _DSA:
             continue

@@ -79,8 +79,6 @@ struct lb_arch {
     bool (*arguments)(struct lb_cpu *cpu, unsigned from, unsigned to);
 };
 
-extern const struct lb_arch lb_arch_aarch64, lb_arch_arm;
-
 /* CPUs that share a writable page run in turns; see turns.c. */
 struct lb_turn {
     struct lb_cpu *holder, *last;
@@ -124,8 +122,11 @@ struct lb_cpu {
     struct lb_binding table[LB_CALL_MAX];
 };
 
+/* What unicorn.py calls. build_unicorn.py gives it to cffi, so it holds plain declarations only. */
+/* cffi: begin */
+extern const struct lb_arch lb_arch_aarch64, lb_arch_arm;
+
 /* cpu.c */
-uc_err lb_cpu_settings(struct lb_cpu *cpu, int model);
 struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, uint8_t *arena, uint64_t arena_size, int *error);
 void lb_cpu_free(struct lb_cpu *cpu);
 int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3);
@@ -139,10 +140,8 @@ void lb_cpu_registers(struct lb_cpu *cpu, uint64_t *out);
 int lb_cpu_set_register(struct lb_cpu *cpu, int index, uint64_t value);
 uc_context *lb_cpu_save(struct lb_cpu *cpu);
 int lb_cpu_load(struct lb_cpu *cpu, uc_context *context);
-uint64_t lb_reg(struct lb_cpu *cpu, int id);
 
 /* regions.c */
-struct lb_extent *lb_find(struct lb_cpu *cpu, uint64_t va);
 int lb_map(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot, uint32_t flags, uint8_t *host);
 int lb_unmap(struct lb_cpu *cpu, uint64_t va, uint64_t size);
 int lb_protect(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot);
@@ -152,6 +151,32 @@ int lb_check(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t need);
 int lb_back(struct lb_cpu *cpu, uint8_t *host, uint64_t size, bool keep);
 int lb_unback(struct lb_cpu *cpu, uint8_t *host, uint64_t size);
 void lb_invalidate(struct lb_cpu *cpu, uint64_t va, uint64_t size);
+
+/* watchdog.c */
+void lb_interrupt(struct lb_cpu *cpu, unsigned why);
+void lb_set_deadline(struct lb_cpu *cpu, int64_t ns_from_now);
+void lb_watch_signals(int fd);
+
+/* turns.c */
+struct lb_turn *lb_turn_new(void);
+void lb_turn_free(struct lb_turn *turn);
+void lb_turn_join(struct lb_cpu *cpu, struct lb_turn *turn);
+
+/* hooks.c */
+int lb_hook_block(struct lb_cpu *cpu, bool on);
+int lb_hook_access(struct lb_cpu *cpu, uint64_t begin, uint64_t end, bool on);
+int lb_hook_cover(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint8_t *map);
+int lb_hook_budget(struct lb_cpu *cpu, uint64_t instructions);
+extern void (*lb_block_callback)(void *owner, uint64_t pc, uint32_t size);
+extern void (*lb_access_callback)(void *owner, uint32_t type, uint64_t address, uint32_t size, uint64_t value);
+/* cffi: end */
+
+/* cpu.c */
+uc_err lb_cpu_settings(struct lb_cpu *cpu, int model);
+uint64_t lb_reg(struct lb_cpu *cpu, int id);
+
+/* regions.c */
+struct lb_extent *lb_find(struct lb_cpu *cpu, uint64_t va);
 void lb_settle(struct lb_cpu *cpu);
 bool lb_span_of(const struct lb_guest *guest, uint64_t va, uint64_t size, uint32_t need, struct lb_span *out);
 bool lb_on_fill(uc_engine *uc, uint64_t va, uc_mem_type type, uc_tlb_entry *entry, void *data);
@@ -162,26 +187,16 @@ void lb_watch(struct lb_cpu *cpu);
 void lb_unwatch(struct lb_cpu *cpu);
 void lb_entering(void);
 void lb_left(void);
-void lb_interrupt(struct lb_cpu *cpu, unsigned why);
-void lb_set_deadline(struct lb_cpu *cpu, int64_t ns_from_now);
-void lb_watch_signals(int fd);
 enum lb_stop lb_stop_of(const struct lb_guest *guest);
 uint64_t lb_now_ns(void);
 unsigned lb_watchdog_period_us(void);
 
 /* turns.c */
-struct lb_turn *lb_turn_new(void);
-void lb_turn_free(struct lb_turn *turn);
-void lb_turn_join(struct lb_cpu *cpu, struct lb_turn *turn);
 bool lb_turn_take(struct lb_cpu *cpu);
 void lb_turn_give(struct lb_cpu *cpu);
 void lb_turn_tick(struct lb_cpu *cpu, uint64_t now_ns);
 
 /* hooks.c */
-int lb_hook_block(struct lb_cpu *cpu, bool on);
-int lb_hook_access(struct lb_cpu *cpu, uint64_t begin, uint64_t end, bool on);
-int lb_hook_cover(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint8_t *map);
 uc_err lb_hook_stops(struct lb_cpu *cpu);
-int lb_hook_budget(struct lb_cpu *cpu, uint64_t instructions);
 
 #endif

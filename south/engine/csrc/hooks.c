@@ -7,9 +7,7 @@
 
 #include <string.h>
 
-/* Defined by the Python side of the extension. */
-extern void (*lb_block_callback)(void *owner, uint64_t pc, uint32_t size);
-extern void (*lb_access_callback)(void *owner, uint32_t type, uint64_t address, uint32_t size, uint64_t value);
+/* Set by the Python side of the extension. */
 void (*lb_block_callback)(void *owner, uint64_t pc, uint32_t size);
 void (*lb_access_callback)(void *owner, uint32_t type, uint64_t address, uint32_t size, uint64_t value);
 

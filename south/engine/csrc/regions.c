@@ -284,16 +284,24 @@ void lb_invalidate(struct lb_cpu *cpu, uint64_t va, uint64_t size)
     }
 }
 
-int lb_unmap(struct lb_cpu *cpu, uint64_t va, uint64_t size)
+/* Make the range whole extents, which then may change: what was translated of them is dropped. */
+static int carve(struct lb_cpu *cpu, uint64_t va, uint64_t size)
 {
     if (!range_ok(cpu, va, size))
         return UC_ERR_ARG;
     int error = split(cpu, va);
     if (!error)
         error = split(cpu, va + size);
+    if (!error)
+        lb_invalidate(cpu, va, size);
+    return error;
+}
+
+int lb_unmap(struct lb_cpu *cpu, uint64_t va, uint64_t size)
+{
+    int error = carve(cpu, va, size);
     if (error)
         return error;
-    lb_invalidate(cpu, va, size);
     size_t from = lower(cpu, va), to = from;
     while (to < cpu->extent_count && cpu->extents[to].va < va + size)
         to++;
@@ -310,14 +318,11 @@ int lb_unmap(struct lb_cpu *cpu, uint64_t va, uint64_t size)
 
 int lb_protect(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot)
 {
-    if (!range_ok(cpu, va, size) || (prot & (LB_WRITE | LB_EXEC)) == (LB_WRITE | LB_EXEC))
+    if ((prot & (LB_WRITE | LB_EXEC)) == (LB_WRITE | LB_EXEC))
         return UC_ERR_ARG;
-    int error = split(cpu, va);
-    if (!error)
-        error = split(cpu, va + size);
+    int error = carve(cpu, va, size);
     if (error)
         return error;
-    lb_invalidate(cpu, va, size);
     for (size_t i = lower(cpu, va); i < cpu->extent_count && cpu->extents[i].va < va + size; i++)
         cpu->extents[i].prot = prot;
     flush(cpu);

@@ -37,8 +37,10 @@ extern struct lb_uc_api lb_uc;
 /* The uc_ctl_* macros of the header call uc_ctl(). */
 #define uc_ctl lb_uc.ctl
 
+/* cffi: begin */
 /* Load the library once; 0, or -1 with a reason in lb_load_error(). */
 int lb_load_unicorn(const char *path);
 const char *lb_load_error(void);
+/* cffi: end */
 
 #endif

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 
 from tee import native
 from tee.abi import results
-from tee.abi.algorithms import Algorithm
+from tee.abi.algorithms import Algorithm, Mode
 from tee.abi.pta_invoke_tests import AesMode
 from tee.errors import TeeError
-from tee.params import Kind, Value
+from tee.params import Kind
 from tee.pta.kinds import expect, memref, value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tee.pta.base import PtaMemref
+    from tee.pta.base import Params
 
 _ALGORITHMS: dict[int, int] = {
     AesMode.ECB: Algorithm.AES_ECB_NOPAD,
@@ -37,7 +35,7 @@ MOST_BYTES = 16 << 30
 """Of one call, which takes some ten seconds then: there is no way to cancel it."""
 
 
-def aes_perf(params: Sequence[Value | PtaMemref | None]) -> None:
+def aes_perf(params: Params) -> None:
     """value[0].a: decrypt << 16 | key bits, .b: mode; value[1].a: repetitions, .b: bytes of one update; memref[2]
     to memref[3]. What comes out is delivered, once for all repetitions."""
     expect(params, Kind.VALUE_INPUT, Kind.VALUE_INPUT, Kind.MEMREF_INOUT, Kind.MEMREF_INOUT)
@@ -51,7 +49,7 @@ def aes_perf(params: Sequence[Value | PtaMemref | None]) -> None:
         raise TeeError(results.BAD_PARAMETERS, "updates of no bytes")  # OP-TEE divides by it
     if repetitions * -(-source.size // unit) > MOST_UPDATES or repetitions * source.size > MOST_BYTES:
         raise TeeError(results.BAD_PARAMETERS, "too much work for one call")
-    mode = native.Mode.DECRYPT if what.a >> 16 else native.Mode.ENCRYPT
+    mode = Mode.DECRYPT if what.a >> 16 else Mode.ENCRYPT
     data = source.read() if source.size else b""
     out = _run(algorithm, mode, bits // 8, data, repetitions, unit)
     if out is not None:

@@ -11,7 +11,7 @@ from north.memory import page_up
 from south.platform import PAGE
 from tee import native
 from tee.abi import results
-from tee.abi.algorithms import Algorithm
+from tee.abi.algorithms import Algorithm, Mode
 from tee.abi.time import TIME_RANGE
 from tee.abi.uuids import tee_uuid_bytes, uuid_from_octets, uuid_from_tee, uuid_octets
 from tee.crash import crash_lines
@@ -120,7 +120,7 @@ def cryptography() -> None:
     check(native.hmac_sha256(b"Jefe", b"what do ya want for nothing?").hex() == mac, "HMAC-SHA-256 of RFC 4231")
     task = native.Task(max_states=1)
     try:
-        state = task.state_alloc(Algorithm.AES_ECB_NOPAD, native.Mode.ENCRYPT)
+        state = task.state_alloc(Algorithm.AES_ECB_NOPAD, Mode.ENCRYPT)
         task.cipher_init(state, bytes(range(16)))
         block = task.cipher_update(state, bytes.fromhex("00112233445566778899aabbccddeeff"))
         check(block.hex() == "69c4e0d86a7b0430d8cdb78070b4c55a", "AES-128 of FIPS 197")

@@ -11,6 +11,7 @@ from tee.normal import RESERVED
 from tee.storage.dirfile import Key
 from tee.storage.keys import StorageKeys
 from tee.storage.ree_fs import ReeFs
+from tests.fakes import FixedRoot
 
 if TYPE_CHECKING:
     import random
@@ -23,19 +24,6 @@ OTHER = UUID("8aaaf200-2450-11e4-abe2-0002a5d5c51b")
 
 def key(name: bytes, owner: UUID = OWNER) -> Key:
     return Key(owner, name)
-
-
-class Root:
-    """`RootOfTrust` with a known key."""
-
-    def __init__(self, huk: bytes = HUK) -> None:
-        self._huk = huk
-
-    def hardware_unique_key(self) -> bytes:
-        return self._huk
-
-    def device_id(self) -> bytes:
-        return b"BEEF" * 4
 
 
 class Entropy:
@@ -255,7 +243,7 @@ class MemoryFiles:
 
 
 def store(files: MemoryFiles, huk: bytes = HUK, seed: int = 0) -> ReeFs:
-    return ReeFs(files, Entropy(seed), StorageKeys(Root(huk)))
+    return ReeFs(files, Entropy(seed), StorageKeys(FixedRoot(huk)))
 
 
 def used(stored: dict[str, bytes]) -> dict[str, bytes]:

@@ -13,7 +13,8 @@ from tee.storage.anchor import NAME, RpmbAnchor
 from tee.storage.keys import StorageKeys
 from tee.storage.ree_fs import ReeFs
 from tee.storage.rpmb import RpmbStorage
-from tests.tee.storage.kit import HUK, Cut, Entropy, MemoryFiles, Root, key
+from tests.fakes import FixedRoot
+from tests.tee.storage.kit import HUK, Cut, Entropy, MemoryFiles, key
 from tests.tee.storage.reader import read_store
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Known:
 
 
 def mount(files: MemoryFiles, anchor: Anchor | None) -> ReeFs:
-    return ReeFs(files, Entropy(1), StorageKeys(Root()), anchor)
+    return ReeFs(files, Entropy(1), StorageKeys(FixedRoot(HUK)), anchor)
 
 
 def contents(files: dict[str, bytes], root: bytes | None) -> dict[bytes, bytes]:
@@ -60,7 +61,7 @@ def rpmb(tmp_path: Path) -> Iterator[EmulatedRpmb]:
 
 def test_an_older_store_is_refused(rpmb: EmulatedRpmb) -> None:
     def anchor() -> RpmbAnchor:
-        storage = RpmbStorage(rpmb, Root(), Entropy(), StorageKeys(Root()))
+        storage = RpmbStorage(rpmb, FixedRoot(HUK), Entropy(), StorageKeys(FixedRoot(HUK)))
         return RpmbAnchor(lambda: storage.files)
 
     files = MemoryFiles()
@@ -77,7 +78,7 @@ def test_an_older_store_is_refused(rpmb: EmulatedRpmb) -> None:
     # Without the anchor the older store is a store, as under OP-TEE without RPMB.
     assert mount(MemoryFiles(old), None).open(key(b"a")).read(0, 10) == b"first"
     assert NAME == b"/dirfile.db.hash"  # optee_os tee_ree_fs.c, open_dirh
-    storage = RpmbStorage(rpmb, Root(), Entropy(), StorageKeys(Root()))
+    storage = RpmbStorage(rpmb, FixedRoot(HUK), Entropy(), StorageKeys(FixedRoot(HUK)))
     assert storage.files.size(NAME) == 32
 
 

@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -18,44 +17,36 @@ from tee.errors import TeeError
 from tee.storage.inspect import check
 from tee.storage.keys import StorageKeys
 from tee.storage.ree_fs import ReeFs
-from tests.tee.storage.kit import OTHER, OWNER, Entropy, Root, key
+from tests.fakes import FixedRoot
+from tests.tee.storage.kit import HUK, OTHER, OWNER, Entropy, key
 from tests.tee.storage.reader import read_store
 from tests.tee.storage.test_services import READ, SHARE_READ, SHARE_WRITE, WRITE, Ta
+from tests.threads import together
 
 ROOT = Path(__file__).parents[3]
-HUK = bytes(range(16))
 SIZE = 10000
 
 
 def at(folder: Path, seed: int = 0) -> ReeFs:
-    return ReeFs(ReeFiles(folder), Entropy(seed), StorageKeys(Root()))
+    return ReeFs(ReeFiles(folder), Entropy(seed), StorageKeys(FixedRoot(HUK)))
 
 
 def test_threads(tmp_path: Path) -> None:
     system = at(tmp_path)
-    problems: list[BaseException] = []
 
     def work(number: int) -> None:
-        try:
-            owner = (OWNER, OTHER)[number % 2]
-            for turn in range(12):
-                name = key(b"%d-%d" % (number, turn % 3), owner)
-                data = b"%d" % number * (turn * 997)
-                file = system.create(name, data, overwrite=True)
-                file.write(turn, b"!")
-                assert file.read(0, 1 << 20)[turn + 1 :] == data[turn + 1 :]
-                file.close()
-                if turn % 3 == 2:
-                    system.remove(name)
-        except BaseException as problem:
-            problems.append(problem)
+        owner = (OWNER, OTHER)[number % 2]
+        for turn in range(12):
+            name = key(b"%d-%d" % (number, turn % 3), owner)
+            data = b"%d" % number * (turn * 997)
+            file = system.create(name, data, overwrite=True)
+            file.write(turn, b"!")
+            assert file.read(0, 1 << 20)[turn + 1 :] == data[turn + 1 :]
+            file.close()
+            if turn % 3 == 2:
+                system.remove(name)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not problems
+    together(work, range(6))
     found = list(check(system))
     assert len(found) == 12
     assert {row.key.owner for row in found} == {OWNER, OTHER}
@@ -67,28 +58,19 @@ def test_tas_in_threads_share_an_object() -> None:
     flags = READ | WRITE | SHARE_READ | SHARE_WRITE
     first.close(first.made(b"n", bytes(SIZE), flags))
     seen: set[bytes] = set()
-    problems: list[BaseException] = []
 
     def work(number: int) -> None:
         ta = Ta(first.storage, first.files)
-        try:
-            assert ta.open(b"n", flags) == results.SUCCESS
-            obj = ta.out
-            for _ in range(10):
-                assert ta.seek(obj, 0) == results.SUCCESS
-                assert ta.write(obj, bytes([number]) * SIZE) == results.SUCCESS
-                seen.update(bytes([byte]) for byte in set(ta.data(obj)))
-                assert len(set(ta.data(obj))) == 1
-            ta.close(obj)
-        except BaseException as problem:
-            problems.append(problem)
+        assert ta.open(b"n", flags) == results.SUCCESS
+        obj = ta.out
+        for _ in range(10):
+            assert ta.seek(obj, 0) == results.SUCCESS
+            assert ta.write(obj, bytes([number]) * SIZE) == results.SUCCESS
+            seen.update(bytes([byte]) for byte in set(ta.data(obj)))
+            assert len(set(ta.data(obj))) == 1
+        ta.close(obj)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(1, 5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not problems
+    together(work, range(1, 5))
     assert not len(first.storage.pobjs)
 
 

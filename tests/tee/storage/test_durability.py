@@ -13,7 +13,8 @@ from tee.abi import results
 from tee.errors import TeeError
 from tee.storage.keys import StorageKeys
 from tee.storage.ree_fs import RESERVE_MOST, ReeFs
-from tests.tee.storage.kit import HUK, Cut, Entropy, MemoryFiles, Root, contents, key, store
+from tests.fakes import FixedRoot
+from tests.tee.storage.kit import HUK, Cut, Entropy, MemoryFiles, contents, key, store
 from tests.tee.storage.reader import read_store
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def test_how_many_syncs_of_the_host(name: str, tmp_path: Path, monkeypatch: pyte
     for function in ("fsync", "fdatasync"):
         monkeypatch.setattr(os, function, syncs.append)
     change, expected = SYNCS[name]
-    change(ReeFs(ReeFiles(tmp_path), Entropy(2), StorageKeys(Root())))
+    change(ReeFs(ReeFiles(tmp_path), Entropy(2), StorageKeys(FixedRoot(HUK))))
     assert len(syncs) == expected
 
 

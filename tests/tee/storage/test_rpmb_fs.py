@@ -23,6 +23,7 @@ from tee.errors import TeeError
 from tee.storage.rpmb_device import RpmbDevice
 from tee.storage.rpmb_fat import Entry, Fat
 from tee.storage.rpmb_fs import RpmbFs, file_name
+from tests.fakes import FixedRoot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,17 +32,6 @@ if TYPE_CHECKING:
 TA = UUID("f4e750bb-1437-4fbf-8785-8d3580c34994")
 OTHER = UUID("5b9e0e40-2636-11e1-ad9e-0002a5d5c51b")
 SSK = bytes(range(32))
-
-
-class Root:
-    def __init__(self, huk: bytes = bytes(16)) -> None:
-        self.huk = huk
-
-    def hardware_unique_key(self) -> bytes:
-        return self.huk
-
-    def device_id(self) -> bytes:
-        return bytes(16)
 
 
 def _aes(key: bytes, mode: modes.ECB | modes.CBC, data: bytes, encrypt: bool) -> bytes:
@@ -72,13 +62,13 @@ def rpmb(tmp_path: Path) -> Iterator[EmulatedRpmb]:
     model.close()
 
 
-def mount(rpmb: EmulatedRpmb, root: Root | None = None) -> RpmbFs:
-    return RpmbFs(RpmbDevice(rpmb, root or Root(), program_key=True), Keys())
+def mount(rpmb: EmulatedRpmb, root: FixedRoot | None = None) -> RpmbFs:
+    return RpmbFs(RpmbDevice(rpmb, root or FixedRoot(), program_key=True), Keys())
 
 
 def files(rpmb: EmulatedRpmb) -> dict[bytes, bytes]:
     """Names and contents, from the device's blocks."""
-    device = RpmbDevice(rpmb, Root(), program_key=False)
+    device = RpmbDevice(rpmb, FixedRoot(), program_key=False)
     image = device.read(0, device.blocks)
     assert image[:12] == (0x52504D42).to_bytes(4, "little") + (2).to_bytes(4, "little") + bytes(4)
     found = {}
@@ -185,7 +175,7 @@ _OPERATIONS = st.lists(
 @given(_OPERATIONS, st.randoms(use_true_random=False))
 def test_against_a_model(operations: list[tuple[str, int, int, int]], chance: random.Random) -> None:
     rpmb = MemoryRpmb()
-    store = RpmbFs(RpmbDevice(rpmb, Root(), program_key=True), Keys())
+    store = RpmbFs(RpmbDevice(rpmb, FixedRoot(), program_key=True), Keys())
     model: dict[bytes, bytes] = {}
     for what, which, pos, size in operations:
         name = file_name(TA, bytes([which]))
@@ -215,7 +205,7 @@ def test_against_a_model(operations: list[tuple[str, int, int, int]], chance: ra
                 store.rename(name, new)
                 model[new] = model.pop(name)
         if chance.random() < 0.3:
-            store = RpmbFs(RpmbDevice(rpmb, Root(), program_key=False), Keys())
+            store = RpmbFs(RpmbDevice(rpmb, FixedRoot(), program_key=False), Keys())
         assert {n: store.read(TA, n, 0, 1 << 20) for n in model} == model
 
 
@@ -241,7 +231,7 @@ def test_a_cut_at_every_write_leaves_old_or_new(what: str) -> None:
     one, two, dot = file_name(TA, b"1"), file_name(TA, b"2"), file_name(TA, b"1", temporary=True)
 
     def prepare(rpmb: EmulatedRpmb) -> RpmbFs:
-        store = RpmbFs(RpmbDevice(rpmb, Root(), program_key=True), Keys())
+        store = RpmbFs(RpmbDevice(rpmb, FixedRoot(), program_key=True), Keys())
         if what != "create":
             store.create(TA, one, dot, b"o" * 600, overwrite=False)
         return store
@@ -273,21 +263,21 @@ def test_a_cut_at_every_write_leaves_old_or_new(what: str) -> None:
         with pytest.raises(TeeError):
             change(store)
         rpmb.cut = -1
-        RpmbFs(RpmbDevice(rpmb, Root(), program_key=False), Keys())  # as after a restart
+        RpmbFs(RpmbDevice(rpmb, FixedRoot(), program_key=False), Keys())  # as after a restart
         left = {name: data for name, data in files(rpmb).items() if name != dot}
         assert left in (before, after), cut
-        again = RpmbFs(RpmbDevice(rpmb, Root(), program_key=False), Keys())
+        again = RpmbFs(RpmbDevice(rpmb, FixedRoot(), program_key=False), Keys())
         again.create(TA, one, dot, b"fine", overwrite=True)
         assert again.read(TA, one, 0, 10) == b"fine"
 
 
 def test_a_device_with_another_key(rpmb: EmulatedRpmb) -> None:
     with pytest.raises(TeeError) as none:
-        RpmbDevice(rpmb, Root(), program_key=False)
+        RpmbDevice(rpmb, FixedRoot(), program_key=False)
     assert none.value.result == results.STORAGE_NOT_AVAILABLE
     mount(rpmb)
     with pytest.raises(TeeError) as other:
-        mount(rpmb, Root(b"x" * 16))
+        mount(rpmb, FixedRoot(b"x" * 16))
     assert other.value.result == results.STORAGE_NOT_AVAILABLE
 
 
@@ -311,14 +301,14 @@ class Forger(MemoryRpmb):
 @pytest.mark.parametrize("at", [228, 300, 484, 500, 504, 506, 508, 510, 200])
 def test_forged_answers_are_found_out(at: int) -> None:
     rpmb = Forger()
-    store = RpmbFs(RpmbDevice(rpmb, Root(), program_key=True), Keys())
+    store = RpmbFs(RpmbDevice(rpmb, FixedRoot(), program_key=True), Keys())
     name = file_name(TA, b"1")
     store.create(TA, name, file_name(TA, b"1", temporary=True), b"secret", overwrite=False)
     rpmb.flip = at
     with pytest.raises(TeeError):
         store.read(TA, name, 0, 6)
     rpmb.flip = None
-    device = RpmbDevice(rpmb, Root(), program_key=False)
+    device = RpmbDevice(rpmb, FixedRoot(), program_key=False)
     old = device.read(0, 1)
     assert old
     rpmb.kept = EmulatedRpmb.request(rpmb, 0, bytes(510) + b"\0\4", 1)
