@@ -91,6 +91,20 @@ def test_processors_and_kernel_arguments(images: dict[str, str], tmp_path: Path,
             assert done.exit_code == 0, done.output[-3000:]
 
 
+@pytest.mark.parametrize(("cpu", "smp"), [("max", "1"), ("cortex-a57", "2")])
+def test_a_newer_qemu(images: dict[str, str], tmp_path: Path, cpu: str, smp: str) -> None:
+    """Debian 13's, 10.0, with more of the architecture in `max` than 7.2 has."""
+    program, why_not = debian.qemu(tmp_path)
+    if program is None:
+        pytest.skip(why_not)
+    variables = {**images, "qemu": str(program), "cpu": cpu, "smp": smp}
+    with Board(find_board("qemu-virt-litebox"), tmp_path / "run", variables) as board:
+        board.advance_to(Stage.TEE)
+        for case in ("regression_1003", "regression_1004", "regression_6001"):
+            done = board.run(f"xtest -t regression {case}", SECONDS)
+            assert done.exit_code == 0, done.output[-3000:]
+
+
 def test_the_guest_starts_anew(images: dict[str, str], tmp_path: Path) -> None:
     with Board(find_board("qemu-virt-litebox"), tmp_path, images) as board:
         board.advance_to(Stage.TEE)
