@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from south.linux_host.host import StderrConsole
+from south.platform import PAGE
 from south.qemu_arm import device_tree, layout
 from south.qemu_arm.doorbell import Doorbell
 from south.qemu_arm.errors import MachineError
@@ -66,14 +67,15 @@ class Port(NamedTuple):
 
 
 class Board(NamedTuple):
-    """What to run. memory: bytes of RAM; reboot: a reset restarts the guest, else it ends QEMU; extra: for QEMU's
-    command line."""
+    """What to run. memory: bytes of RAM; shared: of them, set aside for calls to the secure world; reboot: a reset
+    restarts the guest, else it ends QEMU; extra: for QEMU's command line."""
 
     kernel: Path
     initrd: Path | None = None
     command_line: str = ""
     cpus: int = 1
     memory: int = 512 << 20
+    shared: int = 0
     model: str = "cortex-a57"
     console: Port = Port.nothing()
     ports: tuple[Port, ...] = ()
@@ -115,6 +117,8 @@ class QemuMachine:
     def __init__(self, board: Board, log: Console | None = None) -> None:
         if not 1 <= board.cpus <= layout.MAX_CPUS:
             raise MachineError(f"{board.cpus} CPUs: this board has 1 to {layout.MAX_CPUS}")
+        if board.shared % PAGE or not 0 <= board.shared <= board.memory // 4:
+            raise MachineError(f"{board.shared} bytes of shared memory: whole pages, and at most a quarter of RAM")
         if shutil.which(board.qemu) is None:
             remedy = (
                 "on Debian and Ubuntu: apt-get install qemu-system-arm; Fedora: dnf install qemu-system-aarch64-core"
@@ -132,6 +136,12 @@ class QemuMachine:
     @property
     def memory(self) -> GuestMemory:
         return self._memory
+
+    @property
+    def shared(self) -> tuple[int, int] | None:
+        """Address and bytes of what is set aside for calls: the end of RAM, where QEMU puts nothing."""
+        size = self.board.shared
+        return (layout.RAM_BASE + self.board.memory - size, size) if size else None
 
     def notifications(self, on: bool) -> None:
         self._bell.notifications(on)
@@ -155,7 +165,7 @@ class QemuMachine:
         need = max(len(kernel), struct.unpack_from("<Q", kernel, 16)[0])
         if need > room:
             raise MachineError(f"{self.board.kernel}: needs {need} bytes, and this much RAM leaves {room} for it")
-        tree = device_tree.edit(device_tree.dump(self._hardware()), self.board.conduit)
+        tree = device_tree.edit(device_tree.dump(self._hardware()), self.board.conduit, self.shared)
         files: list[int] = []
         try:
             for name, content in (("shim", SHIM.read_bytes()), ("kernel", kernel), ("dtb", tree)):

@@ -105,6 +105,17 @@ def test_a_newer_qemu(images: dict[str, str], tmp_path: Path, cpu: str, smp: str
             assert done.exit_code == 0, done.output[-3000:]
 
 
+@pytest.mark.parametrize("shm", ["reserved", "old"])
+def test_memory_set_aside(images: dict[str, str], tmp_path: Path, shm: str) -> None:
+    """The driver maps it, has nothing else for calls, and libteec copies what it cannot register."""
+    with Board(find_board("qemu-virt-litebox"), tmp_path, {**images, "shm": shm}) as board:
+        board.advance_to(Stage.TEE)
+        assert board.run("grep -c phys=0x000000005fc00000 /proc/vmallocinfo").output.strip() == "1"
+        for case in ("regression_1004", "regression_4001", "regression_6001"):
+            done = board.run(f"xtest -t regression {case}", SECONDS)
+            assert done.exit_code == 0, done.output[-3000:]
+
+
 def test_the_guest_starts_anew(images: dict[str, str], tmp_path: Path) -> None:
     with Board(find_board("qemu-virt-litebox"), tmp_path, images) as board:
         board.advance_to(Stage.TEE)
