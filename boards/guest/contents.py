@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SETS = (BOOT, OPTEE, CLIENT)
-MODULES = ("optee",)
-"""Of the kernel; what they depend on comes along."""
+MODULES = ("optee", "sdhci-pci")
+"""Of the kernel; what they depend on comes along. The second is for an eMMC, which has an RPMB."""
 PROGRAMS = ("usr/bin/xtest", "usr/sbin/tee-supplicant")
 PLUGINS = "usr/lib/tee-supplicant/plugins"
 LOADER = "ld-linux-aarch64.so.1"

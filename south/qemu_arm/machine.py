@@ -28,6 +28,9 @@ SHIM = Path(__file__).with_name("shim.bin")
 SETTLE_SECONDS = 10.0
 """What calls that still run when QEMU has gone get to come back."""
 
+RPMB_SIZE = 2 << 20
+"""Of an eMMC's image, at its start (QEMU docs/system/devices/emmc.rst, without boot partitions)."""
+
 _MAX_KERNEL = 512 << 20
 """Bytes of a kernel, unpacked."""
 _INITRD_AT_MOST = 128 << 20
@@ -67,8 +70,9 @@ class Port(NamedTuple):
 
 
 class Board(NamedTuple):
-    """What to run. memory: bytes of RAM; shared: of them, set aside for calls to the secure world; reboot: a reset
-    restarts the guest, else it ends QEMU; extra: for QEMU's command line."""
+    """What to run. memory: bytes of RAM; shared: of them, set aside for calls to the secure world; emmc: image of
+    one, its RPMB (`RPMB_SIZE`) before the user's data; reboot: a reset restarts the guest, else it ends QEMU; extra:
+    for QEMU's command line."""
 
     kernel: Path
     initrd: Path | None = None
@@ -77,6 +81,7 @@ class Board(NamedTuple):
     memory: int = 512 << 20
     shared: int = 0
     model: str = "cortex-a57"
+    emmc: Path | None = None
     console: Port = Port.nothing()
     ports: tuple[Port, ...] = ()
     conduit: Conduit = "smc"
@@ -247,6 +252,10 @@ class QemuMachine:
         if self.board.command_line:
             command += ["-append", self.board.command_line]
         command += ["-chardev", f"socket,id=doorbell,fd={self._theirs.fileno()}", "-serial", "chardev:doorbell"]
+        if self.board.emmc is not None:
+            escaped = str(self.board.emmc).replace(",", ",,")
+            command += ["-drive", f"file={escaped},if=none,format=raw,id=emmc", "-device", "sdhci-pci"]
+            command += ["-device", f"emmc,drive=emmc,boot-partition-size=0,rpmb-partition-size={RPMB_SIZE}"]
         command += ["-device", "virtio-serial-pci"]
         for number, port in enumerate(self._ports):
             command += ["-chardev", f"{port.backend},id=console{number}"]

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _UNIX = "unix:"
 MAX_MEMORY = 1 << 40
+EMMC_SIZE = 32 << 20
+"""User data of an eMMC that is made; QEMU wants a power of two."""
 SHARED_SIZE = 4 << 20
 """Set aside for calls where there is no other shared memory; OP-TEE's boards have 1 to 4 MiB."""
 
@@ -79,6 +81,22 @@ def _port(where: str | None) -> Port:
     if where.startswith(_UNIX):
         return Port.unix(where[len(_UNIX) :])
     raise UsageError(f"--console {where}: say stdio, or unix:PATH")
+
+
+def _emmc(name: str | None) -> Path | None:
+    """The image of that name, made if it is not there."""
+    from south.qemu_arm.machine import RPMB_SIZE
+
+    if not name:
+        return None
+    path = Path(name)
+    if not path.exists():
+        try:
+            with path.open("xb") as file:
+                file.truncate(RPMB_SIZE + EMMC_SIZE)
+        except OSError as problem:
+            raise UsageError(f"--emmc {name}: {problem.strerror}") from None
+    return path
 
 
 class Worlds:
@@ -135,6 +153,7 @@ def run(arguments: Arguments) -> int:
         memory=512 << 20 if memory is None else size(memory, "--memory-size", MAX_MEMORY),
         shared=0 if shm == "dynamic" else SHARED_SIZE,
         model=arguments.one("--cpu") or "cortex-a57",
+        emmc=_emmc(arguments.one("--emmc")),
         console=_port(arguments.one("--console")),
         reboot=not arguments.switch("--no-reboot"),
         qemu=arguments.one("--qemu") or "qemu-system-aarch64",
@@ -185,6 +204,11 @@ COMMAND = Command(
             "KIND",
             "shared memory: dynamic (default); reserved: 4 MiB alone, as OP-TEE without CFG_CORE_DYN_SHM; old: the "
             "same without all else that OP-TEE's drivers learned since 2.0",
+        ),
+        Option(
+            "--emmc",
+            "FILE",
+            "an eMMC with an RPMB, in this file, which is made if it is not there; needs QEMU 10.2 or later",
         ),
         Option("--no-reboot", "", "a reset of the guest ends QEMU instead of starting it anew"),
         Option("--qemu", "PROGRAM", "default qemu-system-aarch64"),
