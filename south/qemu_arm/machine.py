@@ -199,7 +199,7 @@ class QemuMachine:
         return status
 
     def said(self) -> str:
-        """The end of what QEMU complained of."""
+        """Start and end of what QEMU complained of."""
         return self._process.said() if self._process else ""
 
     def stop(self) -> None:
