@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import stat
 from pathlib import Path
@@ -11,6 +12,8 @@ from boards.debian import BOOT, BUSYBOX, CLIENT, KIT, LIB_DIR, OPTEE, TA_DIR, ro
 from boards.guest.elf import closure, is_aarch64, module_needs
 from boards.guest.tree import Tree
 from boards.progress import say
+from normal_world.agent.build import ensure, place
+from normal_world.libteec import BuildError
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ def guest_tree(files: Sequence[Path] = (), ta_dirs: Sequence[Path] = ()) -> Tree
     tree = Tree()
     _base(tree, boot)
     _modules(tree, boot)
+    _agent(tree)
     programs = {path: (optee / path).read_bytes() for path in PROGRAMS}
     for path in PROGRAMS:
         tree.file(path, optee / path, 0o755)
@@ -102,6 +106,12 @@ def _modules(tree: Tree, boot: Path) -> None:
         queue += needs[name]
     lines = [f"{name}.ko: {' '.join(f'{n}.ko' for n in _all_needs(name, needs))}\n" for name in sorted(needs)]
     tree.file(f"usr/lib/modules/{release}/modules.dep", "".join(lines).encode())
+
+
+def _agent(tree: Tree) -> None:
+    """The TEE agent, which needs what xtest needs. Without a compiler there is none; a board test will say so."""
+    with contextlib.suppress(BuildError):
+        tree.file(place().removeprefix("/"), ensure("aarch64"), 0o755)
 
 
 def _all_needs(name: str, needs: dict[str, list[str]]) -> list[str]:
