@@ -33,6 +33,8 @@ RPMB_SIZE = 2 << 20
 
 _MAX_KERNEL = 512 << 20
 """Bytes of a kernel, unpacked."""
+_TREE_ROOM = 4 << 20
+"""QEMU puts the device tree behind the initrd, at a boundary of 2 MiB, and gives it at most as much."""
 _INITRD_AT_MOST = 128 << 20
 """QEMU puts the initrd there or in the middle of RAM, whichever is lower (hw/arm/boot.c)."""
 
@@ -170,6 +172,7 @@ class QemuMachine:
         need = max(len(kernel), struct.unpack_from("<Q", kernel, 16)[0])
         if need > room:
             raise MachineError(f"{self.board.kernel}: needs {need} bytes, and this much RAM leaves {room} for it")
+        self._check_initrd()
         tree = device_tree.edit(device_tree.dump(self._hardware()), self.board.conduit, self.shared)
         files: list[int] = []
         try:
@@ -231,6 +234,19 @@ class QemuMachine:
     @property
     def _ports(self) -> tuple[Port, ...]:
         return (self.board.console, *self.board.ports)
+
+    def _check_initrd(self) -> None:
+        """It ends before what is set aside for calls, of which QEMU knows nothing, as does the device tree."""
+        initrd, memory = self.board.initrd, self.board.memory
+        if initrd is None:
+            return
+        try:
+            size = initrd.stat().st_size
+        except OSError as problem:
+            raise MachineError(f"{initrd}: {problem.strerror}") from None
+        room = memory - min(memory // 2, _INITRD_AT_MOST) - _TREE_ROOM - self.board.shared
+        if size > room:
+            raise MachineError(f"{initrd}: has {size} bytes, and this much RAM leaves {room} for it")
 
     def _hardware(self) -> list[str]:
         """What the device tree depends on."""

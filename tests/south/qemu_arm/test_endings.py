@@ -134,6 +134,18 @@ def test_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             made.start()
 
 
+def test_an_initrd_that_does_not_fit(tmp_path: Path) -> None:
+    kernel, initrd = guest("reset", tmp_path), tmp_path / "initrd"
+    with machine(kernel, initrd=initrd) as made, pytest.raises(MachineError, match="initrd: No such file"):
+        made.start()
+    initrd.touch()
+    os.truncate(initrd, MEMORY // 2 - (6 << 20))
+    with machine(kernel, initrd=initrd) as made:
+        assert run(made, Recorder()) == 0
+    with machine(kernel, initrd=initrd, shared=4 << 20) as made, pytest.raises(MachineError, match="leaves 25165824"):
+        made.start()
+
+
 def test_kernels_that_are_none(tmp_path: Path) -> None:
     import gzip
 
