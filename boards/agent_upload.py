@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from boards.console_log import Direction
 from boards.errors import TargetError
+from normal_world.agent.build import place
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ TELL_SECONDS = 2.0
 def agent_on(board: Board) -> str:
     """The board's own agent, or ours, brought there. UsageError if there is none for it; TargetError."""
     shell = board.shell
-    found = shell.run(f"command -v {NAME}")
+    # Ours in an image may be an older one's, in an image that was made long ago: its name tells.
+    found = shell.run(f"command -v {NAME} || command -v {place()}")
     if found.exit_code == 0 and found.output.strip():
         return shlex.quote(found.output.strip().splitlines()[-1])
     machine = shell.run("uname -m", check=True).output.strip()

@@ -1,4 +1,4 @@
-"""Debian trixie's arm64 packages, unpacked in a cache: the kernel, OP-TEE's programs, TAs and development kit.
+"""Debian trixie's packages, unpacked in a cache: the arm64 kernel, OP-TEE's programs, TAs and development kit.
 
 Nothing here needs root or changes the system's package state: apt is pointed at sources, lists and a status file of its
 own, and checks the archive's signature itself. The mirror is the one that this machine's apt is set up with already.

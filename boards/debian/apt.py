@@ -29,7 +29,10 @@ class FetchError(UsageError):
 
 
 class Apt:
-    """work: an empty folder for its state and what it downloads. FetchError where there is no apt or no mirror."""
+    """work: a folder, empty or yet to be made, for its state and what it downloads.
+
+    FetchError where there is no apt or no mirror.
+    """
 
     def __init__(self, work: Path, suite: str, architecture: str) -> None:
         for tool in ("apt-get", "dpkg-deb"):

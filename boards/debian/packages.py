@@ -33,18 +33,19 @@ BUSYBOX = Path("usr/bin/busybox")
 
 class PackageSet(NamedTuple):
     """what: for messages. variable: of the environment, names a root instead ("": none does). holds: paths that such a
-    root must have."""
+    root must have. architecture: Debian's name of it."""
 
     what: str
     packages: tuple[str, ...]
     variable: str = ""
     holds: tuple[Path, ...] = ()
+    architecture: str = ARCHITECTURE
 
     @property
     def home(self) -> Path:
         """Its folder in the cache, with root/ and manifest.json (versions and checksums)."""
         name = hashlib.sha256(" ".join(self.packages).encode()).hexdigest()[:12]
-        return cache_dir(PART) / f"{SUITE}-{ARCHITECTURE}-{name}"
+        return cache_dir(PART) / f"{SUITE}-{self.architecture}-{name}"
 
 
 OPTEE = PackageSet(
@@ -108,9 +109,12 @@ def _fetch(wanted: list[PackageSet]) -> None:
             shutil.rmtree(left, ignore_errors=True)
         try:
             with tempfile.TemporaryDirectory(dir=cache, prefix="fetch-") as work:
-                apt = Apt(Path(work), SUITE, ARCHITECTURE)
-                apt.update()
+                apts: dict[str, Apt] = {}
                 for number, each in enumerate(missing):
+                    apt = apts.get(each.architecture)
+                    if apt is None:
+                        apt = apts[each.architecture] = Apt(Path(work) / each.architecture, SUITE, each.architecture)
+                        apt.update()
                     done = Path(work) / f"done-{number}"
                     (done / "root").mkdir(parents=True)
                     manifest = apt.download(each.packages, done / "root")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import stat
 from pathlib import Path
@@ -11,15 +12,16 @@ from boards.debian import BOOT, BUSYBOX, CLIENT, KIT, LIB_DIR, OPTEE, TA_DIR, ro
 from boards.guest.elf import closure, is_aarch64, module_needs
 from boards.guest.tree import Tree
 from boards.progress import say
-from normal_world.agent.build import find as find_agent
+from normal_world.agent.build import ensure, place
+from normal_world.libteec import BuildError
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SETS = (BOOT, OPTEE, CLIENT)
-MODULES = ("optee",)
-"""Of the kernel; what they depend on comes along."""
+MODULES = ("optee", "sdhci-pci")
+"""Of the kernel; what they depend on comes along. The second is for an eMMC, which has an RPMB."""
 PROGRAMS = ("usr/bin/xtest", "usr/sbin/tee-supplicant")
 PLUGINS = "usr/lib/tee-supplicant/plugins"
 LOADER = "ld-linux-aarch64.so.1"
@@ -44,15 +46,13 @@ def guest_tree(files: Sequence[Path] = (), ta_dirs: Sequence[Path] = ()) -> Tree
     tree = Tree()
     _base(tree, boot)
     _modules(tree, boot)
+    _agent(tree)
     programs = {path: (optee / path).read_bytes() for path in PROGRAMS}
     for path in PROGRAMS:
         tree.file(path, optee / path, 0o755)
     for plugin in sorted((optee / PLUGINS).glob("*.plugin")):
         tree.file(f"{PLUGINS}/{plugin.name}", plugin, 0o755)
         programs[plugin.name] = plugin.read_bytes()
-    if agent := find_agent("aarch64"):  # else it is built and brought when somebody asks for it
-        tree.file(f"usr/bin/{agent.name}", agent, 0o755)
-        programs[agent.name] = agent.read_bytes()
     for folder in (optee / TA_DIR, optee / KIT / "ta", *ta_dirs):
         _tas(tree, folder)
     added = [path for folder in files for path in tree.overlay(folder)]
@@ -106,6 +106,12 @@ def _modules(tree: Tree, boot: Path) -> None:
         queue += needs[name]
     lines = [f"{name}.ko: {' '.join(f'{n}.ko' for n in _all_needs(name, needs))}\n" for name in sorted(needs)]
     tree.file(f"usr/lib/modules/{release}/modules.dep", "".join(lines).encode())
+
+
+def _agent(tree: Tree) -> None:
+    """The TEE agent, which needs what xtest needs. Without a compiler there is none; a board test will say so."""
+    with contextlib.suppress(BuildError):
+        tree.file(place().removeprefix("/"), ensure("aarch64"), 0o755)
 
 
 def _all_needs(name: str, needs: dict[str, list[str]]) -> list[str]:

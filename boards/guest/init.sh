@@ -16,6 +16,16 @@ say() {
     echo "litebox guest: $*" >/dev/console
 }
 
+# An eMMC, before anybody asks tee-supplicant for its RPMB.
+if grep -q 0x0805 /sys/bus/pci/devices/*/class 2>/dev/null && modprobe sdhci-pci; then
+    tries=50
+    while [ ! -c /dev/mmcblk0rpmb ] && [ $tries -gt 0 ]; do
+        usleep 100000
+        tries=$((tries - 1))
+    done
+    [ -c /dev/mmcblk0rpmb ] || say "the eMMC has no RPMB; going on without"
+fi
+
 if [ ! -d /proc/device-tree/firmware/optee ]; then
     say "this machine has no OP-TEE; going on without"
 elif ! modprobe optee && [ ! -d /sys/bus/tee ]; then

@@ -64,6 +64,11 @@ def fingerprint() -> str:
     return digest_of(sorted(HERE.glob("*.[ch]")))
 
 
+def place() -> str:
+    """Where a board's image that we make has the program of these very sources."""
+    return f"/usr/lib/litebox/{NAME}-{fingerprint()[:16]}"
+
+
 def main() -> int:
     return build_all(ensure)
 

@@ -51,8 +51,8 @@ def dump(command: Sequence[str]) -> bytes:
         return file.read_bytes()
 
 
-def edit(blob: bytes, conduit: Conduit = "smc") -> bytes:
-    """The tree for a kernel with our secure world under it.
+def edit(blob: bytes, conduit: Conduit = "smc", shared: tuple[int, int] | None = None) -> bytes:
+    """The tree for a kernel with our secure world under it. shared: address and bytes of memory set aside for calls.
 
     The PL011 is the doorbell and no longer the console; the shim's pages are reserved; the firmware node makes Linux's
     driver look for a trusted OS (Documentation/devicetree/bindings/arm/firmware/linaro,optee-tz.yaml). QEMU itself
@@ -72,14 +72,18 @@ def edit(blob: bytes, conduit: Conduit = "smc") -> bytes:
         if tree.exist_property(name, "/chosen"):
             tree.remove_property(name, "/chosen")
 
-    shim = fdt.Node(f"shim@{layout.SHIM_BASE:x}")
-    shim.append(fdt.PropWords("reg", 0, layout.SHIM_BASE, 0, layout.SHIM_SIZE))
-    shim.append(fdt.Property("no-map"))
     reserved = fdt.Node("reserved-memory")
     reserved.append(fdt.PropWords("#address-cells", 2))
     reserved.append(fdt.PropWords("#size-cells", 2))
     reserved.append(fdt.Property("ranges"))
-    reserved.append(shim)
+    regions = {"shim": (layout.SHIM_BASE, layout.SHIM_SIZE)}
+    if shared is not None:
+        regions["optee_shm"] = shared  # as optee_os core/kernel/boot.c calls it
+    for name, (address, size) in regions.items():
+        region = fdt.Node(f"{name}@{address:x}")
+        region.append(fdt.PropWords("reg", address >> 32, address & 0xFFFFFFFF, size >> 32, size & 0xFFFFFFFF))
+        region.append(fdt.Property("no-map"))
+        reserved.append(region)
     tree.add_item(reserved)
 
     optee = fdt.Node("optee")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from south.linux_host.host import StderrConsole
+from south.platform import PAGE
 from south.qemu_arm import device_tree, layout
 from south.qemu_arm.doorbell import Doorbell
 from south.qemu_arm.errors import MachineError
@@ -27,8 +28,13 @@ SHIM = Path(__file__).with_name("shim.bin")
 SETTLE_SECONDS = 10.0
 """What calls that still run when QEMU has gone get to come back."""
 
+RPMB_SIZE = 2 << 20
+"""Of an eMMC's image, at its start (QEMU docs/system/devices/emmc.rst, without boot partitions)."""
+
 _MAX_KERNEL = 512 << 20
 """Bytes of a kernel, unpacked."""
+_TREE_ROOM = 4 << 20
+"""QEMU puts the device tree behind the initrd, at a boundary of 2 MiB, and gives it at most as much."""
 _INITRD_AT_MOST = 128 << 20
 """QEMU puts the initrd there or in the middle of RAM, whichever is lower (hw/arm/boot.c)."""
 
@@ -66,15 +72,18 @@ class Port(NamedTuple):
 
 
 class Board(NamedTuple):
-    """What to run. memory: bytes of RAM; reboot: a reset restarts the guest, else it ends QEMU; extra: for QEMU's
-    command line."""
+    """What to run. memory: bytes of RAM; shared: of them, set aside for calls to the secure world; emmc: image of
+    one, its RPMB (`RPMB_SIZE`) before the user's data; reboot: a reset restarts the guest, else it ends QEMU; extra:
+    for QEMU's command line."""
 
     kernel: Path
     initrd: Path | None = None
     command_line: str = ""
     cpus: int = 1
     memory: int = 512 << 20
+    shared: int = 0
     model: str = "cortex-a57"
+    emmc: Path | None = None
     console: Port = Port.nothing()
     ports: tuple[Port, ...] = ()
     conduit: Conduit = "smc"
@@ -115,6 +124,8 @@ class QemuMachine:
     def __init__(self, board: Board, log: Console | None = None) -> None:
         if not 1 <= board.cpus <= layout.MAX_CPUS:
             raise MachineError(f"{board.cpus} CPUs: this board has 1 to {layout.MAX_CPUS}")
+        if board.shared % PAGE or not 0 <= board.shared <= board.memory // 4:
+            raise MachineError(f"{board.shared} bytes of shared memory: whole pages, and at most a quarter of RAM")
         if shutil.which(board.qemu) is None:
             remedy = (
                 "on Debian and Ubuntu: apt-get install qemu-system-arm; Fedora: dnf install qemu-system-aarch64-core"
@@ -132,6 +143,12 @@ class QemuMachine:
     @property
     def memory(self) -> GuestMemory:
         return self._memory
+
+    @property
+    def shared(self) -> tuple[int, int] | None:
+        """Address and bytes of what is set aside for calls: the end of RAM, where QEMU puts nothing."""
+        size = self.board.shared
+        return (layout.RAM_BASE + self.board.memory - size, size) if size else None
 
     def notifications(self, on: bool) -> None:
         self._bell.notifications(on)
@@ -155,7 +172,8 @@ class QemuMachine:
         need = max(len(kernel), struct.unpack_from("<Q", kernel, 16)[0])
         if need > room:
             raise MachineError(f"{self.board.kernel}: needs {need} bytes, and this much RAM leaves {room} for it")
-        tree = device_tree.edit(device_tree.dump(self._hardware()), self.board.conduit)
+        self._check_initrd()
+        tree = device_tree.edit(device_tree.dump(self._hardware()), self.board.conduit, self.shared)
         files: list[int] = []
         try:
             for name, content in (("shim", SHIM.read_bytes()), ("kernel", kernel), ("dtb", tree)):
@@ -184,7 +202,7 @@ class QemuMachine:
         return status
 
     def said(self) -> str:
-        """The end of what QEMU complained of."""
+        """Start and end of what QEMU complained of."""
         return self._process.said() if self._process else ""
 
     def stop(self) -> None:
@@ -217,6 +235,19 @@ class QemuMachine:
     def _ports(self) -> tuple[Port, ...]:
         return (self.board.console, *self.board.ports)
 
+    def _check_initrd(self) -> None:
+        """It ends before what is set aside for calls, of which QEMU knows nothing, as does the device tree."""
+        initrd, memory = self.board.initrd, self.board.memory
+        if initrd is None:
+            return
+        try:
+            size = initrd.stat().st_size
+        except OSError as problem:
+            raise MachineError(f"{initrd}: {problem.strerror}") from None
+        room = memory - min(memory // 2, _INITRD_AT_MOST) - _TREE_ROOM - self.board.shared
+        if size > room:
+            raise MachineError(f"{initrd}: has {size} bytes, and this much RAM leaves {room} for it")
+
     def _hardware(self) -> list[str]:
         """What the device tree depends on."""
         board = "virt,virtualization=on,gic-version=3"
@@ -237,6 +268,10 @@ class QemuMachine:
         if self.board.command_line:
             command += ["-append", self.board.command_line]
         command += ["-chardev", f"socket,id=doorbell,fd={self._theirs.fileno()}", "-serial", "chardev:doorbell"]
+        if self.board.emmc is not None:
+            escaped = str(self.board.emmc).replace(",", ",,")
+            command += ["-drive", f"file={escaped},if=none,format=raw,id=emmc", "-device", "sdhci-pci"]
+            command += ["-device", f"emmc,drive=emmc,boot-partition-size=0,rpmb-partition-size={RPMB_SIZE}"]
         command += ["-device", "virtio-serial-pci"]
         for number, port in enumerate(self._ports):
             command += ["-chardev", f"{port.backend},id=console{number}"]

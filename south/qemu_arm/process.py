@@ -12,9 +12,12 @@ from south.qemu_arm.errors import MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import IO
 
-_TAIL = 2000
-"""Bytes of QEMU's complaints that are told."""
+_FIRST, _LAST = 1000, 2000
+"""Bytes of QEMU's complaints that are kept, from their start and before their end: a guest can provoke any number."""
+_READ_SECONDS = 1.0
+"""For the rest of its complaints, once it has ended."""
 _STOP_SECONDS = 5.0
 """Between SIGTERM and SIGKILL."""
 
@@ -32,6 +35,33 @@ os.execvp(sys.argv[2], sys.argv[2:])
 with threads. The parent may have gone before the signal was asked for: hence the second look."""
 
 
+class _Said:
+    """The start and the end of what comes out of a pipe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._first = b""
+        self._last = b""
+        self._left_out = 0
+
+    def read(self, pipe: IO[bytes]) -> None:
+        """Until it is closed at the other end; closes this one."""
+        with pipe:
+            while data := pipe.read(1 << 16):
+                with self._lock:
+                    room = _FIRST - len(self._first)
+                    self._first += data[:room]
+                    last = self._last + data[room:]
+                    self._last = last[-_LAST:]
+                    self._left_out += len(last) - len(self._last)
+
+    def text(self) -> str:
+        with self._lock:
+            gap = b"\n[%d bytes more]\n" % self._left_out if self._left_out else b""
+            whole = self._first + gap + self._last
+        return whole.decode("utf-8", "replace").strip()
+
+
 class Process:
     """A child that the kernel kills with us.
 
@@ -41,7 +71,7 @@ class Process:
     """
 
     def __init__(self, command: Sequence[str], fds: Sequence[int], own_session: bool) -> None:
-        self._said = os.memfd_create("litebox-qemu-stderr", os.MFD_CLOEXEC)
+        self._said = _Said()
         self._child: subprocess.Popen[bytes] | None = None
         self._failure: OSError | None = None
         self._started = threading.Event()
@@ -60,7 +90,8 @@ class Process:
                 [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), *command],
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL if own_session else None,
-                stderr=self._said,
+                stderr=subprocess.PIPE,
+                bufsize=0,
                 start_new_session=own_session,
             )
         except OSError as problem:
@@ -69,7 +100,11 @@ class Process:
             return
         finally:
             self._started.set()
+        assert self._child.stderr is not None
+        reader = threading.Thread(target=self._said.read, args=(self._child.stderr,), name="litebox-qemu", daemon=True)
+        reader.start()
         self._child.wait()
+        reader.join(_READ_SECONDS)
         self._ended.set()
 
     @property
@@ -85,10 +120,8 @@ class Process:
         return self._child.returncode
 
     def said(self) -> str:
-        """The end of what it wrote to standard error."""
-        size = os.fstat(self._said).st_size
-        start = max(0, size - _TAIL)
-        return os.pread(self._said, _TAIL, start).decode("utf-8", "replace").strip()
+        """Start and end of what it wrote to standard error."""
+        return self._said.text()
 
     def stop(self) -> None:
         """End it, if it has not ended."""
@@ -104,6 +137,3 @@ class Process:
         """Stop it, and give back what it took here."""
         self.stop()
         self._keeper.join()
-        if self._said >= 0:
-            os.close(self._said)
-            self._said = -1

@@ -41,6 +41,7 @@
 #define HCRX_EL2        S3_4_C1_C2_2
 #define HFGRTR_EL2      S3_4_C1_C1_4
 #define HFGWTR_EL2      S3_4_C1_C1_5
+#define HFGITR_EL2      S3_4_C1_C1_6
 #define ID_AA64SMFR0    S3_0_C0_C4_5
 
 #define EC_HVC64        0x16            // [ARM] ESR_ELx.EC
@@ -151,11 +152,13 @@ set_up_el2:
         mov     x1, #0xfff4000000000000 // bits 50 and up but 51 (RES0) and reserved ones: no such trap
         msr     HFGRTR_EL2, x1
         msr     HFGWTR_EL2, x1
+        mov     x1, #(7 << 57)          // nGCSEPP, nGCSSTR_EL1, nGCSPUSHM_EL1: no trap of FEAT_GCS
+        msr     HFGITR_EL2, x1
 3:      mrs     x1, id_aa64mmfr1_el1
         ubfx    x1, x1, #40, #4         // HCX
         cbz     x1, 4f
-        mov     x1, #(1 << 11 | 1 << 14)        // MSCEn, TCR2En: EL1 may use FEAT_MOPS and TCR2_EL1
-        msr     HCRX_EL2, x1
+        ldr     x1, =(1 << 11 | 3 << 14 | 3 << 22)      // MSCEn, TCR2En, SCTLR2En, GCSEn, EnFPM: EL1 may use FEAT_MOPS,
+        msr     HCRX_EL2, x1                            //   TCR2_EL1, SCTLR2_EL1, FEAT_GCS, FPMR
 4:      msr     hstr_el2, xzr
         msr     vttbr_el2, xzr
         mov     x1, #3                  // [ARM] CNTHCTL_EL2: EL1 may use the physical counter and timer

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 _UNIX = "unix:"
 MAX_MEMORY = 1 << 40
+EMMC_SIZE = 32 << 20
+"""User data of an eMMC that is made; QEMU wants a power of two."""
+SHARED_SIZE = 4 << 20
+"""Set aside for calls where there is no other shared memory; OP-TEE's boards have 1 to 4 MiB."""
 
 
 class LogFile:
@@ -79,6 +83,22 @@ def _port(where: str | None) -> Port:
     raise UsageError(f"--console {where}: say stdio, or unix:PATH")
 
 
+def _emmc(name: str | None) -> Path | None:
+    """The image of that name, made if it is not there."""
+    from south.qemu_arm.machine import RPMB_SIZE
+
+    if not name:
+        return None
+    path = Path(name)
+    if not path.exists():
+        try:
+            with path.open("xb") as file:
+                file.truncate(RPMB_SIZE + EMMC_SIZE)
+        except OSError as problem:
+            raise UsageError(f"--emmc {name}: {problem.strerror}") from None
+    return path
+
+
 class Worlds:
     """A secure world for each start of the guest."""
 
@@ -112,9 +132,14 @@ class Worlds:
 def run(arguments: Arguments) -> int:
     from south.qemu_arm.errors import MachineError
     from south.qemu_arm.machine import Board, QemuMachine
+    from tee.abi import optee_smc
     from tee.message.monitor import MessageMonitor
 
     setup = read_setup(arguments)
+    kinds = {"dynamic": optee_smc.MODERN, "reserved": optee_smc.RESERVED_ONLY, "old": optee_smc.OLD}
+    shm = arguments.one("--shm") or "dynamic"
+    if shm not in kinds:
+        raise UsageError(f"--shm {shm}: say {', '.join(kinds)}")
     kernel = arguments.one("--kernel")
     if kernel is None:
         raise UsageError("name a kernel with --kernel; `litebox-ta board guest kernel` makes one of Debian's packages")
@@ -126,7 +151,9 @@ def run(arguments: Arguments) -> int:
         command_line=f"console=hvc0 panic=-1 {arguments.one('--append') or ''}".strip(),
         cpus=1 if smp is None else integer(smp, "--smp", 1, 8),
         memory=512 << 20 if memory is None else size(memory, "--memory-size", MAX_MEMORY),
+        shared=0 if shm == "dynamic" else SHARED_SIZE,
         model=arguments.one("--cpu") or "cortex-a57",
+        emmc=_emmc(arguments.one("--emmc")),
         console=_port(arguments.one("--console")),
         reboot=not arguments.switch("--no-reboot"),
         qemu=arguments.one("--qemu") or "qemu-system-aarch64",
@@ -135,7 +162,9 @@ def run(arguments: Arguments) -> int:
     try:
         with _secure_log(arguments.one("--secure-log")) as console, QemuMachine(board, console) as machine:
             worlds = Worlds(setup, console)
-            monitor = MessageMonitor(machine, worlds.make, report=worlds.report)
+            monitor = MessageMonitor(
+                machine, worlds.make, reserved=machine.shared, abilities=kinds[shm], report=worlds.report
+            )
             try:
                 return _serve(machine, monitor)
             finally:
@@ -170,6 +199,17 @@ COMMAND = Command(
         Option("--smp", "N", "CPUs (default 1)"),
         Option("--cpu", "MODEL", "QEMU's CPU model (default cortex-a57)"),
         Option("--memory-size", "SIZE", "the guest's RAM (default 512M)"),
+        Option(
+            "--shm",
+            "KIND",
+            "shared memory: dynamic (default); reserved: 4 MiB alone, as OP-TEE without CFG_CORE_DYN_SHM; old: the "
+            "same without all else that OP-TEE's drivers learned since 2.0",
+        ),
+        Option(
+            "--emmc",
+            "FILE",
+            "an eMMC with an RPMB, in this file, which is made if it is not there; needs QEMU 10.2 or later",
+        ),
         Option("--no-reboot", "", "a reset of the guest ends QEMU instead of starting it anew"),
         Option("--qemu", "PROGRAM", "default qemu-system-aarch64"),
         *WORLD_OPTIONS,

@@ -55,6 +55,19 @@ class Capability(enum.IntFlag):
     RPC_ARG = 1 << 6
 
 
+MODERN = (
+    Capability.UNREGISTERED_SHM
+    | Capability.DYNAMIC_SHM
+    | Capability.MEMREF_NULL
+    | Capability.ASYNC_NOTIF
+    | Capability.RPC_ARG
+)
+"""What OP-TEE 4.5 has as a rule."""
+RESERVED_ONLY = Capability.MEMREF_NULL | Capability.ASYNC_NOTIF | Capability.RPC_ARG
+"""The same built without CFG_CORE_DYN_SHM; with a piece of memory set aside."""
+OLD = Capability(0)
+"""OP-TEE before 3.0: such a piece, and nothing else."""
+
 SHM_CACHED = 1
 """OPTEE_SMC_SHM_CACHED."""
 ASYNC_NOTIF_VALID = 1 << 0

@@ -65,9 +65,9 @@ class Calls:
                 self._close(message)
             elif command == MsgCmd.CANCEL:
                 self._cancel(message)
-            elif command == MsgCmd.REGISTER_SHM:
+            elif command == MsgCmd.REGISTER_SHM and self._shm.dynamic:
                 self._register(message)
-            elif command == MsgCmd.UNREGISTER_SHM:
+            elif command == MsgCmd.UNREGISTER_SHM and self._shm.dynamic:
                 self._unregister(message)
             elif command == MsgCmd.STOP_ASYNC_NOTIF:
                 self._stopped()

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 THREADS = 16
 """Calls at a time; OP-TEE has 2 to 8 as a rule."""
 _WORD = 0xFFFFFFFF
+_CALLS = (Smc.CALL_WITH_ARG, Smc.CALL_WITH_RPC_ARG, Smc.CALL_WITH_REGD_ARG)
+"""The first is all that there was without `Capability.RPC_ARG`."""
 OS_REVISION = (4, 5)
 """Of the OP-TEE whose behaviour is served."""
 
@@ -41,7 +43,7 @@ class _Life:
     def __init__(self, monitor: MessageMonitor) -> None:
         machine = monitor.machine
         self.notifications: deque[int] = deque()
-        self.shm = SharedMemory(machine.memory)
+        self.shm = SharedMemory(machine.memory, dynamic=bool(monitor.abilities & Capability.DYNAMIC_SHM))
         self.threads = SecureThreads(monitor.thread_count, monitor.post)
         self.rpc = Rpc(self.threads, machine.memory)
         self.world = monitor.make_world(RpcNormalWorld(self.rpc))
@@ -61,7 +63,8 @@ class _Life:
 class MessageMonitor:
     """make_world: a secure world over the services of the normal world's that it is given; one for each start.
 
-    reserved: physical address and bytes of memory set aside for messages, for drivers that want it.
+    reserved: physical address and bytes of memory set aside for messages, for drivers that want it. abilities: what
+    the driver is told that we can, and no more than that we do.
     report: told of errors of our own, one text each.
     """
 
@@ -72,14 +75,18 @@ class MessageMonitor:
         *,
         threads: int = THREADS,
         reserved: tuple[int, int] | None = None,
+        abilities: Capability = smc.MODERN,
         report: Callable[[str], None] | None = None,
     ) -> None:
         self.machine = machine
         self.make_world = make_world
         self.thread_count = threads
+        self.abilities = abilities
+        self._calls = frozenset(_CALLS if abilities & Capability.RPC_ARG else _CALLS[:1])
         self.reserved: Shared | None = None
         if reserved is not None:
             self.reserved = contiguous(machine.memory, *reserved, cookie=reserved[0])
+            self.abilities |= Capability.HAVE_RESERVED_SHM
         self._report = report
         self._lock = threading.Lock()
         self._notifying = False
@@ -97,7 +104,7 @@ class MessageMonitor:
             elif function == Smc.RETURN_FROM_RPC:
                 if not life.threads.resume(registers[3] & _WORD, cpu, answer, registers[1:6]):
                     answer((smc.ERESUME, 0, 0, 0))
-            elif function in (Smc.CALL_WITH_REGD_ARG, Smc.CALL_WITH_RPC_ARG, Smc.CALL_WITH_ARG):
+            elif function in self._calls:
                 self._yielding(life, cpu, function, registers, answer)
             else:
                 answer((smc.UNKNOWN_FUNCTION, 0, 0, 0))
@@ -185,7 +192,7 @@ class MessageMonitor:
         reserved = self.reserved
         if reserved is not None and 0 <= address - reserved.cookie < reserved.size:
             return reserved, address - reserved.cookie
-        if address % 4096:
+        if address % 4096 or not self.abilities & Capability.DYNAMIC_SHM:
             return None
         try:
             return contiguous(self.machine.memory, address, 4096, 0), 0
@@ -219,7 +226,7 @@ class MessageMonitor:
             return smc.EBUSY if life.threads.active else smc.OK, 0, 0, 0
         if function == Smc.DISABLE_SHM_CACHE:
             return smc.EBUSY if life.threads.active else smc.ENOTAVAIL, 0, 0, 0
-        if function == Smc.ENABLE_ASYNC_NOTIF:
+        if function == Smc.ENABLE_ASYNC_NOTIF and self.abilities & Capability.ASYNC_NOTIF:
             self._notify(life, True)
             return smc.OK, 0, 0, 0
         return smc.UNKNOWN_FUNCTION, 0, 0, 0
@@ -227,11 +234,7 @@ class MessageMonitor:
     def _capabilities(self, offered: int) -> Registers:
         if offered & ~smc.NSEC_CAP_UNIPROCESSOR:
             return smc.ENOTAVAIL, 0, 0, 0
-        has = Capability.UNREGISTERED_SHM | Capability.DYNAMIC_SHM | Capability.MEMREF_NULL
-        has |= Capability.ASYNC_NOTIF | Capability.RPC_ARG
-        if self.reserved is not None:
-            has |= Capability.HAVE_RESERVED_SHM
-        return smc.OK, int(has), self.thread_count, RPC_PARAMS
+        return smc.OK, int(self.abilities), self.thread_count, RPC_PARAMS
 
     # --- asynchronous notifications: secure threads wake the tasks that sleep for them
 

@@ -97,11 +97,11 @@ class CallParams:
     def _temporary_memref(self, kind: Kind, attr: int, address: int, size: int, reserved: Shared | None) -> Memref:
         if not address:
             return Memref(kind, None, 0)
-        if attr & NONCONTIG:
+        if attr & NONCONTIG and self._shm.dynamic:
             shared = listed(self._shm.memory, address, size, 0)
             self._temporary.append(shared)
             return Memref(kind, shared.pages, size, shared.offset)
-        if reserved is not None:
+        if reserved is not None and not attr & NONCONTIG:
             offset = address - reserved.cookie
             if 0 <= offset <= offset + max(size, 1) <= reserved.size:
                 return Memref(kind, reserved.pages, size, offset)

@@ -110,10 +110,11 @@ def contiguous(memory: NormalMemory, address: int, size: int, cookie: int) -> Sh
 
 
 class SharedMemory:
-    """What is registered, by cookie. Thread-safe."""
+    """What is registered, by cookie. Thread-safe. dynamic: whether anything can be."""
 
-    def __init__(self, memory: NormalMemory) -> None:
+    def __init__(self, memory: NormalMemory, *, dynamic: bool = True) -> None:
         self.memory = memory
+        self.dynamic = dynamic
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._closed = False

@@ -103,6 +103,8 @@ class SecureThreads:
         self._active: dict[int, SecureThread] = {}
         self._waiting: dict[int, SecureThread] = {}
         """By CPU."""
+        self._early: set[int] = set()
+        """CPUs that were interrupted before the call that they wait for had begun: South tells of each on a thread."""
         self._local = threading.local()
         self.sleepy = False
         """Whether Linux may be told to sleep: it takes asynchronous notifications."""
@@ -125,8 +127,11 @@ class SecureThreads:
                 return None
             thread = SecureThread(self._free.pop())
             self._active[thread.number] = thread
+            early = cpu in self._early
             self._attach(thread, cpu, answer)
         self._local.thread = thread
+        if early:
+            self.interrupted(cpu)
         return thread
 
     def end(self, thread: SecureThread, registers: Registers) -> None:
@@ -185,6 +190,7 @@ class SecureThreads:
             thread.state = State.RPC
 
     def _attach(self, thread: SecureThread, cpu: int, answer: Callable[[Registers], None]) -> None:
+        self._early.discard(cpu)
         thread.state = State.RUNNING
         thread.cpu = cpu
         thread.answer = answer
@@ -218,10 +224,15 @@ class SecureThreads:
         return True
 
     def interrupted(self, cpu: int) -> None:
-        """Let go of the CPU that waits, if one does."""
+        """Let go of the CPU that waits, now or when its call begins.
+
+        A CPU that is kept may be the one on which the normal world would go on with what its call waits for. If the
+        call has just ended, the CPU's next one is let go for nothing, and comes back at once.
+        """
         with self._lock:
             thread = self._waiting.pop(cpu, None)
             if thread is None or thread.answer is None:
+                self._early.add(cpu)
                 return
             answer, thread.answer = thread.answer, None
             registers = self._sleep(thread)

@@ -16,7 +16,7 @@ from boards.board import Board
 from boards.catalogue import read_board
 from boards.errors import TargetError
 from normal_world import TeeError, Value
-from normal_world.agent.build import ensure
+from normal_world.agent.build import ensure, place
 from normal_world.libteec import BuildError
 from normal_world.libteec import ensure as ensure_libteec
 from south.platform import Arch
@@ -203,6 +203,21 @@ def test_an_agent_of_the_board(description: Path, tmp_path: Path, monkeypatch: p
             board.tee()
         # What was said to it the shell got, and did nothing.
         assert {path.name for path in tmp_path.iterdir()} <= {"bin", "pty.toml", "run", "run2"}
+
+
+@pytest.mark.usefixtures("environment")
+def test_an_agent_of_an_image(description: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is used without being sent if it is of these sources, which its name tells."""
+    image = tmp_path / "image"
+    image.mkdir()
+    ours = place().rpartition("/")[2]
+    monkeypatch.setattr("boards.agent_upload.place", lambda: str(image / ours))
+    for name, sent in ((f"{NAME}-0123456789abcdef", True), (ours, False)):
+        (image / name).symlink_to(ensure())
+        with Board(read_board(description), tmp_path / name) as board:
+            with board.tee() as tee, tee.open_session(HELLO):
+                pass
+        assert ("gzip" in (tmp_path / name / "console.log").read_text()) == sent
 
 
 def test_no_agent_for_a_machine(

@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,40 @@ def test_damaged_objects_end_in_an_error(debian_root: Path, flips: list[tuple[in
 def test_init_is_a_script_for_a_shell() -> None:
     subprocess.run(["sh", "-n", str(INIT)], check=True, timeout=10)
     assert INIT.read_text().startswith("#!/bin/busybox sh\n")
+
+
+MAKER = """
+import sys
+from pathlib import Path
+from boards.guest import image
+from boards.guest.tree import Tree
+
+tree = Tree()
+for number in range(200):
+    tree.file(f"{sys.argv[1]}/{number}", bytes([number]) * 10_000)
+image.guest_tree = lambda *_: tree
+image.UNUSED_DAYS = -1  # as if nobody had used the others for long
+print(image.initrd())
+"""
+
+
+def test_several_processes_make_images_at_once(tmp_path: Path) -> None:
+    """Of one content and of others; each comes out whole, once, and nothing half made is left."""
+    environment = {**os.environ, "LITEBOX_CACHE": str(tmp_path)}
+    names = ["same", "same", "same", "other"]
+    makers = [
+        subprocess.Popen([sys.executable, "-c", MAKER, name], env=environment, stdout=subprocess.PIPE, text=True)
+        for name in names
+    ]
+    printed = [maker.communicate(timeout=60)[0].strip() for maker in makers]
+    assert [maker.returncode for maker in makers] == [0] * len(names)
+    assert len({path for name, path in zip(names, printed, strict=True) if name == "same"}) == 1
+    left = {path.name for path in (tmp_path / "guest").iterdir()} - {"lock"}
+    assert left <= {Path(path).name for path in printed}
+    assert left
+    for name in left:
+        found = members((tmp_path / "guest" / name).read_bytes())
+        assert sum(len(content) == 10_000 for _, content in found.values()) == 200
 
 
 def test_images_that_nobody_uses_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

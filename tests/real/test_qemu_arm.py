@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
@@ -17,8 +18,11 @@ from boards import guest
 from boards.board import Board
 from boards.catalogue import Stage, find_board
 from boards.errors import TargetError
+from normal_world import Memref, TeeError, Value
+from normal_world.libteec import has_c_library
 from ta_loader import samples
 from ta_loader.errors import UsageError
+from tee.abi import results
 from tests.real import debian, xtest
 
 if TYPE_CHECKING:
@@ -28,6 +32,13 @@ pytestmark = pytest.mark.slow
 QEMU = "qemu-system-aarch64"
 CASES = xtest.reference()
 SECONDS = 300.0
+COMPILER = "aarch64-linux-gnu-gcc"
+STORAGE = UUID("b689f2a7-8adf-477a-9f99-32e90c0ad0a2")
+"""xtest's TA that does with persistent objects what it is told."""
+REE, RPMB = 0x8000_0000, 0x8000_0100
+"""TEE_STORAGE_PRIVATE_REE, TEE_STORAGE_PRIVATE_RPMB (optee_os tee_api_defines_extensions.h)."""
+READ = 1
+"""TEE_DATA_FLAG_ACCESS_READ."""
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +66,84 @@ def test_xtest(booted: Board, case: str) -> None:
     assert found, done.output[-2000:]
     assert (done.exit_code, found[2]) == (0, "0"), done.output[-4000:]
     assert int(found[1]) >= CASES[case] - xtest.VARIES.get(case, 0)
+
+
+def test_the_rpmb_that_debians_supplicant_emulates(booted: Board) -> None:
+    """xtest looks by itself which storage there is. That RPMB is as empty as its supplicant is young."""
+    done = booted.run("xtest -t regression 6001", SECONDS)
+    assert "Storage id: 80000100" in done.output
+    assert "21 subtests of which 0 failed" in done.output
+
+
+def test_a_guest_without_an_rpmb(images: dict[str, str], tmp_path: Path) -> None:
+    if not has_c_library(COMPILER):
+        pytest.skip(f"{COMPILER} with a C library (libc6-dev-arm64-cross) is not installed")
+    files = tmp_path / "files"
+    library = files / "usr/lib/no_rpmb.so"
+    library.parent.mkdir(parents=True)
+    source = Path(__file__).with_name("no_rpmb.c")
+    subprocess.run(
+        [COMPILER, "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", source, "-o", library], check=True
+    )
+    variables = {"kernel": images["kernel"], "trust": images["trust"], "files": str(files)}
+    with Board(find_board("qemu-virt-litebox"), tmp_path / "run", variables) as board:
+        command = (
+            f"killall tee-supplicant; sleep 0.5; LD_PRELOAD=/usr/lib/{library.name} tee-supplicant -d && sleep 0.3"
+        )
+        assert board.run(command).exit_code == 0
+        assert opening(board, "kept", RPMB) == results.STORAGE_NOT_AVAILABLE
+        assert creating(board, "kept", RPMB) == results.STORAGE_NOT_AVAILABLE
+        assert opening(board, "kept", REE) == results.ITEM_NOT_FOUND
+        done = board.run("xtest -t regression 6001", SECONDS)
+        assert "14 subtests of which 0 failed" in done.output
+        assert "base64" not in (tmp_path / "run/console.log").read_text(), "the agent is in the image"
+        image = Path(board.text("${initrd}"))
+    image.unlink()
+
+
+def test_the_rpmb_of_an_emmc(images: dict[str, str], tmp_path: Path) -> None:
+    """An object is still there when the machine has been off. (QEMU has then forgotten key and counter.)
+
+    LITEBOX_QEMU names a QEMU from 10.2 on; LITEBOX_SUPPLICANT a tee-supplicant for aarch64 that was built without
+    emulation of an RPMB (RPMB_EMU=0).
+    """
+    qemu, supplicant = os.environ.get("LITEBOX_QEMU"), os.environ.get("LITEBOX_SUPPLICANT")
+    if not qemu or not supplicant:
+        pytest.skip("no QEMU with an RPMB, or no tee-supplicant for it: LITEBOX_QEMU, LITEBOX_SUPPLICANT")
+    files = tmp_path / "files"
+    (files / "usr/sbin").mkdir(parents=True)
+    shutil.copy(supplicant, files / "usr/sbin/tee-supplicant")
+    variables = {"kernel": images["kernel"], "trust": images["trust"], "files": str(files), "qemu": qemu}
+    variables["emmc"] = str(tmp_path / "emmc")
+    for number in range(2):
+        with Board(find_board("qemu-virt-litebox"), tmp_path / f"run{number}", variables) as board:
+            assert board.run("test -c /dev/mmcblk0rpmb").exit_code == 0
+            assert opening(board, "kept", RPMB) == (results.SUCCESS if number else results.ITEM_NOT_FOUND)
+            assert creating(board, "kept", RPMB) == (results.ACCESS_CONFLICT if number else results.SUCCESS)
+            done = board.run("xtest -t regression 6001", SECONDS)
+            assert "21 subtests of which 0 failed" in done.output
+            image = Path(board.text("${initrd}"))
+    image.unlink()
+
+
+def opening(board: Board, name: str, storage: int) -> int:
+    """What the TA of xtest's storage cases gets (ta_storage.h: TA_STORAGE_CMD_OPEN), in a session of its own."""
+    return asked(board, 0, Memref.input(name.encode()), Value.inout(READ), Value.input(storage))
+
+
+def creating(board: Board, name: str, storage: int) -> int:
+    """TA_STORAGE_CMD_CREATE."""
+    content = Memref.input(b"content")
+    return asked(board, 4, Memref.input(name.encode()), Value.inout(READ), Value.input(0, storage), content)
+
+
+def asked(board: Board, command: int, *params: Memref | Value) -> int:
+    with board.tee() as tee, tee.open_session(STORAGE) as session:
+        try:
+            session.invoke(command, *params)
+        except TeeError as error:
+            return error.result
+    return results.SUCCESS
 
 
 def test_the_driver_goes_and_comes_back(booted: Board) -> None:
@@ -87,6 +176,31 @@ def test_processors_and_kernel_arguments(images: dict[str, str], tmp_path: Path,
     with Board(find_board("qemu-virt-litebox"), tmp_path, variables) as board:
         board.advance_to(Stage.TEE)
         for case in ("regression_1013", "regression_1003", "regression_6016"):
+            done = board.run(f"xtest -t regression {case}", SECONDS)
+            assert done.exit_code == 0, done.output[-3000:]
+
+
+@pytest.mark.parametrize(("cpu", "smp"), [("max", "1"), ("cortex-a57", "2")])
+def test_a_newer_qemu(images: dict[str, str], tmp_path: Path, cpu: str, smp: str) -> None:
+    """Debian 13's, 10.0, with more of the architecture in `max` than 7.2 has."""
+    program, why_not = debian.qemu(tmp_path)
+    if program is None:
+        pytest.skip(why_not)
+    variables = {**images, "qemu": str(program), "cpu": cpu, "smp": smp}
+    with Board(find_board("qemu-virt-litebox"), tmp_path / "run", variables) as board:
+        board.advance_to(Stage.TEE)
+        for case in ("regression_1004", "regression_6001"):
+            done = board.run(f"xtest -t regression {case}", SECONDS)
+            assert done.exit_code == 0, done.output[-3000:]
+
+
+@pytest.mark.parametrize("shm", ["reserved", "old"])
+def test_memory_set_aside(images: dict[str, str], tmp_path: Path, shm: str) -> None:
+    """The driver maps it, has nothing else for calls, and libteec copies what it cannot register."""
+    with Board(find_board("qemu-virt-litebox"), tmp_path, {**images, "shm": shm}) as board:
+        board.advance_to(Stage.TEE)
+        assert board.run("grep -c phys=0x000000005fc00000 /proc/vmallocinfo").output.strip() == "1"
+        for case in ("regression_1004", "regression_4001", "regression_6001"):
             done = board.run(f"xtest -t regression {case}", SECONDS)
             assert done.exit_code == 0, done.output[-3000:]
 

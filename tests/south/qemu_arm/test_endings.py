@@ -15,6 +15,7 @@ import pytest
 from south.qemu_arm import machine as machine_module
 from south.qemu_arm.errors import MachineError
 from south.qemu_arm.machine import Board, Port, QemuMachine
+from south.qemu_arm.process import Process
 from tests.south.qemu_arm.kit import MEMORY, YIELDING, Recorder, guest, machine, needs_qemu, run
 
 pytestmark = needs_qemu
@@ -37,6 +38,24 @@ def gone(pid: int, seconds: float = 10) -> bool:
     while running(pid) and time.monotonic() < end:
         time.sleep(0.01)
     return not running(pid)
+
+
+def test_what_a_process_says_is_kept_in_bounds() -> None:
+    before = descriptors()
+    script = "import sys\nfor n in range(300_000): print(n, 'of many', file=sys.stderr)\nsys.exit(3)"
+    for words, status in (([sys.executable, "-c", script], 3), (["/bin/sh", "-c", "echo few >&2"], 0)):
+        made = Process(words, (), own_session=True)
+        assert made.wait(60) == status
+        said = made.said()
+        made.close()
+        if status:
+            assert said.startswith("0 of many\n1 of many\n")
+            assert said.endswith("299999 of many")
+            assert "bytes more]" in said
+            assert len(said) < 3100
+        else:
+            assert said == "few"
+    assert descriptors() == before
 
 
 def test_qemu_killed_in_the_middle_of_a_call(tmp_path: Path) -> None:
@@ -113,6 +132,18 @@ def test_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with machine(guest("reset", tmp_path)) as made:
         with pytest.raises(MachineError, match=r"litebox-ta\[qemu\]"):
             made.start()
+
+
+def test_an_initrd_that_does_not_fit(tmp_path: Path) -> None:
+    kernel, initrd = guest("reset", tmp_path), tmp_path / "initrd"
+    with machine(kernel, initrd=initrd) as made, pytest.raises(MachineError, match="initrd: No such file"):
+        made.start()
+    initrd.touch()
+    os.truncate(initrd, MEMORY // 2 - (6 << 20))
+    with machine(kernel, initrd=initrd) as made:
+        assert run(made, Recorder()) == 0
+    with machine(kernel, initrd=initrd, shared=4 << 20) as made, pytest.raises(MachineError, match="leaves 25165824"):
+        made.start()
 
 
 def test_kernels_that_are_none(tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from south.platform import PAGE
-from south.qemu_arm import build, layout
+from south.qemu_arm import build, device_tree, layout
 from south.qemu_arm.doorbell import Doorbell
+from south.qemu_arm.errors import MachineError
+from south.qemu_arm.machine import Board, QemuMachine
 from south.qemu_arm.memory import GuestMemory
 from tests.south.qemu_arm.kit import Log, Recorder
 
@@ -48,6 +51,24 @@ def test_memory_reads_and_writes() -> None:
     assert [size for _, size in pages.runs] == [PAGE, 3 * PAGE]
     pages.view(PAGE, 1)[:] = b"x"
     assert memory.read(KERNEL, 1) == b"x"
+
+
+def test_what_is_set_aside_stands_in_the_device_tree() -> None:
+    fdt = pytest.importorskip("fdt", reason="fdt is not installed")
+    board = fdt.FDT()
+    board.add_item(fdt.Node("pl011@9000000"))
+    address, size = 0x1_5FC0_0000, 4 << 20
+    tree = fdt.parse_dtb(device_tree.edit(board.to_dtb(version=17), shared=(address, size)))
+    node = tree.get_node("/reserved-memory/optee_shm@15fc00000")
+    assert list(node.get_property("reg")) == [1, 0x5FC0_0000, 0, size]
+    assert node.get_property("no-map") is not None
+    assert tree.exist_node(f"/reserved-memory/shim@{layout.SHIM_BASE:x}")
+
+
+@pytest.mark.parametrize("size", [1, PAGE + 1, -PAGE, 65 << 20])
+def test_what_cannot_be_set_aside(size: int) -> None:
+    with pytest.raises(MachineError, match="bytes of shared memory"):
+        QemuMachine(Board(Path("none"), memory=256 << 20, shared=size))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from ta_loader.fetched import FetchedStore
 from ta_loader.source import Loader
 from ta_loader.store import TaStore
 from ta_loader.trust import TrustStore
+from tee.abi.optee_smc import MODERN, Capability
 from tee.limits import Limits
 from tee.message.monitor import MessageMonitor
 from tee.world import SecureWorld
@@ -30,7 +31,7 @@ class Bench(NamedTuple):
     bugs: list[str]
 
 
-def _bench(folder: Path, limits: Limits) -> Iterator[Bench]:
+def _bench(folder: Path, limits: Limits, abilities: Capability = MODERN) -> Iterator[Bench]:
     machine = Machine()
     trust = TrustStore([samples.public_key_file()])
     bugs: list[str] = []
@@ -41,10 +42,15 @@ def _bench(folder: Path, limits: Limits) -> Iterator[Bench]:
         return SecureWorld(platform, Loader(store), normal=normal, limits=limits)
 
     reserved = (BASE + (1 << 18), 1 << 18)
-    monitor = MessageMonitor(machine, make_world, reserved=reserved, report=bugs.append)
+    monitor = MessageMonitor(machine, make_world, reserved=reserved, abilities=abilities, report=bugs.append)
     yield Bench(machine, monitor, Driver(machine, monitor), bugs)
     monitor.close()
     assert not bugs, bugs[0]
+
+
+def bench_with(folder: Path, abilities: Capability) -> Iterator[Bench]:
+    """Of a secure world that can less."""
+    yield from _bench(folder, Limits(), abilities)
 
 
 @pytest.fixture

@@ -18,17 +18,20 @@ from tests.tee.message.kit import (
     BASE,
     CANCEL,
     CLOSE,
+    FOREIGN,
     INVOKE,
     LOAD_TA,
     NOTIFICATION,
     OPEN,
     RAM,
     REGISTER,
+    RETURN,
     SHM_ALLOC,
     SHM_FREE,
     UNREGISTER,
     WITH_ARG,
     WITH_REGD_ARG,
+    WITH_RPC_ARG,
     Answer,
     Driver,
 )
@@ -258,6 +261,21 @@ def test_interrupts_while_linux_takes_no_notifications(bench: Bench, driver: Dri
     assert done[0].ret == 0
     assert NOTIFICATION not in driver.requests
     assert driver.interruptions > 1
+
+
+def test_an_interrupt_that_is_told_before_its_call_has_begun(bench: Bench, driver: Driver) -> None:
+    """South tells of both on two threads. The CPU is let go, or what its call waits for might never go on."""
+    session = opened(driver)
+    page = driver.page()
+    where = page >> 32, page & 0xFFFFFFFF
+    message = driver.arg(INVOKE, [(VALUE_IN, 1000, 0, 0)], func=LOOP, session=session)
+    driver.memory.write(page, message)
+    bench.monitor.interrupted(5)
+    out = driver.smc(WITH_RPC_ARG, *where, cpu=5)
+    assert out[0] == FOREIGN
+    assert driver.smc(RETURN, 0, 0, out[3], cpu=6)[0] == 0
+    driver.memory.write(page, message)
+    assert driver.smc(WITH_RPC_ARG, *where, cpu=5)[0] == 0, "the next call is not meant"
 
 
 def test_a_ta_that_panics_dies_alone(driver: Driver) -> None:
