@@ -86,7 +86,7 @@ class Board:
                 self.log,
                 pace=console.pace,
                 alarms=entry.alarms,
-                health=self.power.trouble,
+                health=self._trouble,
             )
             for console in entry.consoles
         }
@@ -204,6 +204,11 @@ class Board:
             self.log.close()
             if self._temporary and self.failure is None:
                 shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _trouble(self) -> str:
+        """Why no console will say what is waited for: the power is gone, or some console told of a panic."""
+        said = (f"console {console.name}: {console.alarm}" for console in self.consoles.values() if console.alarm)
+        return self.power.trouble() or next(said, "")
 
     def _check_known(self, wanted: Stage) -> None:
         stages = [entry.stage for entry in self.entry.stages]

@@ -59,6 +59,8 @@ def _program_headers(data: bytes) -> list[tuple[int, ...]]:
     """Elf64_Phdr: type, flags, offset, vaddr, paddr, filesz, memsz, align."""
     fields = LAYOUT64.ehdr.unpack_from(data)
     offset, size, count = fields[5], fields[9], fields[10]
+    if not count:
+        return []  # a kernel module, say
     if size != LAYOUT64.phdr.size or offset + size * count > len(data):
         raise ValueError("its program headers lie outside")
     return [LAYOUT64.phdr.unpack_from(data, offset + size * i) for i in range(count)]

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from tee.storage.ree_fs import ReeFs
 
 KEY_SIZE = 16
+RECOVERED = (
+    "litebox-ta: the directory's newest version was cut off while it was written, by a power cut: the one before it "
+    "counts, and was made the only one"
+)
 
 
 class GivenRoot:
@@ -36,12 +40,13 @@ class GivenRoot:
         return b"BEEF" * 4
 
 
-def open_store(arguments: Arguments) -> ReeFs:
-    """UsageError: there is none."""
+def open_store(arguments: Arguments, *, new: bool = False) -> ReeFs:
+    """new: one is made in an empty folder. UsageError: there is none."""
     from normal_world.supplicant.files import ReeFiles
     from south.linux_host import linux_host
     from south.linux_host.root_of_trust import default_state_folder
     from ta_loader.cli.services import FILES
+    from tee.abi.ree_fs import DIRFILE
     from tee.storage.keys import StorageKeys
     from tee.storage.ree_fs import ReeFs
 
@@ -49,6 +54,8 @@ def open_store(arguments: Arguments) -> ReeFs:
     folder = arguments.one("--store") or os.path.join(state, FILES)
     if not os.path.isdir(folder):
         raise UsageError(f"{folder}: no such folder; --store names a folder of REE files, --state a state folder")
+    if not new and not os.path.exists(os.path.join(folder, DIRFILE)):
+        raise UsageError(f"{folder}: holds no trusted storage (no {DIRFILE})")
     platform = linux_host(state)
     huk = arguments.one("--huk")
     root = platform.root_of_trust if huk is None else GivenRoot(_key_bytes(huk))
@@ -174,7 +181,7 @@ def _check(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
     found = list(check(system))
     bad = [_row(row) for row in found if row.problem is not None]
     left = strangers(system)
-    _report(arguments, bad, checked=len(found), strangers=left)
+    _report(arguments, bad, checked=len(found), strangers=left, recovered=system.recovered)
     if not arguments.switch("--json"):
         print(
             f"{len(found)} objects, {len(bad)} of them corrupt" + (f"; unnamed files: {', '.join(left)}" * bool(left))
@@ -226,7 +233,12 @@ def run(arguments: Arguments) -> int:
     action, least, most = ACTIONS[name]
     if not least <= len(words) <= most:
         raise UsageError(f"storage {name} takes {least if least == most else f'{least} to {most}'} words")
-    return action(open_store(arguments), arguments, words)
+    system = open_store(arguments, new=name == "put")
+    try:
+        return action(system, arguments, words)
+    finally:
+        if system.recovered:
+            print(RECOVERED, file=sys.stderr)
 
 
 EPILOG = """\

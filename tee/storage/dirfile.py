@@ -91,6 +91,8 @@ class DirFile:
         self._at: dict[Key, int] = {}
         self._numbers: set[int] = set()
         self._heads = b""
+        self.recovered = False
+        """The making of the newest version was cut off: the one before counts."""
         self.changed = False
         """Since the last commit."""
         self._load()
@@ -131,6 +133,7 @@ class DirFile:
             if error.result == results.CORRUPT_OBJECT:
                 with suppress(TeeError):
                     found = cls._version(files, entropy, keys, before=True)
+                    found.recovered = True
             if found is None:
                 raise
         with suppress(TeeError):

@@ -75,6 +75,8 @@ class ReeFs:
         self.keys = keys
         self._lock = threading.RLock()
         self._directory: DirFile | None = None
+        self.recovered = False
+        """A directory was found whose newest version had been cut off while it was written (`DirFile.recovered`)."""
         self._opened: OrderedDict[int, ReeStoredFile] = OrderedDict()
         """Whose files are open, least recently used first."""
         self._depth = 0
@@ -110,6 +112,7 @@ class ReeFs:
             self.forget()
         if self._directory is None:
             self._directory = DirFile.open(self.files, self.entropy, self.keys, self._anchor)
+            self.recovered |= self._directory.recovered
         return self._directory
 
     def _forget_after(self, error: TeeError) -> None:

@@ -207,3 +207,14 @@ def test_report(tmp_path: Path) -> None:
     assert suite.get("tests") == "7"  # five stages, one command, one panic
     assert suite.get("failures") == "2"
     assert "TA panicked" in (tmp_path / "merged.log").read_text()
+
+
+def test_a_panic_on_another_console_ends_the_wait(tmp_path: Path) -> None:
+    path = fake_board(tmp_path, hang="bootloader", timeout=60)
+    link = "process:echo 'E/TC:0 0 Panic at core/kernel/assert.c:28 <_assert_break>'; exec sleep 100"
+    path.write_text(f'{path.read_text()}\n[consoles.secure]\nlink = "{link}"\n')
+    with Board(read_board(path), tmp_path / "run") as board:
+        began = time.monotonic()
+        with pytest.raises(TargetError, match="secure: OP-TEE panicked"):
+            board.advance_to("bootloader")
+        assert time.monotonic() - began < 30

@@ -12,6 +12,9 @@ import pytest
 from normal_world.cli.storage import COMMAND, parse_oid, show_oid
 from ta_loader.errors import UsageError
 from tee.errors import TeeError
+from tee.storage.inspect import put
+from tests.tee.storage.kit import HUK, MemoryFiles, key, newest_damaged
+from tests.tee.storage.kit import store as kit_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +76,29 @@ def test_check_and_export(run: Callable[..., tuple[int, bytes]], tmp_path: Path)
     assert code == 0
     assert (tmp_path / "dump" / TA / b"good".hex()).read_bytes() == source.read_bytes()
     assert json.loads((tmp_path / "dump" / "index.json").read_text())["objects"][0]["size"] == 9000
+
+
+def test_what_was_put_right_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = MemoryFiles()
+    system = kit_store(files)
+    put(system, key(b"a"), b"first")
+    put(system, key(b"b"), b"second")
+    for name, data in newest_damaged(files.survivors(keep=0)).items():
+        (tmp_path / name).write_bytes(data)
+    words = ("check", "--store", str(tmp_path), "--huk", HUK.hex())
+    assert COMMAND.main([*words, "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["recovered"] is True
+    assert "was cut off while it was written" in said.err
+    assert COMMAND.main([*words]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_an_empty_folder_stays_empty(tmp_path: Path) -> None:
+    for action in ("ls", "check", "export"):
+        with pytest.raises(UsageError, match=r"no trusted storage \(no dirf\.db\)"):
+            COMMAND.main([action, *["out"] * (action == "export"), "--store", str(tmp_path), "--huk", "00" * 16])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from tee.abi import results
+from tee.abi.ree_fs import HEAD, head_offset, node_offset
 from tee.errors import TeeError
 from tee.normal import RESERVED
 from tee.storage.dirfile import Key
@@ -266,3 +267,11 @@ def contents(stored: dict[str, bytes], *names: bytes, owner: UUID = OWNER) -> di
         found[name] = file.read(0, file.length)
         file.close()
     return found
+
+
+def newest_damaged(stored: dict[str, bytes]) -> dict[str, bytes]:
+    """One bit of the root node of the directory's newest version."""
+    raw = bytearray(stored["dirf.db"])
+    counters = [HEAD.unpack_from(raw, head_offset(version))[4] for version in (0, 1)]
+    raw[node_offset(1, counters.index(max(counters)))] ^= 1
+    return {**stored, "dirf.db": bytes(raw)}

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tee.abi import results
-from tee.abi.ree_fs import HEAD, head_offset, node_offset
+from tee.abi.ree_fs import HEAD
 from tee.errors import TeeError
 from tee.storage import htree
-from tests.tee.storage.kit import OTHER, MemoryFiles, contents, key, store, used
+from tests.tee.storage.kit import OTHER, MemoryFiles, contents, key, newest_damaged, store, used
 
 DATA = bytes(range(256)) * 40
 REFUSED = {results.CORRUPT_OBJECT, results.SECURITY}
@@ -107,32 +107,24 @@ def test_garbage(stored: dict[str, bytes]) -> None:
     assert outcome(stored) in (None, NOTHING)
 
 
-def _newest_damaged(stored: dict[str, bytes]) -> dict[str, bytes]:
-    """One bit of the root node of the directory's newest version."""
-    raw = bytearray(stored["dirf.db"])
-    counters = [HEAD.unpack_from(raw, head_offset(version))[4] for version in (0, 1)]
-    raw[node_offset(1, counters.index(max(counters)))] ^= 1
-    return {**stored, "dirf.db": bytes(raw)}
-
-
 def test_damage_is_no_cut() -> None:
     """A version that was not whole is passed over; one that had been is missed."""
     files = MemoryFiles(STORED)
     store(files, seed=5).remove(key(b"b"))
-    assert outcome(_newest_damaged(files.survivors())) is None
+    assert outcome(newest_damaged(files.survivors())) is None
     # The power fails right after the call: what would say that it was whole is not on the medium.
     cut = files.survivors(keep=0)
     assert outcome(cut) == {**WHOLE, b"b": None}
-    assert outcome(_newest_damaged(cut)) == WHOLE
+    assert outcome(newest_damaged(cut)) == WHOLE
     # Whoever opens the store next makes up for it, even if they change nothing.
     opened = MemoryFiles(cut)
     store(opened).open(key(b"a"))
-    assert outcome(_newest_damaged(opened.survivors())) is None
+    assert outcome(newest_damaged(opened.survivors())) is None
     # Nor is the version before to be had by making the newest one look cut off for good.
-    mended = MemoryFiles(_newest_damaged(cut))
+    mended = MemoryFiles(newest_damaged(cut))
     store(mended).open(key(b"a"))
     assert outcome(mended.survivors()) == WHOLE
-    assert outcome(_newest_damaged(mended.survivors())) is None
+    assert outcome(newest_damaged(mended.survivors())) is None
 
 
 def test_op_tees_directory_is_never_taken_for_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +136,7 @@ def test_op_tees_directory_is_never_taken_for_cut_off(monkeypatch: pytest.Monkey
         store(files, seed=5).remove(key(b"b"))
     left = files.survivors()
     assert outcome(left) == {**WHOLE, b"b": None}
-    assert outcome(_newest_damaged(left)) is None
+    assert outcome(newest_damaged(left)) is None
     opened = MemoryFiles(left)
     store(opened).open(key(b"a"))
     assert opened.survivors() == left, "what is only read stays as it is"
