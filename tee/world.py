@@ -1,9 +1,6 @@
 """The secure world: what every normal world calls, with typed parameters.
 
-Sessions, instances and their rules as OP-TEE has them (optee_os 4.5 core/kernel/tee_ta_manager.c;
-KEEP_CRASHED as in 4.8). One difference: where OP-TEE lets only one thread at a time into all single
-instance TAs together, here each instance has a lock of its own, and a wait that would close a
-circle answers BUSY, which is what OP-TEE's global lock is there for.
+Sessions as OP-TEE has them (optee_os 4.5 core/kernel/tee_ta_manager.c); the instances behind them are `tee.instances`'.
 """
 
 from __future__ import annotations
@@ -16,16 +13,11 @@ from tee import pta_call
 from tee.abi import results
 from tee.abi.pta_uuids import STANDARD
 from tee.abi.results import Origin, Result
-from tee.abi.ta_head import (
-    TA_FLAG_INSTANCE_KEEP_ALIVE,
-    TA_FLAG_INSTANCE_KEEP_CRASHED,
-    TA_FLAG_MULTI_SESSION,
-    TA_FLAG_SINGLE_INSTANCE,
-)
-from tee.activity import Activity, Cancellation, closes_circle
+from tee.activity import Activity, Cancellation
 from tee.crash import crash_lines
 from tee.errors import TeeError
 from tee.instance import ENTRY_CLOSE, ENTRY_INVOKE, ENTRY_OPEN, TaInstance
+from tee.instances import Instances
 from tee.limits import Limits
 from tee.session import LOGIN_TRUSTED_APP, PUBLIC, Client, Session
 from tee.sharing import Sharing
@@ -48,8 +40,6 @@ if TYPE_CHECKING:
     from tee.syscalls.declare import Syscall
 
 __all__ = ["PUBLIC", "Cancellation", "Client", "Opened", "Outcome", "SecureWorld"]
-
-_KEEP = TA_FLAG_SINGLE_INSTANCE | TA_FLAG_INSTANCE_KEEP_ALIVE
 
 
 class Outcome(NamedTuple):
@@ -101,15 +91,11 @@ class SecureWorld:
         """Whatever is made on first use is made once: it has state that all sessions share."""
         self._ptas: Registry | None = None
         self._lock = threading.Lock()
-        self._free = threading.Condition(self._lock)
-        self._waiting = 0
-        """Threads that wait for `_free`: mostly none, and telling nobody costs as much as a lock."""
         self._sessions: dict[int, Session] = {}
-        self._contexts: dict[UUID, TaInstance] = {}
-        self._loading: set[UUID] = set()
         self._numbers = itertools.count(1)
         self._references = itertools.count(1)
-        self._instances = itertools.count(1)
+        made = itertools.count(1)
+        self._instances = Instances(lambda uuid: TaInstance(self, images.find(uuid), next(made)))
         self._unserved: set[int] = set()
         self.bugs = 0
         """System calls that ended in an error of our own (`report_bug`)."""
@@ -169,9 +155,7 @@ class SecureWorld:
         while self._sessions:
             _, session = self._sessions.popitem()
             self._close(session, Activity())
-        while self._contexts:
-            _, instance = self._contexts.popitem()
-            self._free_state(instance)
+        self._instances.close()
         if self._storage is not None:
             self._storage.close()
 
@@ -184,22 +168,24 @@ class SecureWorld:
     @property
     def instances(self) -> int:
         """Single instances alive."""
-        return len(self._contexts)
+        return len(self._instances)
 
     def alive(self) -> list[TaInstance]:
         """Instances that sessions of the normal world use, and those that stay alive without one."""
+        return list({id(instance): instance for instance in self._used() if not instance.releasing}.values())
+
+    def _used(self) -> list[TaInstance]:
+        """As `alive`, but some may be there more than once, or on their way out."""
         with self._lock:
-            found = [*self._contexts.values()]
-            found += [s.instance for s in self._sessions.values() if s.instance is not None]
-        return list({id(instance): instance for instance in found if not instance.releasing}.values())
+            found = [s.instance for s in self._sessions.values() if s.instance is not None]
+        return self._instances.single() + found
 
     def forget(self, pages: Pages) -> None:
         """A client's memory object goes away: no instance keeps it known to its engine. From any thread.
 
         An instance that a call is inside of forgets when that call ends.
         """
-        with self._lock:
-            found = [*self._contexts.values(), *(s.instance for s in self._sessions.values() if s.instance)]
+        found = self._used()
         seen: set[int] = set()
         while found:
             instance = found.pop()
@@ -255,12 +241,12 @@ class SecureWorld:
                 session.pta = pta
                 outcome, session.context = pta_call.open_session(pta, session.owner, params, session.client.login)
                 return Outcome(*outcome)
-            instance = self._instance_for(uuid)
+            instance = self._instances.for_session(uuid)
         except TeeError as error:
             return Outcome(error.result, error.origin)
         session.instance = instance
-        if not self._acquire(instance, activity):
-            self._drop(instance, activity)
+        if not self._instances.acquire(instance, activity):
+            self._instances.drop(instance, activity)
             return Outcome(results.BUSY, Origin.TEE)
         opened = False
         try:
@@ -270,9 +256,9 @@ class SecureWorld:
                 self._enter(ENTRY_CLOSE, session, 0, (), activity, None, None)
             return outcome
         finally:
-            self._release(instance)
+            self._instances.release(instance)
             if not opened:
-                self._drop(instance, activity)
+                self._instances.drop(instance, activity)
 
     def _invoke(
         self,
@@ -288,12 +274,12 @@ class SecureWorld:
             assert session.pta is not None
             with session.lock:
                 return Outcome(*pta_call.invoke(session.pta, session.context, command, params, session.owner))
-        if not self._acquire(instance, activity):
+        if not self._instances.acquire(instance, activity):
             return Outcome(results.BUSY, Origin.TEE)
         try:
             return self._enter(ENTRY_INVOKE, session, command, pta_call.plain(params), activity, timeout, cancellation)
         finally:
-            self._release(instance)
+            self._instances.release(instance)
 
     def _close(self, session: Session, activity: Activity) -> None:
         instance = session.instance
@@ -302,12 +288,12 @@ class SecureWorld:
                 with session.lock:
                     session.pta.close(session.context)
             return
-        if not instance.dead and self._acquire(instance, activity):
+        if not instance.dead and self._instances.acquire(instance, activity):
             try:
                 self._enter(ENTRY_CLOSE, session, 0, (), activity, None, None)
             finally:
-                self._release(instance)
-        self._drop(instance, activity)
+                self._instances.release(instance)
+        self._instances.drop(instance, activity)
 
     def _enter(
         self,
@@ -339,98 +325,6 @@ class SecureWorld:
         if instance.dead:
             return Outcome(results.TARGET_DEAD, Origin.TEE)
         return Outcome(Result(result), Origin.TRUSTED_APP) if result else _DONE
-
-    def _instance_for(self, uuid: UUID) -> TaInstance:
-        """The instance a new session goes to, its reference already counted."""
-        with self._lock:
-            while True:
-                instance = self._contexts.get(uuid)
-                if instance is not None:
-                    if not instance.flags & TA_FLAG_MULTI_SESSION and instance.references:
-                        raise TeeError(results.BUSY, f"TA {uuid} allows one session at a time")
-                    instance.references += 1
-                    return instance
-                if uuid not in self._loading:
-                    break
-                self._wait()
-            self._loading.add(uuid)
-        try:
-            image = self.images.find(uuid)
-            instance = TaInstance(self, image, next(self._instances))
-            instance.references = 1
-        except BaseException:
-            instance = None
-            raise
-        finally:
-            with self._lock:
-                self._loading.discard(uuid)
-                if instance is not None and instance.flags & TA_FLAG_SINGLE_INSTANCE:
-                    self._contexts[uuid] = instance
-                self._free.notify_all()
-        return instance
-
-    def _acquire(self, instance: TaInstance, activity: Activity) -> bool:
-        """Wait until `instance` is free and take it; False if waiting would never end."""
-        with self._lock:
-            if instance.busy_with is None:
-                instance.busy_with = activity
-                return True
-            while instance.busy_with is not None:
-                if closes_circle(activity, instance):
-                    return False
-                activity.waiting_for = instance
-                try:
-                    self._wait()
-                finally:
-                    activity.waiting_for = None
-            instance.busy_with = activity
-            return True
-
-    def _wait(self) -> None:
-        """Until something is released or loaded; the lock is held before and after."""
-        self._waiting += 1
-        try:
-            self._free.wait()
-        finally:
-            self._waiting -= 1
-
-    def _release(self, instance: TaInstance) -> None:
-        with self._lock:
-            instance.busy_with = None
-            if instance.dead and self._contexts.get(instance.uuid) is instance and not self._keeps_crashed(instance):
-                del self._contexts[instance.uuid]
-            if self._waiting:
-                self._free.notify_all()
-        if instance.dead:
-            self._free_state(instance)
-
-    def _free_state(self, instance: TaInstance) -> None:
-        """Free an instance's CPU, memory and objects, once; nobody is inside, or will be."""
-        with self._lock:
-            if instance.releasing:
-                return
-            instance.releasing = True
-        instance.release()
-
-    @staticmethod
-    def _keeps_crashed(instance: TaInstance) -> bool:
-        return instance.flags & _KEEP == _KEEP and bool(instance.flags & TA_FLAG_INSTANCE_KEEP_CRASHED)
-
-    def _drop(self, instance: TaInstance, activity: Activity) -> None:
-        """A session of `instance` is gone; the last one takes the instance with it, unless it stays alive."""
-        with self._lock:
-            instance.references -= 1
-            if instance.references:
-                return
-            if instance.dead:
-                if self._keeps_crashed(instance):
-                    return
-            elif instance.flags & _KEEP == _KEEP:
-                return
-            if self._contexts.get(instance.uuid) is instance:
-                del self._contexts[instance.uuid]
-        instance.activity = activity
-        self._free_state(instance)
 
     # --- telling others
 

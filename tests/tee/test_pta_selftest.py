@@ -14,11 +14,11 @@ from tee import activity
 from tee.abi import results
 from tee.abi.results import Result
 from tee.errors import TeeError
+from tee.instances import Instances
 from tee.params import Kind, Value
 from tee.pta.base import PtaMemref
 from tee.pta.invoke_tests import InvokeTestsPta
 from tee.pta.selftest import aes, kit, lockdep, mutex
-from tee.world import SecureWorld
 from tests.fakes import Lines
 from tests.tee.pta_kit import Memory, host_platform, memref, value
 
@@ -156,12 +156,12 @@ def test_all_self_tests_run_whichever_fail() -> None:
     assert "ZeroDivisionError" in console.text
 
 
-def test_the_world_asks_what_is_tested(monkeypatch: pytest.MonkeyPatch) -> None:
-    world: Any = SecureWorld(host_platform(), None)  # type: ignore[arg-type]
+def test_instances_ask_what_is_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    instances: Any = Instances(lambda uuid: pytest.fail("no TA is loaded here"))
     held = lockdep._Instance()
-    assert world._acquire(held, activity.Activity())
-    monkeypatch.setattr("tee.world.closes_circle", lambda *_: True)
-    assert not world._acquire(held, activity.Activity())
+    assert instances.acquire(held, activity.Activity())
+    monkeypatch.setattr("tee.instances.closes_circle", lambda *_: True)
+    assert not instances.acquire(held, activity.Activity())
 
 
 # --- readers and writers
