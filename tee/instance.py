@@ -8,7 +8,6 @@ Source of semantics: optee_os 4.5 core/kernel/user_ta.c, tee_ta_manager.c, core/
 from __future__ import annotations
 
 import threading
-from collections import deque
 from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,8 @@ from south.platform import PAGE, Arch, EngineError, Interrupt, Prot, RegionFlag,
 from tee.abi import results
 from tee.crash import Death, crash_report
 from tee.errors import TeeError
-from tee.mapping import UTEE_PARAMS, MappedParams, Places
+from tee.known import KnownMemory
+from tee.mapping import UTEE_PARAMS, MappedParams
 from tee.native import Task
 from tee.usermemory import TaMemory
 
@@ -85,12 +85,7 @@ class TaInstance:
         self.session: Session | None = None
         self.activity: Activity | None = None
         self._wake = threading.Event()
-        self._kept: dict[int, Pages] = {}
-        self._gate = threading.Lock()
-        """Held while somebody uses the CPU: a call, or who makes the engine forget memory."""
-        self._gone: deque[Pages] = deque()
         self.releasing = False
-        self._places = Places()
         self._cancel_at: float | None = None
         self._dead_at: float | None = None
         self._arena = platform.pages.arena(limits.memory)
@@ -100,6 +95,7 @@ class TaInstance:
             raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
         try:
             self.space = AddressSpace(self.cpu, self._arena, platform.entropy, limits.memory)
+            self._known = KnownMemory(self.cpu, self.space)
             self.memory = TaMemory(self.cpu, self.space)
             self.native = Task(max_states=limits.handles, log_rate=limits.log_rate, log_burst=2 * limits.log_rate)
             self._objects: ObjectTable | None = None
@@ -140,13 +136,11 @@ class TaInstance:
         timeout: seconds until the call counts as cancelled. The caller holds the instance.
         `self.dead` is set when the TA did not survive.
         """
-        self._gate.acquire()
+        self._known.gate.acquire()
         try:
             return self._enter(function, session, command, params, activity, timeout)
         finally:
-            self._gate.release()
-            if self._gone:
-                self._forget_gone()
+            self._known.leave()
 
     def _enter(
         self,
@@ -174,12 +168,13 @@ class TaInstance:
         self.session = session
         self.activity = activity
         mapped: MappedParams | None = None
+        known = self._known
         sharing = self.world.sharing
         shared: list[int] = []
         cpu = self.cpu
         try:
             try:
-                mapped = MappedParams(self.space, params, self._places, self._keep)
+                mapped = MappedParams(self.space, params, known.places, known.keep)
             except OutOfMemory as error:
                 raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
             except SpaceError as error:  # a memref that its memory does not hold: xtest regression_1018
@@ -204,7 +199,7 @@ class TaInstance:
             for identity in shared:
                 sharing.leave(identity, cpu)
             if mapped is not None and mapped.regions:
-                mapped.leave(self.space, self._places)
+                mapped.leave(self.space, known.places)
             activity.depth -= 1
             self.session = None
             self.activity = None
@@ -323,11 +318,7 @@ class TaInstance:
         self._params_view.release()
         if self._objects is not None:
             self._objects.close()
-        with self._gate:
-            self._places.clear(self.space)
-            self.cpu.close()
-            self._kept.clear()
-        self._gone.clear()
+        self._known.close()
         self.native.close()
         self._arena.discard()
 
@@ -434,36 +425,9 @@ class TaInstance:
     def dlsym(self, uuid: UUID, name: str) -> int:
         return self.program.dlsym(uuid, name)
 
-    def _keep(self, pages: Pages) -> None:
-        """Foreign memory of the client stays known to the engine: the next call maps it at once."""
-        if pages.identity not in self._kept:
-            if len(self._kept) >= 64:
-                self.cpu.forget(self._kept.pop(next(iter(self._kept))))
-            self._kept[pages.identity] = pages
-            self.cpu.keep(pages)
-
     def forget(self, pages: Pages) -> None:
-        """The client's memory goes away: the engine no longer knows it, at the latest when the call inside ends.
-
-        From any thread; no call offers that memory any more, or waits to. Nothing happens if it was never offered.
-        """
-        if pages.identity in self._kept or self._gate.locked() or self._places.holds(pages):
-            self._gone.append(pages)
-            self._forget_gone()
-
-    def _forget_gone(self) -> None:
-        """Whoever is inside does it on leaving; it looks at the list after it opened the gate, so none is missed."""
-        while self._gone and self._gate.acquire(blocking=False):
-            try:
-                while self._gone:
-                    pages = self._gone.popleft()
-                    known = self._kept.pop(pages.identity, None)
-                    if self._places.holds(pages):
-                        self._places.clear(self.space)
-                    if known is not None:
-                        self.cpu.forget(known)
-            finally:
-                self._gate.release()
+        """As `KnownMemory.forget`."""
+        self._known.forget(pages)
 
     def flush_log(self) -> None:
         """Hand on what C kept of the log."""

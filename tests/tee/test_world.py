@@ -277,7 +277,7 @@ def test_memory_that_a_client_gives_up_is_forgotten(kit: Kit) -> None:
         pages = kit.platform.pages.shared(4096)
         assert not kit.world.invoke(session, EMPTY, [Memref(Kind.MEMREF_INOUT, pages, 4096)]).result
         kit.world.forget(pages)
-        assert not instance._kept
+        assert not instance._known._kept
     del pages
     assert (mappings(), len(os.listdir("/proc/self/fd"))) == before
 
@@ -287,11 +287,11 @@ def test_memory_given_up_during_a_call_is_forgotten_when_it_ends(kit: Kit) -> No
     (instance,) = kit.world.alive()
     pages = kit.platform.pages.shared(4096)
     assert not kit.world.invoke(session, EMPTY, [Memref(Kind.MEMREF_INOUT, pages, 4096)]).result
-    with instance._gate:  # as if a call were inside
+    with instance._known.gate:  # as if a call were inside
         kit.world.forget(pages)
-        assert instance._kept
+        assert instance._known._kept
     assert not kit.world.invoke(session, EMPTY).result
-    assert not instance._kept
+    assert not instance._known._kept
 
 
 def test_what_a_call_offered_is_out_of_reach_in_the_next(kit: Kit) -> None:
@@ -318,8 +318,8 @@ def test_memory_left_mapped_goes_with_a_ta_that_dies(kit: Kit) -> None:
     pages = kit.platform.pages.shared(4096)
     assert not kit.world.invoke(session, EMPTY, [Memref(Kind.MEMREF_INOUT, pages, 4096)]).result
     kit.world.close_session(session)
-    assert not instance._kept
-    assert not instance._places.holds(pages)
+    assert not instance._known._kept
+    assert not instance._known.places.holds(pages)
     instance.forget(pages)
 
 
