@@ -8,7 +8,7 @@ import hashlib
 import shlex
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from boards.console_log import Direction
 from boards.errors import TargetError
@@ -27,26 +27,33 @@ TELL_SECONDS = 2.0
 """A transfer that takes longer is told of."""
 
 
-def agent_on(board: Board) -> str:
+class Agent(NamedTuple):
+    """program: as a shell takes it. folder: what it was brought in, to be removed in the end; "": it was there."""
+
+    program: str
+    folder: str = ""
+
+
+def agent_on(board: Board) -> Agent:
     """The board's own agent, or ours, brought there. UsageError if there is none for it; TargetError."""
     shell = board.shell
     # Ours in an image may be an older one's, in an image that was made long ago: its name tells.
     found = shell.run(f"command -v {NAME} || command -v {place()}")
     if found.exit_code == 0 and found.output.strip():
-        return shlex.quote(found.output.strip().splitlines()[-1])
+        return Agent(shlex.quote(found.output.strip().splitlines()[-1]))
     machine = shell.run("uname -m", check=True).output.strip()
     program = _built(machine).read_bytes()
     packed = base64.b64encode(gzip.compress(program, mtime=0)).decode()
     _check_tools(board)
-    folder = shell.run("mktemp -d /tmp/litebox-XXXXXX", check=True).output.strip()
-    path = f"{shlex.quote(folder)}/{NAME}"
+    folder = shlex.quote(shell.run("mktemp -d /tmp/litebox-XXXXXX", check=True).output.strip())
+    path = f"{folder}/{NAME}"
     _send(board, f"{path}.b64", packed)
     shell.run(f"base64 -d <{path}.b64 | gzip -dc >{path} && rm {path}.b64 && chmod 755 {path}", check=True)
     # gzip has looked at its own checksum; this is for what does not tell when it fails in the middle of a pipe.
     digest = shell.run(f"sha256sum {path} || cksum {path}").output.split()
     if not digest or digest[0] not in (hashlib.sha256(program).hexdigest(), str(posix_cksum(program))):
         raise TargetError(f"{NAME} came to {board.name} damaged")
-    return path
+    return Agent(path, folder)
 
 
 def _built(machine: str) -> Path:

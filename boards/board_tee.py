@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from boards.agent_upload import agent_on
+from boards.agent_upload import Agent, agent_on
 from boards.console_log import Direction
 from boards.console_shell import PROTOCOL
 from boards.errors import TargetError
@@ -69,7 +70,7 @@ class BoardTee:
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._program = ""
+        self._agent = Agent("")
         self._connection: Connection | None = None
         self._running: Running | None = None
         self._open = 0
@@ -117,7 +118,7 @@ class BoardTee:
 
     def forget(self) -> None:
         """The power goes off, and all that runs there with it."""
-        self._program = ""
+        self._agent = Agent("")
         self._running = None
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -132,6 +133,10 @@ class BoardTee:
                 self._end()
             except TargetError:
                 self.forget()
+        folder, self._agent = self._agent.folder, Agent("")
+        if folder and self._board.failure is None:
+            with suppress(TargetError):
+                self._board.shell.run(f"rm -r {folder}")
 
     def _closed(self) -> None:
         self._open = max(0, self._open - 1)
@@ -141,14 +146,16 @@ class BoardTee:
 
         board, entry = self._board, self._board.entry.tee
         shell = board.shell
-        self._program = self._program or board.text(entry.agent) or agent_on(board)
+        if not self._agent.program:
+            own = board.text(entry.agent)
+            self._agent = Agent(own) if own else agent_on(board)
         token = secrets.token_hex(8)
         running: Running | None = None
         if self._shares:
-            running = shell.start(f"{self._program} {token}")
+            running = shell.start(f"{self._agent.program} {token}")
         else:
             device = board.text(entry.device)
-            shell.run(f"{self._program} {token} <{device} >{device} 2>/dev/null &", check=True)
+            shell.run(f"{self._agent.program} {token} <{device} >{device} 2>/dev/null &", check=True)
         connection = Connection(ConsoleLine(self._console, running), token)
         self._console.take_lines(connection.feed)
         self._connection, self._running = connection, running

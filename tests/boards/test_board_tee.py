@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +29,6 @@ from tests.normal_world.kit import LITEBOX_TA, in_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 HELLO = samples.HELLO[Arch.AARCH64]
 TESTS = """\
@@ -217,7 +218,11 @@ def test_an_agent_of_an_image(description: Path, tmp_path: Path, monkeypatch: py
         with Board(read_board(description), tmp_path / name) as board:
             with board.tee() as tee, tee.open_session(HELLO):
                 pass
-        assert ("gzip" in (tmp_path / name / "console.log").read_text()) == sent
+        log = (tmp_path / name / "console.log").read_text()
+        assert ("gzip" in log) == sent
+        folders = {Path(found) for found in re.findall(r"/tmp/litebox-(?!X)\w{6}\b", log)}
+        assert len(folders) == sent
+        assert not any(folder.exists() for folder in folders)
 
 
 def test_no_agent_for_a_machine(
