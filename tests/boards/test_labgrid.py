@@ -160,31 +160,10 @@ def labgrid_python() -> str:
     return str(python)
 
 
-@pytest.mark.slow
-@pytest.mark.real
-def test_a_board_of_labgrids(labgrid_python: str, tmp_path: Path) -> None:
-    """A serial port, two power drivers and a program as a console, all of labgrid's."""
-    (tmp_path / "env.yaml").write_text(ENVIRONMENT)
-    (tmp_path / "lab.toml").write_text(BOARD)
+def _run(python: str, script: str, folder: Path, *arguments: str) -> list[str]:
+    """What a script prints in labgrid's environment, with this checkout's packages."""
     done = subprocess.run(
-        [labgrid_python, "-c", SCRIPT, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines() == ["(7, 'over labgrid\\n')", "500", "(5, 'another console\\n')"]
-    # It is off before it is turned on, whatever it was; and at the end, whoever had it.
-    words = (tmp_path / "power").read_text().split()
-    assert words[:5] == ["off", "on", "off", "off", "on"]
-    assert words[-1] == "off"
-
-
-def _run(python: str, folder: Path, times: int) -> list[str]:
-    done = subprocess.run(
-        [python, "-c", RUN, str(folder), str(times)],
+        [python, "-c", script, str(folder), *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -193,6 +172,19 @@ def _run(python: str, folder: Path, times: int) -> list[str]:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_a_board_of_labgrids(labgrid_python: str, tmp_path: Path) -> None:
+    """A serial port, two power drivers and a program as a console, all of labgrid's."""
+    (tmp_path / "env.yaml").write_text(ENVIRONMENT)
+    (tmp_path / "lab.toml").write_text(BOARD)
+    assert _run(labgrid_python, SCRIPT, tmp_path) == ["(7, 'over labgrid\\n')", "500", "(5, 'another console\\n')"]
+    # It is off before it is turned on, whatever it was; and at the end, whoever had it.
+    words = (tmp_path / "power").read_text().split()
+    assert words[:5] == ["off", "on", "off", "off", "on"]
+    assert words[-1] == "off"
 
 
 @pytest.mark.slow
@@ -208,7 +200,7 @@ def test_a_qemu_of_labgrids(labgrid_python: str, tmp_path: Path) -> None:
         pytest.skip(f"no kernel of Debian's: {problem}")
     (tmp_path / "env.yaml").write_text(QEMU.format(qemu=qemu, **parts))
     (tmp_path / "lab.toml").write_text(BOARD.replace("timeout = 20", "timeout = 90"))
-    assert _run(labgrid_python, tmp_path, 2) == ["(7, 'over labgrid\\n')"] * 2
+    assert _run(labgrid_python, RUN, tmp_path, "2") == ["(7, 'over labgrid\\n')"] * 2
 
 
 class _ShellOnTheNetwork(socketserver.BaseRequestHandler):
@@ -259,7 +251,7 @@ def test_a_place_of_a_coordinator(labgrid_python: str, tmp_path: Path) -> None:
                 _until_it_works(*client, "create")
         _until_it_works(*client, "add-match", "lab/bench/NetworkSerialPort")
         _until_it_works(*client, "acquire")
-        assert _run(labgrid_python, tmp_path, 1) == ["(7, 'over labgrid\\n')"]
+        assert _run(labgrid_python, RUN, tmp_path, "1") == ["(7, 'over labgrid\\n')"]
 
 
 def test_places() -> None:

@@ -15,6 +15,8 @@ from south.qemu_arm.machine import Board, QemuMachine
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tests.fakes import Lines
+
 GUESTS = Path(__file__).parent / "guests"
 MEMORY = 64 << 20
 DEADLINE = 60.0
@@ -42,16 +44,6 @@ def guest(name: str, folder: Path, **defines: object) -> Path:
     out = folder / f"{name}.bin"
     out.write_bytes(build.assemble(GUESTS / f"{name}.S", layout.KERNEL_BASE, defines))
     return out
-
-
-class Log:
-    """`south.platform.Console`."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def write(self, text: str) -> None:
-        self.text += text
 
 
 class Recorder:
@@ -86,7 +78,7 @@ class Recorder:
         return [(r[1], r[2], r[3]) for _, r in self.calls if r[0] == function]
 
 
-def machine(kernel: Path, log: Log | None = None, **options: Any) -> QemuMachine:
+def machine(kernel: Path, log: Lines | None = None, **options: Any) -> QemuMachine:
     options.setdefault("reboot", False)
     return QemuMachine(Board(kernel, memory=MEMORY, **options), log)
 

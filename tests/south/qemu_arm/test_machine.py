@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from south.qemu_arm import layout
-from tests.south.qemu_arm.kit import FAST, INTERRUPTED, RETURN, YIELDING, Log, Recorder, guest, machine, needs_qemu, run
+from tests.fakes import Lines
+from tests.south.qemu_arm.kit import FAST, INTERRUPTED, RETURN, YIELDING, Recorder, guest, machine, needs_qemu, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -164,7 +165,7 @@ def test_a_reset_starts_a_new_life(tmp_path: Path) -> None:
 
 def test_a_kernel_that_writes_rubbish_everywhere(tmp_path: Path) -> None:
     """It rings and calls at random; the host stays sane, and the next life of the guest is served as ever."""
-    log = Log()
+    log = Lines()
     made = machine(guest("hostile", tmp_path, COUNT=3000), log, cpus=2, reboot=True)
     monitor = Recorder()
     enough = threading.Event()
@@ -192,7 +193,7 @@ def test_a_kernel_that_writes_rubbish_everywhere(tmp_path: Path) -> None:
 
 
 def test_a_secure_world_that_fails(tmp_path: Path) -> None:
-    log = Log()
+    log = Lines()
 
     def fail(*_: object) -> None:
         raise ValueError("a bug")

@@ -16,7 +16,8 @@ from south.qemu_arm.doorbell import Doorbell
 from south.qemu_arm.errors import MachineError
 from south.qemu_arm.machine import Board, QemuMachine
 from south.qemu_arm.memory import GuestMemory
-from tests.south.qemu_arm.kit import Log, Recorder
+from tests.fakes import Lines
+from tests.south.qemu_arm.kit import Recorder
 
 SIZE = 4 << 20
 END = layout.RAM_BASE + SIZE
@@ -112,7 +113,7 @@ class Served:
         self.line, theirs = socket.socketpair()
         self.line.settimeout(10)
         self.shim = memoryview(bytearray(layout.SHIM_SIZE))
-        self.log = Log()
+        self.log = Lines()
         self.bell = Doorbell(theirs, self.shim, cpus, self.log)
         self._theirs = theirs
         self._thread = threading.Thread(target=self.bell.serve, args=(monitor, 10.0))
