@@ -66,6 +66,7 @@ class SecureWorld:
     images: where TAs come from. limits: per instance. observer: watches calls, logs and crashes.
     normal: the normal world's services, None: there are none. pta_ports: gives what pseudo TAs need beyond this world,
     asked for when the first of them is looked for; None: they have nothing. rpmb_integrity: `TrustedStorage`.
+    own_clock: the normal world cannot change the platform's monotonic clock.
     """
 
     def __init__(
@@ -78,9 +79,11 @@ class SecureWorld:
         normal: NormalWorld | None = None,
         pta_ports: Callable[[], PtaPorts] | None = None,
         rpmb_integrity: bool = False,
+        own_clock: bool = False,
     ) -> None:
         self.platform = platform
         self._rpmb_integrity = rpmb_integrity
+        self._own_clock = own_clock
         self.images = images
         self.limits = limits or Limits()
         self.observer = observer
@@ -381,10 +384,13 @@ class SecureWorld:
     def implementation(self) -> Implementation:
         """What this world says of itself in gpd.tee.* properties."""
         if self._implementation is None:
+            from tee.abi.properties import ProtectionLevel
             from tee.services.properties import Implementation
 
+            levels = (ProtectionLevel.REE, ProtectionLevel.TEE)
+            made = Implementation(system_time=levels[self._own_clock], anti_rollback=levels[self._rpmb_integrity])
             with self._making:
-                self._implementation = self._implementation or Implementation()
+                self._implementation = self._implementation or made
         return self._implementation
 
     @property

@@ -262,6 +262,7 @@ class Host:
             normal=normal or self._services,
             pta_ports=self._pta_ports,
             rpmb_integrity=setup.rpmb_integrity,
+            own_clock=guest is not None,
         )
         self._interruptible = Interruptible() if interruptible else contextlib.nullcontext()
 

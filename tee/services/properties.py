@@ -3,7 +3,7 @@
 libutee answers the rest inside the TA: `gpd.ta.*` but appID, and `gpd.tee.arith.maxBigIntSize`,
 `gpd.tee.sockets.*` and `gpd.tee.internalCore.version`.
 
-Source: optee_os core/tee/tee_svc.c (tables, syscall_get_property*), otp_stubs.c and huk_subkey.c
+Source: optee_os 4.10 core/tee/tee_svc.c (tables, syscall_get_property*), otp_stubs.c and huk_subkey.c
 (die id), core/arch/arm/plat-vexpress/vendor_props.c (the endorsement seed that fTPM asks for).
 """
 
@@ -32,6 +32,7 @@ DIE_ID_BYTES = 12
 SEED_BYTES = 32
 """Of the endorsement seed, and of the die id that goes into it."""
 _CLIENT_LITTLE_ENDIAN = 0
+_CPU = "org.trustedfirmware.optee.cpu."
 _MAX_NAME = 4096
 """Bytes of a property name; longer is OUT_OF_MEMORY."""
 
@@ -46,8 +47,11 @@ def _release() -> str:
 class Implementation(NamedTuple):
     """What a secure world says of itself.
 
-    system_time, anti_rollback: `ProtectionLevel`; on a host whose normal world could turn back the
-    clock or the files, REE is the truth. ecc: elliptic curves are operated upon.
+    system_time, persistent_time: `ProtectionLevel`; the normal world of a host could turn back its clock.
+    anti_rollback: `ProtectionLevel` of trusted storage; REE unless an RPMB keeps the root of its files.
+    ecc: elliptic curves are operated upon.
+    bti, pauth: the CPU checks branch targets and authenticates pointers in TAs.
+    memtag: the memory tagging in use, as in the field MTE of ID_AA64PFR1_EL1; 0: none.
     """
 
     api_version: str = "GPD-1.1-dev"
@@ -55,13 +59,16 @@ class Implementation(NamedTuple):
     system_time: int = ProtectionLevel.REE
     persistent_time: int = ProtectionLevel.REE
     anti_rollback: int = ProtectionLevel.REE
-    ecc: bool = False
+    ecc: bool = True
     trusted_os_version: str = _release()
     trusted_os_binary_version: int = 0
     trusted_os_manufacturer: str = "LiteBox"
     firmware_version: str = "FW_IMPL_UNDEF"
     firmware_binary_version: int = 0
     firmware_manufacturer: str = "FW_MAN_UNDEF"
+    bti: bool = False
+    pauth: bool = False
+    memtag: int = 0
 
 
 class Property(NamedTuple):
@@ -136,6 +143,10 @@ _IMPLEMENTATION = (
         lambda t: _word(t.implementation.firmware_binary_version),
     ),
     Property("gpd.tee.firmware.manufacturer", PropType.STRING, lambda t: _text(t.implementation.firmware_manufacturer)),
+    # OP-TEE has the next three where it is built with CFG_TA_BTI, CFG_TA_PAUTH and CFG_MEMTAG.
+    Property(_CPU + "feat_bti_implemented", PropType.BOOL, lambda t: bytes([t.implementation.bti])),
+    Property(_CPU + "feat_pauth_implemented", PropType.BOOL, lambda t: bytes([t.implementation.pauth])),
+    Property(_CPU + "feat_memtag_implemented", PropType.U32, lambda t: _word(t.implementation.memtag)),
     Property(
         "com.microsoft.ta.endorsementSeed",
         PropType.BINARY_BLOCK,

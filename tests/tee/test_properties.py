@@ -9,11 +9,16 @@ from uuid import UUID
 import pytest
 
 from tee.abi import results
+from tee.abi.algorithms import Algorithm
 from tee.abi.properties import PropSet, PropType
+from tee.services.crypto_supported import supported
 from tee.services.properties import SETS, Implementation, device_id
+from tee.world import SecureWorld
 from tests.tee.fake_ta import BASE, SIZE, FakeTask
+from tests.tee.pta_kit import host_platform
 
 BAD_VA = BASE + SIZE
+CPU = "org.trustedfirmware.optee.cpu."
 NAMES = {
     PropSet.TEE_IMPLEMENTATION: (
         "gpd.tee.apiversion",
@@ -29,12 +34,15 @@ NAMES = {
         "gpd.tee.firmware.implementation.version",
         "gpd.tee.firmware.implementation.binaryversion",
         "gpd.tee.firmware.manufacturer",
+        "org.trustedfirmware.optee.cpu.feat_bti_implemented",
+        "org.trustedfirmware.optee.cpu.feat_pauth_implemented",
+        "org.trustedfirmware.optee.cpu.feat_memtag_implemented",
         "com.microsoft.ta.endorsementSeed",
     ),
     PropSet.CURRENT_CLIENT: ("gpd.client.identity", "gpd.client.endian"),
     PropSet.CURRENT_TA: ("gpd.ta.appID",),
 }
-"""In the order of tee_propset_tee, tee_propset_client, tee_propset_ta."""
+"""In the order of tee_propset_tee, tee_propset_client, tee_propset_ta; vendor_props_tee after tee_propset_tee."""
 
 
 @pytest.fixture
@@ -72,21 +80,53 @@ def test_names_in_order(ta: FakeTask, prop_set: PropSet) -> None:
 
 
 def test_values(ta: FakeTask) -> None:
-    ta.implementation = Implementation(system_time=1000, ecc=True, trusted_os_version="1.2", firmware_binary_version=7)
+    ta.implementation = Implementation(
+        system_time=1000, ecc=False, trusted_os_version="1.2", firmware_binary_version=7, pauth=True, memtag=3
+    )
     tee = PropSet.TEE_IMPLEMENTATION
     assert read(ta, tee, "gpd.tee.apiversion") == (PropType.STRING, b"GPD-1.1-dev\0")
     assert read(ta, tee, "gpd.tee.description") == (PropType.STRING, b"LiteBox\0")
     assert read(ta, tee, "gpd.tee.systemTime.protectionLevel") == (PropType.U32, (1000).to_bytes(4, "little"))
     assert read(ta, tee, "gpd.tee.TAPersistentTime.protectionLevel") == (PropType.U32, b"\x64\0\0\0")
-    assert read(ta, tee, "gpd.tee.cryptography.ecc") == (PropType.BOOL, b"\1")
+    assert read(ta, tee, "gpd.tee.cryptography.ecc") == (PropType.BOOL, b"\0")
     assert read(ta, tee, "gpd.tee.trustedos.implementation.version") == (PropType.STRING, b"1.2\0")
     assert read(ta, tee, "gpd.tee.firmware.implementation.binaryversion") == (PropType.U32, b"\7\0\0\0")
+    assert read(ta, tee, CPU + "feat_bti_implemented") == (PropType.BOOL, b"\0")
+    assert read(ta, tee, CPU + "feat_pauth_implemented") == (PropType.BOOL, b"\1")
+    assert read(ta, tee, CPU + "feat_memtag_implemented") == (PropType.U32, b"\3\0\0\0")
     client = PropSet.CURRENT_CLIENT
     identity = bytes.fromhex("04000000 33221100 5544 7766 8899aabbccddeeff")
     assert read(ta, client, "gpd.client.identity") == (PropType.IDENTITY, identity)
     assert read(ta, client, "gpd.client.endian") == (PropType.U32, bytes(4))
     app = bytes.fromhex("00f2aa8a 5024 e411 abe20002a5d5c51b")
     assert read(ta, PropSet.CURRENT_TA, "gpd.ta.appID") == (PropType.UUID, app)
+
+
+def test_elliptic_curves_are_announced_as_they_are_served(ta: FakeTask) -> None:
+    curves = (Algorithm.ECDSA_SHA256, Algorithm.ECDH_DERIVE_SHARED_SECRET, Algorithm.ED25519, Algorithm.X25519)
+    served = sum(row.served for row in supported() if row.algorithm in curves) == len(curves)
+    assert read(ta, PropSet.TEE_IMPLEMENTATION, "gpd.tee.cryptography.ecc") == (PropType.BOOL, bytes([served]))
+
+
+def test_the_cpu_has_no_feature_that_a_ta_could_rely_on(ta: FakeTask) -> None:
+    for name, size in (("bti", 1), ("pauth", 1), ("memtag", 4)):
+        assert read(ta, PropSet.TEE_IMPLEMENTATION, f"{CPU}feat_{name}_implemented")[1] == bytes(size)
+
+
+@pytest.mark.parametrize(("integrity", "level"), [(False, 100), (True, 1000)])
+def test_rollback_protection_is_the_tees_with_a_root_in_the_rpmb(ta: FakeTask, *, integrity: bool, level: int) -> None:
+    with SecureWorld(host_platform(), None, rpmb_integrity=integrity) as world:  # type: ignore[arg-type]
+        ta.implementation = world.implementation
+    name = "gpd.tee.trustedStorage.antiRollback.protectionLevel"
+    assert read(ta, PropSet.TEE_IMPLEMENTATION, name) == (PropType.U32, level.to_bytes(4, "little"))
+
+
+@pytest.mark.parametrize(("own", "level"), [(False, 100), (True, 1000)])
+def test_a_clock_out_of_the_normal_worlds_reach_protects_system_time(ta: FakeTask, *, own: bool, level: int) -> None:
+    with SecureWorld(host_platform(), None, own_clock=own) as world:  # type: ignore[arg-type]
+        ta.implementation = world.implementation
+    name = "gpd.tee.systemTime.protectionLevel"
+    assert read(ta, PropSet.TEE_IMPLEMENTATION, name) == (PropType.U32, level.to_bytes(4, "little"))
 
 
 def test_device_id(ta: FakeTask) -> None:
