@@ -3,6 +3,7 @@
 #include "cpu.h"
 
 #define CPSR_USR 0x10u            /* Arm ARM G1.9 */
+#define CPSR_IT 0x0600fc00u       /* IT[1:0] and IT[7:2] */
 #define CPACR_CP10_CP11 (0xfu << 20) /* VFP and NEON untrapped; Arm ARM G8.2.33 */
 #define FPEXC_EN (1u << 30)
 
@@ -30,6 +31,22 @@ static uc_err open_cpu(struct lb_cpu *cpu)
     if (!e)
         e = lb_uc.reg_write(cpu->uc, UC_ARM_REG_CPSR, &cpsr);
     return e ? e : lb_uc.reg_write(cpu->uc, UC_ARM_REG_CP_REG, &cpacr);
+}
+
+/*
+ * Translated code keeps the IT state of CPSR to itself: the CPU's own copy is zero within a block, and is written at its
+ * end where it is not (QEMU, target/arm/translate.c, "condexec"). Unicorn restores the state of the instruction before
+ * each TLB fill and each hook of an access, IT state included, and goes on: left so, the next block begins inside an IT
+ * block that has ended, and instructions are skipped. PC is written at the end of every block; nothing else is restored.
+ */
+static void restored(uc_engine *uc)
+{
+    uint32_t cpsr = 0;
+    lb_uc.reg_read(uc, UC_ARM_REG_CPSR, &cpsr);
+    if (cpsr & CPSR_IT) {
+        cpsr &= ~CPSR_IT;
+        lb_uc.reg_write(uc, UC_ARM_REG_CPSR, &cpsr);
+    }
 }
 
 #define IN_REGISTERS 4u
@@ -70,4 +87,5 @@ const struct lb_arch lb_arch_arm = {
     .open = open_cpu,
     .number = number,
     .arguments = arguments,
+    .restored = restored,
 };

@@ -77,6 +77,8 @@ struct lb_arch {
     uint64_t (*number)(struct lb_cpu *cpu); /* may fill call.arg[0..ahead) too, or sets ahead to 0 */
     /* Fill call.arg[from..to); false: stack arguments that cannot be read. */
     bool (*arguments)(struct lb_cpu *cpu, unsigned from, unsigned to);
+    /* From a hook in the middle of a block: undo what Unicorn's restoring of the CPU's state left behind. NULL: nothing. */
+    void (*restored)(uc_engine *uc);
 };
 
 /* CPUs that share a writable page run in turns; see turns.c. */

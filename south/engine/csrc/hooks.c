@@ -68,8 +68,9 @@ uc_err lb_hook_stops(struct lb_cpu *cpu)
 
 static void on_access(uc_engine *uc, uc_mem_type type, uint64_t address, int size, int64_t value, void *data)
 {
-    (void)uc;
     struct lb_cpu *cpu = data;
+    if (cpu->arch->restored)
+        cpu->arch->restored(uc);
     if (lb_access_callback)
         lb_access_callback(cpu->hook_owner, type, address, (uint32_t)size, (uint64_t)value);
 }

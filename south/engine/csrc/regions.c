@@ -50,6 +50,8 @@ bool lb_on_fill(uc_engine *uc, uint64_t va, uc_mem_type type, uc_tlb_entry *entr
     struct lb_cpu *cpu = data;
     if (cpu->arch->word_bits == 32)
         va &= UINT32_MAX;
+    if (cpu->arch->restored && type != UC_MEM_FETCH) /* a fetch is between blocks: there the state is the guest's own */
+        cpu->arch->restored(uc);
     uint32_t need = type == UC_MEM_READ ? LB_READ : type == UC_MEM_WRITE ? LB_WRITE : LB_EXEC;
     const struct lb_extent *e = lb_find(cpu, va);
     if (e && (e->prot & need)) {
