@@ -1,7 +1,7 @@
 # Everything runs in .venv inside the checkout, which the first target makes once.
 #
 #   make demo       run the sample TA: increment, hash, panic on purpose
-#   make test       the tests that need nothing from outside
+#   make test       the tests that need nothing from outside; about 4 minutes on two cores
 #   make test-real  the tests on TAs and tools nobody here wrote (fetched once, cached outside the checkout)
 #   make xtest     OP-TEE's own test suite; CASES=... picks some of it
 #   make fuzz       mutated inputs, for minutes
@@ -12,7 +12,8 @@
 #   make wheel      dist/*.whl
 #   make clean      remove what was built; make distclean: .venv as well
 #
-# PYTHON=... picks the interpreter (3.11 or later); PYTEST=... adds options for pytest.
+# PYTHON=... picks the interpreter (3.11 or later); PYTEST=... adds options for pytest; JOBS=... sets how many processes
+# share the tests (two a processor if unset; PYTEST="-n 0" runs them in one).
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -26,6 +27,11 @@ NATIVE := $(filter-out %/_native.c %/_unicorn.c %/_transport.c,$(shell find sout
 	$(wildcard south/engine/build_*.py tee/build_*.py normal_world/daemon/build_*.py)
 
 LIBTEEC := $(VENV)/.libteec
+
+# Many tests wait for processes, time-outs and disks, so two workers a processor keep it busy. Those that are free take
+# tests from the longest queue.
+JOBS ?= $(shell echo $$((2 * $$(nproc))))
+SPREAD := -n $(JOBS) --dist worksteal
 
 .PHONY: all libteec demo test test-real xtest fuzz lint format bench samples wheel clean distclean check-host
 .DELETE_ON_ERROR:
@@ -75,7 +81,8 @@ demo: $(BUILT)
 	@$(VENV)/bin/litebox-ta demo
 
 test: $(BUILT)
-	$(PY) -m pytest -m 'not real and not fuzz' $(PYTEST)
+	@echo "make test: some 3,000 tests in $(JOBS) processes, about 4 minutes on two quiet cores"
+	$(PY) -m pytest -m 'not real and not fuzz' $(SPREAD) $(PYTEST)
 
 test-real: $(BUILT)
 	$(PY) -m pytest -m 'real and not fuzz' $(PYTEST)

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.real import debian
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ALLOWED_SKIPS = HERE / "allowed_skips.txt"
+
+# One profile for every property test. No deadline and no health check of speed: how long an example takes depends on
+# what else the machine does. CI must give the same answer twice.
+hypothesis.settings.register_profile(
+    "litebox",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+    derandomize=os.environ.get("CI") == "true",
+    print_blob=True,
+)
+hypothesis.settings.load_profile("litebox")
+
 REAL_FIXTURES = {"debian_root", "debian_tas", "debian_kit"}
 
 

@@ -18,7 +18,7 @@ from boards.power import CommandPower, ManualPower, ProcessPower, relay
 from boards.report import merged, write_report
 from boards.testing import BOOT, fake_board
 from ta_loader.errors import UsageError
-from tests.threads import eventually
+from tests.threads import PATIENCE, eventually
 
 
 def test_to_the_tee_and_back(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_board_that_hangs_says_where_and_only_once(tmp_path: Path, stage: str)
         began = time.monotonic()
         with pytest.raises(TargetError) as first:
             board.advance_to("tee")
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < PATIENCE
         assert first.value.stage == stage
         assert f"stage {stage}: " in str(first.value)
         assert str(tmp_path / "run/console.log") in str(first.value)
@@ -210,11 +210,11 @@ def test_report(tmp_path: Path) -> None:
 
 
 def test_a_panic_on_another_console_ends_the_wait(tmp_path: Path) -> None:
-    path = fake_board(tmp_path, hang="bootloader", timeout=60)
-    link = "process:echo 'E/TC:0 0 Panic at core/kernel/assert.c:28 <_assert_break>'; exec sleep 100"
+    path = fake_board(tmp_path, hang="bootloader", timeout=600)
+    link = "process:echo 'E/TC:0 0 Panic at core/kernel/assert.c:28 <_assert_break>'; exec sleep 1000"
     path.write_text(f'{path.read_text()}\n[consoles.secure]\nlink = "{link}"\n')
     with Board(read_board(path), tmp_path / "run") as board:
         began = time.monotonic()
         with pytest.raises(TargetError, match="secure: OP-TEE panicked"):
             board.advance_to("bootloader")
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < PATIENCE

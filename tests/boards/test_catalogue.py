@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boards.catalogue import Stage, find_board, read_board, shipped
@@ -165,7 +165,7 @@ def toml(value: object) -> str:
     return str(value)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(st.dictionaries(WORDS, VALUES, max_size=6))
 def test_any_toml_is_read_or_refused(tmp_path: Path, data: dict[str, object]) -> None:
     path = write(tmp_path, "\n".join(f"{key} = {toml(value)}" for key, value in data.items()))

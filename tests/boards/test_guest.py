@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boards.cache import cache_dir
@@ -162,7 +162,7 @@ def test_closure(debian_root: Path) -> None:
     assert missing["libcrypto.so.3"] == "xtest"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=8), st.integers(0, 70_000))
 def test_damaged_objects_end_in_an_error(debian_root: Path, flips: list[tuple[int, int]], cut: int) -> None:
     path = next(debian_root.glob("usr/lib/aarch64-linux-gnu/libteec.so.2.*"))

@@ -41,7 +41,7 @@ from tests.hostile.kit import (
     open_ta,
 )
 from tests.tas import cryptdrv
-from tests.threads import together
+from tests.threads import PATIENCE, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +100,7 @@ def test_dies_alone(tmp_path: Path, arch: Arch, misdeed: str) -> None:
             session = open_ta(world, samples.HELLO[arch])
             start = time.monotonic()
             assert world.invoke(session, command, params()) == DIED
-            assert time.monotonic() - start < 1
+            assert time.monotonic() - start < PATIENCE
             assert crashes.last().kind == kind
             assert crashes.last().registers["pc"] is not None
             assert world.invoke(session, Hello.EMPTY) == DIED
@@ -284,7 +284,7 @@ def test_a_wait_is_cancelled_from_another_thread(tmp_path: Path, arch: Arch) -> 
         timer.start()
         start = time.monotonic()
         outcome = world.invoke(driver.session, cryptdrv.CMD_RAW, params, cancellation=cancellation)
-        assert 0.05 < time.monotonic() - start < 2
+        assert 0.05 < time.monotonic() - start < 55
         assert outcome == FINE
         assert cryptdrv.raw_result(bytes(pages.view(0, len(data))), 1) == CANCEL
         assert not driver.one(12, 1)
@@ -297,7 +297,7 @@ def test_a_wait_ends_with_the_call_it_is_in(tmp_path: Path, arch: Arch) -> None:
         driver = Driver(world, arch)
         start = time.monotonic()
         assert driver.batch([RawCall(12, (NO_TIMEOUT,))])[0] == DIED
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < PATIENCE
         assert crashes.last().kind == "limit"
 
 

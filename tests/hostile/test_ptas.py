@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from south.platform import PAGE
@@ -62,7 +62,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureWorld]:
 
 
 @pytest.mark.parametrize("uuid", PTAS, ids=str)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(command=st.integers(0, 15), params=parameters(), kernel=st.booleans())
 def test_any_call(
     world: SecureWorld, uuid: UUID, command: int, params: list[tuple[Kind, int, int, bool]], kernel: bool

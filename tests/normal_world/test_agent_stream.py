@@ -83,7 +83,7 @@ class Wire:
             self.now += 0.005
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 1 << 30), st.floats(0, 0.2), st.binary(max_size=6000), st.binary(max_size=3000))
 def test_bytes_come_in_order_and_once(seed: int, loss: float, there: bytes, back: bytes) -> None:
     wire = Wire(seed, loss)

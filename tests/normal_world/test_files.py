@@ -321,7 +321,7 @@ def do(files: ReeFiles, action: str, *arguments: str | bytes | bool) -> object:
         return error.result
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(steps=st.lists(step, max_size=25))
 def test_against_a_model(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, *tuple[str | bytes | bool, ...]]]

@@ -114,7 +114,7 @@ def test_bad_ranges() -> None:
         made.reserve(1 << 40)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32))
 def test_any_sequence_of_changes_agrees_with_a_page_by_page_model(seed: int) -> None:
     rng = random.Random(seed)

@@ -402,7 +402,7 @@ IMAGES = [
 ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.sampled_from(range(len(IMAGES))),
     st.lists(st.tuples(st.integers(0, 1600), st.binary(min_size=1, max_size=6)), min_size=1, max_size=3),
@@ -424,7 +424,7 @@ def test_mutations(which: int, edits: list[tuple[int, bytes]], size: int, allow_
         assert container.elf == ELF or container.key is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=600), st.integers(0, 4), st.integers(0, 700))
 def test_arbitrary_bytes(tail: bytes, kind: int, size: int) -> None:
     header = struct.pack("<IIIIHH", 0x4F545348, kind, size, PKCS1, 32, 0)

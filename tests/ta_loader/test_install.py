@@ -38,7 +38,7 @@ def test_one_bit(offset: int) -> None:
     refused(bytes(image), allow_unsigned=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, len(IMAGE) - 1), st.integers(1, 255))
 def test_any_byte(offset: int, flip: int) -> None:
     image = bytearray(IMAGE)
@@ -46,7 +46,7 @@ def test_any_byte(offset: int, flip: int) -> None:
     refused(bytes(image))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, len(IMAGE) - 1))
 def test_truncated(size: int) -> None:
     refused(IMAGE[:size])

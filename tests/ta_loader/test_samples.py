@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from south.platform import Arch
@@ -131,7 +131,6 @@ def native_sha256(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-@settings(deadline=None)
 @given(data=st.binary(max_size=300))
 def test_own_sha256_equals_hashlib(native_sha256: ctypes.CDLL, data: bytes) -> None:
     digest = ctypes.create_string_buffer(32)

@@ -134,7 +134,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=1000)
+@settings(max_examples=300)
 @given(st.lists(st.lists(PIECES | st.text(max_size=4), max_size=8).map("".join), max_size=12))
 def test_hostile_logs(lines: list[str]) -> None:
     """Each line comes out once, in order, with nothing but additions at its end."""
@@ -145,8 +145,8 @@ def test_hostile_logs(lines: list[str]) -> None:
 
 
 def test_long_logs_take_linear_time() -> None:
-    begun = time.monotonic()
+    begun = time.thread_time()
     region = "E/LD:  region  2: va 0x40018000 pa 0x00001000 size 0x002000 flags r-xs [0]\n"
     lines = [region] * (MAX_HELD * 3) + ["E/LD: " * 170 + "\n"] * 300 + ["x" * 1_000_000]
     assert len(list(symbolise_log(lines, lambda _: None))) == len(lines)
-    assert time.monotonic() - begun < 3
+    assert time.thread_time() - begun < 3

@@ -193,19 +193,19 @@ def hostile(arch: Arch, base: bytes, section: str, patch: bytes, words: list[int
 STACKS = st.lists(st.integers(0x40000180, 0x40000400) | st.integers(0x7F0000, 0x7F8000) | st.just(0), max_size=40)
 
 
-@settings(max_examples=100, deadline=2000)
+@settings(max_examples=100)
 @given(st.binary(max_size=600), STACKS)
 def test_hostile_eh_frame(patch: bytes, words: list[int]) -> None:
     hostile(A64, build(A64, PROGRAM, "-fasynchronous-unwind-tables"), ".eh_frame", patch, words)
 
 
-@settings(max_examples=100, deadline=2000)
+@settings(max_examples=100)
 @given(st.binary(max_size=300), st.sampled_from([".ARM.exidx", ".ARM.extab", ".text"]), STACKS)
 def test_hostile_exidx(patch: bytes, section: str, words: list[int]) -> None:
     hostile(A32, build(A32, GUARDED, "-fexceptions", "-funwind-tables", "-marm"), section, patch, words)
 
 
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=150)
 @given(st.integers(0, 63), st.binary(min_size=1, max_size=24), st.booleans())
 def test_hostile_headers(at: int, patch: bytes, wide: bool) -> None:
     """Headers, program headers and section headers overwritten."""
@@ -220,7 +220,7 @@ def test_hostile_headers(at: int, patch: bytes, wide: bool) -> None:
         assert backtrace(arch, module, registers, lambda _, size: bytes(size), files.get, files.get)
 
 
-@settings(max_examples=200, deadline=1000)
+@settings(max_examples=200)
 @given(st.binary(max_size=64))
 def test_hostile_unwind_instructions(code: bytes) -> None:
     registers = VirtualRegisters({n: 0x8000 + 4 * n for n in range(16)}, lambda address: address ^ 0x40)

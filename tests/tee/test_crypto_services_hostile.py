@@ -26,7 +26,7 @@ _CALL = st.tuples(st.sampled_from(_NAMES), st.lists(_WORDS, min_size=8, max_size
 
 @pytest.mark.parametrize("word", [4, 8])
 @given(calls=st.lists(_CALL, max_size=24), memory=st.binary(max_size=512))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_words(word: int, calls: list[tuple[str, list[int]]], memory: bytes) -> None:
     native = Task(max_states=8)
     ta = FakeTask(native, limit=8, word=word)

@@ -58,7 +58,7 @@ def make(ta: FakeTask, key: tuple[int, list[AttrValue]]) -> int:
 
 @pytest.mark.parametrize("algo", _ALGORITHMS, ids=lambda algo: algo.name)
 @given(data=st.data())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_any_key(algo: Algorithm, data: st.DataObject) -> None:
     native = Task(max_states=4)
     ta = FakeTask(native, limit=8)
@@ -88,7 +88,7 @@ def test_any_key(algo: Algorithm, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("type_", _PAIRS, ids=lambda type_: type_.name)
 @given(data=st.data())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_any_parameters_of_a_new_key(type_: ObjectType, data: st.DataObject) -> None:
     ta = FakeTask()
     props = TYPES[type_]

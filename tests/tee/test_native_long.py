@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tee.abi import results
@@ -74,7 +74,6 @@ def test_pbkdf2_vectors(name: str, password: str, salt: str, iterations: int, ke
     assert Pbkdf2(hash_, password.encode(), salt.encode(), iterations, len(expected)).run() == expected
 
 
-@settings(deadline=None)
 @given(
     hash_=st.sampled_from(sorted(HASHES)),
     password=st.binary(max_size=300),
@@ -94,7 +93,6 @@ def test_pbkdf2_of_2_to_the_24_iterations(task: Task) -> None:
     assert key.hex() == "eefe3d61cd4da4e4e9945b3d6ba2158c2634e984"
 
 
-@settings(deadline=None)
 @given(iterations=st.integers(1, 4 * LOOK), size=st.integers(1, 70), every=st.integers(2, 4))
 def test_pbkdf2_goes_on_where_it_was(iterations: int, size: int, every: int) -> None:
     task = Task()

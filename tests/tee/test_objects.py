@@ -98,7 +98,7 @@ def _value(attr_kind: AttrKind, alloc: int) -> st.SearchStrategy[bytes | int]:
 
 
 @given(props=_PROPS, data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_storage_form_round_trip(props: TypeProps, data: st.DataObject) -> None:
     source = Object(props.type, props.max_bits)
     for attr in props.attrs:
@@ -113,7 +113,7 @@ def test_storage_form_round_trip(props: TypeProps, data: st.DataObject) -> None:
 
 
 @given(props=_PROPS, data=st.binary(max_size=80))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_storage_form_of_garbage(props: TypeProps, data: bytes) -> None:
     obj = Object(props.type, props.max_bits)
     before = obj.to_binary()

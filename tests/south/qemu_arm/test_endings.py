@@ -17,6 +17,7 @@ from south.qemu_arm.errors import MachineError
 from south.qemu_arm.machine import Board, Port, QemuMachine
 from south.qemu_arm.process import Process
 from tests.south.qemu_arm.kit import MEMORY, YIELDING, Recorder, guest, machine, needs_qemu, run
+from tests.threads import PATIENCE
 
 pytestmark = needs_qemu
 
@@ -33,7 +34,7 @@ def running(pid: int) -> bool:
         return False
 
 
-def gone(pid: int, seconds: float = 10) -> bool:
+def gone(pid: int, seconds: float = PATIENCE) -> bool:
     end = time.monotonic() + seconds
     while running(pid) and time.monotonic() < end:
         time.sleep(0.01)

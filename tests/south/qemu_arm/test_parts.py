@@ -142,7 +142,7 @@ class Served:
 
 
 @given(rings=st.lists(st.binary(max_size=40), max_size=20), noise=st.binary(min_size=64, max_size=64))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rubbish_on_the_line_and_in_the_slots(rings: list[bytes], noise: bytes) -> None:
     monitor = Recorder()
     with Served(monitor) as guest:

@@ -54,7 +54,7 @@ def test_every_byte_of_the_headers_and_nodes(name: str) -> None:
     assert refused >= 66
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(STORED)), st.data())
 def test_any_change_is_noticed_or_does_not_matter(name: str, data: st.DataObject) -> None:
     raw = bytearray(STORED[name])
@@ -64,7 +64,7 @@ def test_any_change_is_noticed_or_does_not_matter(name: str, data: st.DataObject
     assert outcome({**STORED, name: bytes(raw)}) in (None, WHOLE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(sorted(STORED)), st.data())
 def test_a_file_cut_short(name: str, data: st.DataObject) -> None:
     size = data.draw(st.integers(0, len(STORED[name]) - 1))
@@ -101,7 +101,7 @@ def test_a_ta_finds_its_own_objects_alone() -> None:
     assert caught.value.result == results.ITEM_NOT_FOUND
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(st.sampled_from(["dirf.db", "0", "1"]), st.binary(max_size=9000), min_size=1))
 def test_garbage(stored: dict[str, bytes]) -> None:
     assert outcome(stored) in (None, NOTHING)

@@ -79,7 +79,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(OPERATIONS)
 def test_any_history_is_what_a_byte_array_would_be(operations: list[tuple[str, int, bytes]]) -> None:
     files = MemoryFiles()

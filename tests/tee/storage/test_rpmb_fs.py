@@ -171,7 +171,7 @@ _OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(_OPERATIONS, st.randoms(use_true_random=False))
 def test_against_a_model(operations: list[tuple[str, int, int, int]], chance: random.Random) -> None:
     rpmb = MemoryRpmb()
@@ -317,7 +317,7 @@ def test_forged_answers_are_found_out(at: int) -> None:
     assert replayed.value.result == results.SECURITY
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.binary(min_size=256, max_size=256), min_size=1, max_size=6))
 def test_any_table_is_read_or_refused(blocks: list[bytes]) -> None:
     """The device authenticates it, but a predecessor's bugs may have left anything."""
