@@ -140,7 +140,8 @@ USUAL_ALARMS = (
     Alarm(r"Kernel panic - not syncing", "the kernel panicked"),
     Alarm(r"Unable to mount root fs|---\[ end Kernel panic", "the kernel panicked"),
     Alarm(r"^PANIC (at|in) ", "the firmware panicked"),
-    Alarm(r"[EF]/TC:.*\bPanic\b", "OP-TEE panicked"),
+    # At a line's start, but for a time: else one line of nothing but `E/TC:` would be searched from each of them.
+    Alarm(r"^.{0,40}[EF]/TC:.*\bPanic\b", "OP-TEE panicked"),
     Alarm(r"### ERROR ### Please RESET the board ###", "the bootloader gave up"),
 )
 

@@ -7,7 +7,7 @@ import re
 import tomllib
 from typing import TYPE_CHECKING
 
-from boards.console import compile_pattern
+from boards.pattern import compile_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MAX_FILE = 1 << 20
 """Bytes; a board's description has a few kilobytes."""
-VARIABLE = re.compile(r"\$\{([^}]*)\}")
+VARIABLE = re.compile(r"\$\{([^${}]*)\}")
 
 
 class Mistakes:

@@ -6,15 +6,16 @@ Whatever the other end does, memory stays bounded and nothing waits without a li
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from boards.console_log import Direction, Lines, Plain, printable
 from boards.errors import TargetError
+from boards.pattern import compile_pattern
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Sequence
 
     from boards.console_link import Link
@@ -58,11 +59,6 @@ class Pace(NamedTuple):
 
     size: int = 0
     rest: float = 0.0
-
-
-def compile_pattern(pattern: str) -> re.Pattern[bytes]:
-    """As every wait uses it: on bytes, `^` and `$` at each line."""
-    return re.compile(pattern.encode(), re.MULTILINE)
 
 
 class Console:

@@ -29,14 +29,33 @@ class Kind(StrEnum):
     KERNEL = "kernel panic"
 
 
-_SIGNS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
-    (Kind.TA_PANIC, re.compile(r"\b[EF]/TC:.*(?:TA panicked with code 0x|Panic 0x)")),
-    (Kind.TA_ABORT, re.compile(r"\b[EF]/TC:.*User (?:mode|TA) (?:data|prefetch|undef)")),
-    (Kind.CORE_ABORT, re.compile(r"\b[EF]/TC:.*Core (?:data|prefetch|undef)")),
-    (Kind.CORE_PANIC, re.compile(r"\b[EF]/TC:.*(?:Panic|assertion .* failed)", re.IGNORECASE)),
-    (Kind.LOADER, re.compile(r"\bE/LD:")),
-    (Kind.FIRMWARE, re.compile(r"^PANIC (?:at|in) |^Unhandled Exception (?:in|from) EL3")),
-    (Kind.KERNEL, re.compile(r"Kernel panic - not syncing")),
+class _Sign(NamedTuple):
+    """Parts that a line has one after the other. As one pattern with `.*` between them they would take a time that
+    grows with a power of the line's length."""
+
+    kind: Kind
+    parts: tuple[re.Pattern[str], ...]
+
+    def on(self, text: str) -> bool:
+        at = 0
+        for part in self.parts:
+            found = part.search(text, at)
+            if found is None:
+                return False
+            at = found.end()
+        return True
+
+
+_CORE = re.compile(r"\b[EF]/TC:")
+_SIGNS = (
+    _Sign(Kind.TA_PANIC, (_CORE, re.compile(r"TA panicked with code 0x|Panic 0x"))),
+    _Sign(Kind.TA_ABORT, (_CORE, re.compile(r"User (?:mode|TA) (?:data|prefetch|undef)"))),
+    _Sign(Kind.CORE_ABORT, (_CORE, re.compile(r"Core (?:data|prefetch|undef)"))),
+    _Sign(Kind.CORE_PANIC, (_CORE, re.compile(r"panic", re.IGNORECASE))),
+    _Sign(Kind.CORE_PANIC, (_CORE, re.compile(r"assertion ", re.IGNORECASE), re.compile(r" failed"))),
+    _Sign(Kind.LOADER, (re.compile(r"\bE/LD:"),)),
+    _Sign(Kind.FIRMWARE, (re.compile(r"^PANIC (?:at|in) |^Unhandled Exception (?:in|from) EL3"),)),
+    _Sign(Kind.KERNEL, (re.compile(r"Kernel panic - not syncing"),)),
 )
 _ERROR = re.compile(r"\b[EF]/(?:TC|LD|TA):")
 _OTHER = re.compile(r"\b[DIM]/(?:TC|LD|TA):")
@@ -98,7 +117,7 @@ def findings(entries: Iterable[Entry]) -> list[Finding]:
         if entry.direction is not Direction.IN:
             continue
         dump = going.get(entry.console)
-        kind = next((kind for kind, sign in _SIGNS if sign.search(entry.text)), None)
+        kind = next((sign.kind for sign in _SIGNS if sign.on(entry.text)), None)
         if dump is not None and (dump.goes_on(kind) if kind else _ERROR.search(entry.text)):
             dump.lines.append(entry)
             continue

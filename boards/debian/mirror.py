@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_NOT_MAIN = re.compile(r"-security|-updates|-backports|/")
+_DEBIAN = re.compile(r"\bdebian\b")
 
 
 class Entry(NamedTuple):
@@ -25,8 +29,8 @@ def find_mirror(folder: Path = Path("/etc/apt")) -> str:
         elif path.suffix == ".sources":
             entries += list(_deb822_entries(_text(path)))
     for uri, suites, components in entries:
-        main = [s for s in suites if not re.search(r"-security|-updates|-backports|/", s)]
-        if main and "main" in components and re.search(r"\bdebian\b", uri) and "security" not in uri:
+        main = [s for s in suites if not _NOT_MAIN.search(s)]
+        if main and "main" in components and _DEBIAN.search(uri) and "security" not in uri:
             return uri
     return ""
 
@@ -43,19 +47,24 @@ def _one_line_entries(path: Path) -> list[Entry]:
     """`deb [options] uri suite component...` lines."""
     out: list[Entry] = []
     for line in _text(path).splitlines():
-        found = re.match(r"\s*deb\s+(?:\[[^\]]*\]\s*)?(\S+)\s+(\S+)\s+([^#]*)", line)
-        if found:
-            out.append(Entry(found[1], [found[2]], found[3].split()))
+        kind, _, rest = line.strip().partition("#")[0].replace("\t", " ").partition(" ")
+        if kind != "deb":
+            continue
+        if rest.lstrip().startswith("["):
+            rest = rest.partition("]")[2]
+        words = rest.split()
+        if len(words) > 2:
+            out.append(Entry(words[0], [words[1]], words[2:]))
     return out
 
 
 def _deb822_entries(text: str) -> Iterator[Entry]:
     """Stanzas of a .sources file (DEB822-STYLE FORMAT)."""
-    for stanza in re.split(r"\n\s*\n", text):
+    for stanza in _stanzas(text):
         fields: dict[str, str] = {}
         last = ""
-        for line in stanza.splitlines():
-            if line.startswith("#") or not line.strip():
+        for line in stanza:
+            if line.startswith("#"):
                 continue
             if line[0].isspace():
                 fields[last] = fields.get(last, "") + " " + line.strip()
@@ -67,3 +76,10 @@ def _deb822_entries(text: str) -> Iterator[Entry]:
             continue
         for uri in fields.get("uris", "").split():
             yield Entry(uri, fields.get("suites", "").split(), fields.get("components", "").split())
+
+
+def _stanzas(text: str) -> Iterator[list[str]]:
+    """Their lines, cut at empty ones."""
+    for full, lines in groupby(text.splitlines(), key=lambda line: bool(line.strip())):
+        if full:
+            yield list(lines)

@@ -24,6 +24,7 @@ LINE_MAX = 1100
 """Characters of a line with its end."""
 
 _LINE = re.compile(rb"([DANP])([0-9a-f])([0-9a-f]{1,16}):([A-Za-z0-9+/]*={0,2}):([0-9a-f]{8})")
+_OURS = re.compile(rb"[DANP][0-9a-f]")
 
 
 class Line(NamedTuple):
@@ -60,7 +61,7 @@ def parse_line(text: bytes, start: int, mark: bytes = FROM_AGENT) -> Line | None
     found = _LINE.fullmatch(text, at + 1)
     if found is None or len(text) - at > LINE_MAX:
         # The kernel and shells write `<`, too; of ours are those that look like it.
-        if re.match(rb"[DANP][0-9a-f]", text[at + 1 : at + 3]):
+        if _OURS.match(text, at + 1):
             raise DamagedLine
         return None
     if zlib.crc32(text[at : found.start(5) - 1], start) != int(found[5], 16):

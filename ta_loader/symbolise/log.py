@@ -26,11 +26,11 @@ STATUS = re.compile(r"Status of TA [0-9a-f]{8}-")
 PANIC = re.compile(r"TA panicked with code (0x[0-9a-f]{1,8})\b")
 CORE = re.compile(r"TEE load address @ (0x[0-9a-f]{1,16})\b")
 REGION = re.compile(
-    r"/LD:.*region {1,3}[0-9]{1,4}: va (0x[0-9a-f]{1,16}) pa 0x[0-9a-f]{1,16} size (0x[0-9a-f]{1,16})"
+    r"/LD:.{0,80}region {1,3}[0-9]{1,4}: va (0x[0-9a-f]{1,16}) pa 0x[0-9a-f]{1,16} size (0x[0-9a-f]{1,16})"
     r"(?: flags [r-][w-][x-][s-] \[([0-9]{1,4})\])?"
 )
-ELF = re.compile(r"/LD:.*\[([0-9]{1,4})\] ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}) @ (0x[0-9a-f]{1,16})\b")
-CALL_STACK = re.compile(r"[A-Z]/(TC|LD):.*Call stack:")
+ELF = re.compile(r"/LD:.{0,80}\[([0-9]{1,4})\] ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}) @ (0x[0-9a-f]{1,16})\b")
+CALL_STACK = re.compile(r"[A-Z]/(TC|LD):.{0,80}Call stack:")
 ADDRESS = re.compile(r"[A-Z]/(TC|LD):[0-9? ]* (0x[0-9a-f]{1,16})\s*$")
 
 MAX_LINE = 1024
