@@ -2,6 +2,7 @@
 /* AArch64 guests at EL0. Calling convention of OP-TEE's libutee: optee_os utee_syscalls_a64.S. */
 #include "cpu.h"
 
+#define CNTKCTL_COUNTERS 3u /* CNTPCT and CNTVCT untrapped at EL0; D13.8.15, and optee_os thread_init_per_cpu() */
 #define CPACR_FPEN (3u << 20) /* FP and SIMD untrapped at EL0 and EL1; Arm ARM D13.2.30 */
 
 static const int saved[] = {
@@ -18,6 +19,13 @@ static const char *const names[] = {
     "x24", "x25", "x26", "x27", "x28", "x29", "x30", "sp",  "pc",  "pstate", "tpidr_el0",
 };
 
+/* One of EL1's registers: op0 3, op1 0. */
+static uc_err set_system(struct lb_cpu *cpu, uint32_t crn, uint32_t crm, uint32_t op2, uint64_t value)
+{
+    uc_arm64_cp_reg reg = {.crn = crn, .crm = crm, .op0 = 3, .op1 = 0, .op2 = op2, .val = value};
+    return lb_uc.reg_write(cpu->uc, UC_ARM64_REG_CP_REG, &reg);
+}
+
 static uc_err open_cpu(struct lb_cpu *cpu)
 {
     uc_err e = lb_uc.open(UC_ARCH_ARM64, UC_MODE_ARM, &cpu->uc);
@@ -28,8 +36,19 @@ static uc_err open_cpu(struct lb_cpu *cpu)
     /* EL0 first; only the write of CPACR_EL1 rebuilds the flags Unicorn caches of both. */
     uint64_t pstate = 0;
     e = lb_uc.reg_write(cpu->uc, UC_ARM64_REG_PSTATE, &pstate);
-    uc_arm64_cp_reg cpacr = {.crn = 1, .crm = 0, .op0 = 3, .op1 = 0, .op2 = 2, .val = CPACR_FPEN};
-    return e ? e : lb_uc.reg_write(cpu->uc, UC_ARM64_REG_CP_REG, &cpacr);
+    if (!e)
+        e = set_system(cpu, 14, 1, 0, CNTKCTL_COUNTERS);
+    return e ? e : set_system(cpu, 1, 0, 2, CPACR_FPEN);
+}
+
+static uint64_t thread(struct lb_cpu *cpu)
+{
+    return lb_reg(cpu, UC_ARM64_REG_TPIDR_EL0);
+}
+
+static void set_thread(struct lb_cpu *cpu, uint64_t value)
+{
+    lb_uc.reg_write(cpu->uc, UC_ARM64_REG_TPIDR_EL0, &value);
 }
 
 /* What makes a call, in the order of struct lb_call. Fetched in batches: a fetch costs more than a register in it. */
@@ -66,4 +85,6 @@ const struct lb_arch lb_arch_aarch64 = {
     .open = open_cpu,
     .number = number,
     .arguments = arguments,
+    .thread = thread,
+    .set_thread = set_thread,
 };

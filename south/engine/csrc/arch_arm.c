@@ -4,6 +4,7 @@
 
 #define CPSR_USR 0x10u            /* Arm ARM G1.9 */
 #define CPSR_IT 0x0600fc00u       /* IT[1:0] and IT[7:2] */
+#define CNTKCTL_COUNTERS 3u       /* CNTPCT and CNTVCT untrapped at PL0; G8.7.11, and optee_os thread_init_per_cpu() */
 #define CPACR_CP10_CP11 (0xfu << 20) /* VFP and NEON untrapped; Arm ARM G8.2.33 */
 #define FPEXC_EN (1u << 30)
 
@@ -25,12 +26,34 @@ static uc_err open_cpu(struct lb_cpu *cpu)
         return e;
     uint32_t fpexc = FPEXC_EN, cpsr = CPSR_USR;
     uc_arm_cp_reg cpacr = {.cp = 15, .is64 = 0, .sec = 0, .crn = 1, .crm = 0, .opc1 = 0, .opc2 = 2, .val = CPACR_CP10_CP11};
+    uc_arm_cp_reg cntkctl = {.cp = 15, .crn = 14, .crm = 1, .opc1 = 0, .opc2 = 0, .val = CNTKCTL_COUNTERS};
     e = lb_uc.reg_write(cpu->uc, UC_ARM_REG_CP_REG, &cpacr);
+    if (!e)
+        e = lb_uc.reg_write(cpu->uc, UC_ARM_REG_CP_REG, &cntkctl);
     if (!e)
         e = lb_uc.reg_write(cpu->uc, UC_ARM_REG_FPEXC, &fpexc);
     if (!e)
         e = lb_uc.reg_write(cpu->uc, UC_ARM_REG_CPSR, &cpsr);
     return e ? e : lb_uc.reg_write(cpu->uc, UC_ARM_REG_CP_REG, &cpacr);
+}
+
+#define TPIDRURW                                                                                        \
+    {                                                                                                   \
+        .cp = 15, .crn = 13, .crm = 0, .opc1 = 0, .opc2 = 2                                             \
+    }
+
+static uint64_t thread(struct lb_cpu *cpu)
+{
+    uc_arm_cp_reg reg = TPIDRURW;
+    lb_uc.reg_read(cpu->uc, UC_ARM_REG_CP_REG, &reg);
+    return reg.val & UINT32_MAX;
+}
+
+static void set_thread(struct lb_cpu *cpu, uint64_t value)
+{
+    uc_arm_cp_reg reg = TPIDRURW;
+    reg.val = value;
+    lb_uc.reg_write(cpu->uc, UC_ARM_REG_CP_REG, &reg);
 }
 
 /*
@@ -87,5 +110,7 @@ const struct lb_arch lb_arch_arm = {
     .open = open_cpu,
     .number = number,
     .arguments = arguments,
+    .thread = thread,
+    .set_thread = set_thread,
     .restored = restored,
 };

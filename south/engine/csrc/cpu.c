@@ -126,7 +126,10 @@ static int run(struct lb_cpu *cpu, uint64_t pc)
 
 int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3)
 {
+    uint64_t thread = cpu->arch->thread(cpu);
     lb_uc.context_restore(cpu->uc, cpu->clean);
+    if (thread)
+        cpu->arch->set_thread(cpu, thread);
     set_reg(cpu, cpu->arch->args[0], a0);
     set_reg(cpu, cpu->arch->args[1], a1);
     set_reg(cpu, cpu->arch->args[2], a2);

@@ -77,6 +77,9 @@ struct lb_arch {
     uint64_t (*number)(struct lb_cpu *cpu); /* may fill call.arg[0..ahead) too, or sets ahead to 0 */
     /* Fill call.arg[from..to); false: stack arguments that cannot be read. */
     bool (*arguments)(struct lb_cpu *cpu, unsigned from, unsigned to);
+    /* The register that user mode may write and an entry keeps: the thread's pointer to its TLS. */
+    uint64_t (*thread)(struct lb_cpu *cpu);
+    void (*set_thread)(struct lb_cpu *cpu, uint64_t value);
     /* From a hook in the middle of a block: undo what Unicorn's restoring of the CPU's state left behind. NULL: nothing. */
     void (*restored)(uc_engine *uc);
 };
