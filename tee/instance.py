@@ -80,6 +80,15 @@ class TaInstance:
         self.platform: Platform = platform
         self.busy_with: Activity | None = None
         self.references = 0
+        """Sessions, those included that are being opened or closed."""
+        self.leaving = 0
+        """Of these, the ones that are being closed. Not zero: somebody is inside."""
+        self.known = 0
+        """Sessions that the TA's libutee knows of; changed by who is inside."""
+        self.finished = False
+        """The last session that libutee knew of closes or has closed: no other may be opened."""
+        self.unclosed: list[Session] = []
+        """Sessions whose close could not wait for who is inside, and is made when that one leaves."""
         self.dead: Death | None = None
         self.sessions: dict[int, Session] = {}
         self.session: Session | None = None
@@ -312,9 +321,7 @@ class TaInstance:
         return results.TARGET_DEAD
 
     def release(self) -> None:
-        """Free CPU, memory and objects; the world's lock is not held. Nobody is inside."""
-        for session in list(self.sessions.values()):
-            self.world.close_from_ta(self, session)
+        """Free CPU, memory and objects; its sessions to other TAs are closed. Nobody runs in it."""
         self._params_view.release()
         if self._objects is not None:
             self._objects.close()

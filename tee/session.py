@@ -30,15 +30,17 @@ class Session:
     """number: the handle its opener uses; reference: what the TA's libutee knows it by.
 
     owner: the instance that opened it, None: the normal world. Exactly one of instance and pta.
+    closed: a call that still waits for the instance is too late.
     """
 
-    __slots__ = ("client", "context", "instance", "lock", "number", "owner", "pta", "reference")
+    __slots__ = ("client", "closed", "context", "instance", "lock", "number", "owner", "pta", "reference")
 
     def __init__(self, number: int, client: Client, owner: TaInstance | None, reference: int) -> None:
         self.number = number
         self.client = client
         self.owner = owner
         self.reference = reference
+        self.closed = False
         self.instance: TaInstance | None = None
         self.pta: PseudoTa | None = None
         self.context: object = None

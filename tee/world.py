@@ -14,6 +14,7 @@ from tee.abi import results
 from tee.abi.pta_uuids import STANDARD
 from tee.abi.results import Origin, Result
 from tee.activity import Activity, Cancellation
+from tee.closing import Closing
 from tee.crash import crash_lines
 from tee.errors import TeeError
 from tee.instance import ENTRY_CLOSE, ENTRY_INVOKE, ENTRY_OPEN, TaInstance
@@ -99,6 +100,9 @@ class SecureWorld:
         self._references = itertools.count(1)
         made = itertools.count(1)
         self._instances = Instances(lambda uuid: TaInstance(self, images.find(uuid), next(made)))
+        self._closing = Closing(
+            self._instances, lambda session, activity: self._enter(ENTRY_CLOSE, session, 0, (), activity, None, None)
+        )
         self._unserved: set[int] = set()
         self.bugs = 0
         """System calls that ended in an error of our own (`report_bug`)."""
@@ -151,14 +155,19 @@ class SecureWorld:
             raise TeeError(results.ITEM_NOT_FOUND, f"no session {session}")
         activity = Activity()
         activity.cancellation = cancellation
-        self._close(found, activity)
+        self._closing.close(found, activity)
 
     def close(self) -> None:
         """Close every session, and every instance that would stay alive."""
         while self._sessions:
             _, session = self._sessions.popitem()
-            self._close(session, Activity())
-        self._instances.close()
+            self._closing.close(session, Activity())
+        for instance in self._instances.single():
+            activity = Activity()
+            self._instances.acquire(instance, activity)
+            instance.finished = True
+            self._closing.leave(instance, activity)
+        self._instances.clear()
         if self._storage is not None:
             self._storage.close()
 
@@ -224,8 +233,11 @@ class SecureWorld:
         return self._invoke(session, command, params, caller.activity or Activity(), timeout, None)
 
     def close_from_ta(self, caller: TaInstance, session: Session) -> None:
-        caller.sessions.pop(session.number, None)
-        self._close(session, caller.activity or Activity())
+        """Where calls are nested too deep to enter the TA, the session closes when `caller` ends."""
+        activity = caller.activity or Activity()
+        if activity.depth < self.limits.depth:
+            caller.sessions.pop(session.number, None)
+            self._closing.close(session, activity)
 
     # --- the rules
 
@@ -244,24 +256,21 @@ class SecureWorld:
                 session.pta = pta
                 outcome, session.context = pta_call.open_session(pta, session.owner, params, session.client.login)
                 return Outcome(*outcome)
-            instance = self._instances.for_session(uuid)
+            instance = self._instances.open(uuid, activity)
         except TeeError as error:
             return Outcome(error.result, error.origin)
         session.instance = instance
-        if not self._instances.acquire(instance, activity):
-            self._instances.drop(instance, activity)
-            return Outcome(results.BUSY, Origin.TEE)
         opened = False
         try:
+            instance.known += 1
             outcome = self._enter(ENTRY_OPEN, session, 0, pta_call.plain(params), activity, timeout, cancellation)
             opened = not outcome.result
-            if not opened and not instance.dead:
-                self._enter(ENTRY_CLOSE, session, 0, (), activity, None, None)
             return outcome
         finally:
-            self._instances.release(instance)
             if not opened:
-                self._instances.drop(instance, activity)
+                self._instances.leave(instance)
+                self._closing.inside(session, activity)
+            self._closing.leave(instance, activity)
 
     def _invoke(
         self,
@@ -276,27 +285,18 @@ class SecureWorld:
         if instance is None:
             assert session.pta is not None
             with session.lock:
+                if session.closed:
+                    return Outcome(results.BAD_PARAMETERS, Origin.TEE)
                 return Outcome(*pta_call.invoke(session.pta, session.context, command, params, session.owner))
         if not self._instances.acquire(instance, activity):
             return Outcome(results.BUSY, Origin.TEE)
         try:
+            if session.closed:
+                return Outcome(results.BAD_PARAMETERS, Origin.TEE)
             return self._enter(ENTRY_INVOKE, session, command, pta_call.plain(params), activity, timeout, cancellation)
         finally:
-            self._instances.release(instance)
-
-    def _close(self, session: Session, activity: Activity) -> None:
-        instance = session.instance
-        if instance is None:
-            if session.pta is not None:
-                with session.lock:
-                    session.pta.close(session.context)
-            return
-        if not instance.dead and self._instances.acquire(instance, activity):
-            try:
-                self._enter(ENTRY_CLOSE, session, 0, (), activity, None, None)
-            finally:
-                self._instances.release(instance)
-        self._instances.drop(instance, activity)
+            if not self._instances.release(instance):
+                self._closing.leave(instance, activity)
 
     def _enter(
         self,
