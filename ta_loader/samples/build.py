@@ -28,7 +28,7 @@ COMPILER = {Arch.AARCH64: "aarch64-linux-gnu-gcc", Arch.ARM: "arm-linux-gnueabih
 STRIP = {Arch.AARCH64: "aarch64-linux-gnu-strip", Arch.ARM: "arm-linux-gnueabihf-strip"}
 
 COMPILE = (
-    "-std=gnu11 -O2 -g -ffreestanding -fPIC -fvisibility=hidden -fno-common -fno-stack-protector -fno-ident "
+    "-O2 -g -ffreestanding -fPIC -fvisibility=hidden -fno-common -fno-stack-protector -fno-ident "
     "-fno-tree-loop-distribute-patterns -funwind-tables -Wall -Wextra -Werror"
 ).split()
 LINK = (
@@ -47,13 +47,19 @@ class BuildError(Exception):
 
 
 class Recipe(NamedTuple):
-    """One prebuilt TA. home: where its image lies. extra: compiler options of its own."""
+    """One prebuilt TA.
+
+    home: where its image lies. extra: compiler options of its own. script: linker script instead of the samples'.
+    libraries: of the compiler, to link with; a TA with some is in C++, and has exceptions.
+    """
 
     uuid: UUID
     arch: Arch
     home: Path
     sources: tuple[Path, ...]
     extra: tuple[str, ...] = ()
+    script: Path = SOURCES / "ta.ld"
+    libraries: tuple[str, ...] = ()
 
     @property
     def image(self) -> Path:
@@ -69,6 +75,14 @@ def hello_recipe(arch: Arch) -> Recipe:
 def available(arch: Arch) -> bool:
     """Whether this machine has the cross-compiler."""
     return shutil.which(COMPILER[arch]) is not None
+
+
+def missing(recipe: Recipe) -> str:
+    """The first compiler that a recipe needs and this machine lacks; "" if none."""
+    compilers = [COMPILER[recipe.arch]]
+    if any(source.suffix == ".cpp" for source in recipe.sources):
+        compilers.append(COMPILER[recipe.arch].removesuffix("gcc") + "g++")
+    return next((name for name in compilers if shutil.which(name) is None), "")
 
 
 def compiler_version(arch: Arch) -> str:
@@ -88,12 +102,23 @@ def compile_elf(recipe: Recipe, into: Path) -> Path:
     objects: list[str] = []
     for source in (*RUNTIME, *recipe.sources):
         out = into / f"{recipe.uuid}-{source.stem}.o"
-        flags = [*COMPILE, *MODE[recipe.arch], *recipe.extra, f"-I{SOURCES}", f"-ffile-prefix-map={source.parent}=."]
+        standard = "-std=gnu++17" if source.suffix == ".cpp" else "-std=gnu11"
+        flags = [
+            standard,
+            *COMPILE,
+            *MODE[recipe.arch],
+            *recipe.extra,
+            f"-I{SOURCES}",
+            f"-ffile-prefix-map={source.parent}=.",
+        ]
         _run(COMPILER[recipe.arch], *flags, f"-ffile-prefix-map={SOURCES}=.", "-c", str(source), "-o", str(out))
         objects.append(str(out))
     elf = into / f"{recipe.uuid}.elf"
-    flags = [*LINK, *MODE[recipe.arch], *recipe.extra, f"-Wl,-T,{SOURCES / 'ta.ld'}"]
-    _run(COMPILER[recipe.arch], *flags, *objects, "-o", str(elf))
+    flags = [*LINK, *MODE[recipe.arch], *recipe.extra, f"-Wl,-T,{recipe.script}"]
+    libraries = (
+        ["-Wl,--eh-frame-hdr", "-Wl,--start-group", *recipe.libraries, "-Wl,--end-group"] if recipe.libraries else []
+    )
+    _run(COMPILER[recipe.arch], *flags, *objects, *libraries, "-o", str(elf))
     return elf
 
 
@@ -129,9 +154,9 @@ def main(recipes: tuple[Recipe, ...] | None = None) -> int:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the ELF files with debug information there")
     options = parser.parse_args()
     chosen = recipes or tuple(hello_recipe(arch) for arch in Arch)
-    missing = sorted({COMPILER[r.arch] for r in chosen if not available(r.arch)})
-    if missing:
-        print(f"not installed: {', '.join(missing)}", file=sys.stderr)
+    absent = sorted({name for r in chosen if (name := missing(r))})
+    if absent:
+        print(f"not installed: {', '.join(absent)}", file=sys.stderr)
         return 2
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ void *memset(void *to, int byte, size_t size)
     return to;
 }
 
-#ifdef __arm__
+#if defined(__arm__) && !defined(TA_HAS_UNWINDER)
 /* Named by every unwind table entry (Exception Handling ABI for the Arm Architecture, section 7.3); never called. */
 void __aeabi_unwind_cpp_pr0(void);
 void __aeabi_unwind_cpp_pr1(void);
