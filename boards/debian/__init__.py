@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from boards.debian.apt import FetchError
 from boards.debian.mirror import find_mirror
-from boards.debian.packages import BOOT, BUSYBOX, CLIENT, KIT, LIB_DIR, OPTEE, TA_DIR, PackageSet, root, roots
+from boards.debian.packages import BOOT, BUSYBOX, CLIENT, KIT, LIB_DIR, OPTEE, PKCS11, TA_DIR, PackageSet, root, roots
 
 __all__ = [
     "BOOT",
@@ -18,6 +18,7 @@ __all__ = [
     "KIT",
     "LIB_DIR",
     "OPTEE",
+    "PKCS11",
     "TA_DIR",
     "FetchError",
     "PackageSet",

@@ -3,6 +3,7 @@
 Environment:
     LITEBOX_DEBIAN_ROOT         an unpacked root of `OPTEE` to use instead of fetching
     LITEBOX_DEBIAN_CLIENT_ROOT  the same, of `CLIENT`
+    LITEBOX_DEBIAN_PKCS11_ROOT  the same, of `PKCS11`
     LITEBOX_DEBIAN_BOOT_ROOT    the same, of `BOOT`
     LITEBOX_DEBIAN_MIRROR       a Debian mirror's URI, for machines whose apt has none
 """
@@ -65,6 +66,16 @@ CLIENT = PackageSet(
     (LIB_DIR,),
 )
 """What xtest and OP-TEE's other client libraries load, and the headers that clients are compiled with."""
+PKCS11 = PackageSet(
+    "PKCS#11 programs",
+    (
+        *("opensc", "opensc-pkcs11", "openssl", "pkcs11-provider"),
+        *("libeac3", "libreadline8t64", "libtinfo6", "libglib2.0-0t64", "libpcre2-8-0", "libpcsclite1", "libffi8"),
+        *("libmount1", "libblkid1", "libselinux1", "libatomic1"),
+    ),
+    "LITEBOX_DEBIAN_PKCS11_ROOT",
+)
+"""Programs that use a PKCS#11 module, and what they load beside `boards.debian.CLIENT`."""
 BOOT = PackageSet(
     "kernel and busybox",
     ("linux-image-arm64", "busybox-static"),

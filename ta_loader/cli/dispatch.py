@@ -28,6 +28,7 @@ BUILT_IN = {
     "symbolize": "ta_loader.cli.symbolize",
     "algorithms": "ta_loader.cli.algorithms",
     "demo": "ta_loader.cli.demo",
+    "new": "ta_loader.cli.new",
     "qemu-arm": "ta_loader.cli.qemu_arm",
 }
 """Found without a look at the entry points of everything installed, which takes longer than a TA's run."""

@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boards.debian import sysroot
 from tests.bench.measure import Figure
-from tests.real import debian, sysroot, xtest
+from tests.real import debian, xtest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from boards.debian import sysroot
 from normal_world.libteec import has_c_library
-from tests.real import debian, sysroot
+from tests.real import debian
 from tests.real.host import Host
 
 if TYPE_CHECKING:

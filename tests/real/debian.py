@@ -7,23 +7,14 @@ import platform
 import shlex
 from pathlib import Path
 
-from boards.debian import BOOT, BUSYBOX, CLIENT, KIT, LIB_DIR, OPTEE, TA_DIR, FetchError, PackageSet
+from boards.debian import BOOT, BUSYBOX, CLIENT, KIT, LIB_DIR, OPTEE, PKCS11, TA_DIR, FetchError, PackageSet
 from boards.debian import root as fetched
 from ta_loader.errors import UsageError
 
-__all__ = ["BUSYBOX", "KIT", "LIB_DIR", "TA_DIR", "FetchError"]
+__all__ = ["BUSYBOX", "KIT", "LIB_DIR", "PKCS11", "TA_DIR", "FetchError"]
 
 FIRMWARE = PackageSet("firmware", ("optee-os", "u-boot-qemu"))
 """OP-TEE and U-Boot for QEMU's board; TF-A for it is in no package."""
-PKCS11 = PackageSet(
-    "PKCS#11 programs",
-    (
-        *("opensc", "opensc-pkcs11", "openssl", "pkcs11-provider"),
-        *("libeac3", "libreadline8t64", "libtinfo6", "libglib2.0-0t64", "libpcre2-8-0", "libpcsclite1", "libffi8"),
-        *("libmount1", "libblkid1", "libselinux1", "libatomic1"),
-    ),
-)
-"""Programs that use a PKCS#11 module, and what they load beside `boards.debian.CLIENT`."""
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 """Debian's names of the architectures on which its QEMU can run here, by uname's."""
 QEMU = PackageSet(

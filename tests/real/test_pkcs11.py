@@ -15,7 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
-from tests.real import debian, sysroot
+from boards.debian import sysroot
+from tests.real import debian
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.real import debian, sysroot
+from boards.debian import sysroot
+from tests.real import debian
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
