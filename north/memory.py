@@ -8,6 +8,7 @@ client's memfd or a list of a guest's 4 KiB pages, which cost no copy and do not
 
 from __future__ import annotations
 
+import enum
 from bisect import bisect_right, insort
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,8 +22,35 @@ _WX = int(Prot.W | Prot.X)  # as an int: the operators of flags are slow
 GUARD = PAGE
 """Unmapped bytes kept between regions that are placed by us."""
 
-_LAYOUT = {Arch.AARCH64: (0x4000_0000, 1 << 39), Arch.ARM: (0x10_0000, 0xC000_0000)}
-"""Lowest and highest address handed out. AArch64 TAs fit OP-TEE's 39-bit user range."""
+SMALL = 1 << 20
+"""Bytes of a region that `Layout.BOARD` places among the small ones."""
+_SMALL_BAND = 128 << 20
+"""Bytes at the window's bottom where small regions lie, so that they leave the rest in one piece."""
+_MAX_PAD = 128
+"""Pages that a large region is moved up at random at most; CFG_TA_ASLR_MAX_OFFSET_PAGES of optee_os mk/config.mk."""
+
+
+class Layout(enum.Enum):
+    """Which addresses a program gets.
+
+    BOARD: 1 GiB from 0x4000_0000, the same for both architectures: OP-TEE gives user mode one entry of its level-1
+    table, the lowest free one from 1 GiB on (optee_os core/arch/arm/mm/core_mmu_lpae.c, `set_user_va_idx`). Addresses
+    have 31 bits, and a program may lose their upper half without noticing.
+    WIDE: as much as the architecture has: 512 GiB for aarch64, 3 GiB for arm.
+    """
+
+    BOARD = "board"
+    WIDE = "wide"
+
+
+_WINDOW = (0x4000_0000, 0x8000_0000)
+_RANGES = {
+    (Layout.BOARD, Arch.AARCH64): _WINDOW,
+    (Layout.BOARD, Arch.ARM): _WINDOW,
+    (Layout.WIDE, Arch.AARCH64): (0x4000_0000, 1 << 39),
+    (Layout.WIDE, Arch.ARM): (0x10_0000, 0xC000_0000),
+}
+"""Lowest and highest address handed out."""
 
 
 def page_up(size: int) -> int:
@@ -136,14 +164,15 @@ class AddressSpace:
     quota: bytes of private memory. Ranges reserved by `reserve` are free until mapped.
     """
 
-    def __init__(self, cpu: Cpu, arena: Pages, entropy: Entropy, quota: int) -> None:
+    def __init__(self, cpu: Cpu, arena: Pages, entropy: Entropy, quota: int, layout: Layout = Layout.BOARD) -> None:
         self.cpu = cpu
         self.arch = cpu.arch
         self._arena = Arena(arena, quota)
         self._entropy = entropy
         self._regions: list[Region] = []
         self._starts: list[int] = []
-        self.low, self.high = _LAYOUT[cpu.arch]
+        self.low, self.high = _RANGES[layout, cpu.arch]
+        self._wide = layout is Layout.WIDE
 
     @property
     def used(self) -> int:
@@ -166,16 +195,31 @@ class AddressSpace:
         return self._regions[i] if i >= 0 and va < self._regions[i].end else None
 
     def reserve(self, size: int) -> int:
-        """A random page-aligned address with `size` unmapped bytes and a guard page on both sides."""
+        """A random page-aligned address with `size` unmapped bytes and a guard page on both sides.
+
+        In OP-TEE's window random places for everything would leave no hole for a large buffer. So only small
+        regions are strewn, over a band of their own; large ones lie close together behind it. OutOfMemory.
+        """
         want = page_up(size) + 2 * GUARD
-        room = (self.high - self.low - want) // PAGE
-        if room <= 0:
-            raise OutOfMemory(f"no room for {size} bytes of addresses")
-        for _ in range(64):
-            at = self.low + int.from_bytes(self._entropy.fill(8), "little") % room * PAGE
-            if self._is_free(at, want):
-                return at + GUARD
-        return self._first_hole(want) + GUARD
+        if want > self.high - self.low:
+            raise OutOfMemory(f"{size} bytes of addresses are more than the {self.high - self.low} of a TA")
+        if self._wide or size <= SMALL:
+            top = self.high if self._wide else self.low + _SMALL_BAND
+            room = (top - self.low - want) // PAGE + 1
+            for _ in range(64):
+                at = self.low + self._random(room) * PAGE
+                if self._is_free(at, want):
+                    return at + GUARD
+        start = self.low if self._wide else self.low + _SMALL_BAND
+        pad = 0 if self._wide else self._random(_MAX_PAD) * PAGE
+        for low, more in ((start, pad), (start, 0), (self.low, 0)):
+            hole = self._first_hole(want + more, low)
+            if hole is not None:
+                return hole + more + GUARD
+        raise OutOfMemory(f"no hole of {size} bytes among the addresses of a TA")
+
+    def _random(self, below: int) -> int:
+        return int.from_bytes(self._entropy.fill(8), "little") % below
 
     def _is_free(self, va: int, size: int) -> bool:
         i = bisect_right(self._starts, va) - 1
@@ -183,15 +227,13 @@ class AddressSpace:
             return False
         return i + 1 >= len(self._regions) or self._regions[i + 1].va >= va + size
 
-    def _first_hole(self, size: int) -> int:
-        at = self.low
+    def _first_hole(self, size: int, low: int) -> int | None:
+        at = low
         for region in self._regions:
             if region.va - at >= size:
                 return at
             at = max(at, region.end)
-        if self.high - at >= size:
-            return at
-        raise OutOfMemory(f"no hole of {size} bytes")
+        return at if self.high - at >= size else None
 
     def map(
         self,
@@ -215,7 +257,7 @@ class AddressSpace:
         if prot & Prot.W and prot & Prot.X:
             raise BadRange("no page is writable and executable")
         va = self.reserve(length) if at is None else at
-        if va < 0 or va + length > self.high or not self._is_free(va, length):
+        if va < self.low or va + length > self.high or not self._is_free(va, length):
             raise BadRange(f"{va:#x}..{va + length:#x} is not free")
         private = pages is None
         if pages is None:

@@ -103,7 +103,7 @@ class TaInstance:
         except EngineError as error:
             raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
         try:
-            self.space = AddressSpace(self.cpu, self._arena, platform.entropy, limits.memory)
+            self.space = AddressSpace(self.cpu, self._arena, platform.entropy, limits.memory, limits.layout)
             self._known = KnownMemory(self.cpu, self.space)
             self.memory = TaMemory(self.cpu, self.space)
             self.native = Task(max_states=limits.handles, log_rate=limits.log_rate, log_burst=2 * limits.log_rate)

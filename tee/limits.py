@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from north.memory import Layout
+
 
 class Limits(NamedTuple):
     """Per instance. memory: bytes of private memory; call_seconds: guest time of one call, None: unlimited;
     handles: objects, operations and enumerators open at once; sessions: of one instance;
-    log_rate: log messages a second, with a burst of twice that; depth: nested TA-to-TA calls."""
+    log_rate: log messages a second, with a burst of twice that; depth: nested TA-to-TA calls;
+    layout: which addresses it gets."""
 
     memory: int = 64 << 20
     call_seconds: float | None = None
@@ -16,3 +19,4 @@ class Limits(NamedTuple):
     sessions: int = 256
     log_rate: int = 2000
     depth: int = 16
+    layout: Layout = Layout.BOARD

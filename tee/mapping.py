@@ -9,7 +9,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from north.errors import BadRange
+from north.errors import BadRange, OutOfMemory
 from south.platform import PAGE, Prot, RegionFlag
 from tee.params import Kind, Memref, Value
 
@@ -72,6 +72,11 @@ class Places:
                 space.remove(region)
         self.waiting = 0
 
+    def start_over(self, space: AddressSpace) -> None:
+        """Unmap what is left, and forget where it was."""
+        self.clear(space)
+        self.near = [0] * PARAMS
+
     def holds(self, pages: Pages) -> bool:
         return any(region is not None and region.pages is pages for region in tuple(self.left))
 
@@ -113,22 +118,38 @@ class MappedParams:
             vals += (0, param.size)
         if memrefs:
             try:
-                count = len(memrefs)
-                if count == 2 and _same(memrefs[0][1], memrefs[1][1]):
-                    i, ref, pages = memrefs[0]
-                    self._map_one(space, i, ref, pages, vals, places, keep)
-                    vals[2 * memrefs[1][0]] = vals[2 * i]
-                elif count == 1 or len({pages.identity for _, _, pages in memrefs}) == count:
-                    for i, ref, pages in memrefs:
-                        self._map_one(space, i, ref, pages, vals, places, keep)
-                else:
-                    self._map(space, memrefs, vals, places, keep)
+                try:
+                    self._map_all(space, memrefs, vals, places, keep)
+                except OutOfMemory:
+                    # Calls before this one left their memory, or theirs and ours lie so that no hole is large enough.
+                    self.unmap(space)
+                    places.start_over(space)
+                    self._map_all(space, memrefs, vals, places, keep)
             except BaseException:
                 self.unmap(space)
                 raise
         if places.waiting:
             places.clear(space)
         self.words = (types, *vals, *_EMPTY * (PARAMS - len(params)))
+
+    def _map_all(
+        self,
+        space: AddressSpace,
+        memrefs: list[tuple[int, Memref, Pages]],
+        vals: list[int],
+        places: Places,
+        keep: Callable[[Pages], None],
+    ) -> None:
+        count = len(memrefs)
+        if count == 2 and _same(memrefs[0][1], memrefs[1][1]):
+            i, ref, pages = memrefs[0]
+            self._map_one(space, i, ref, pages, vals, places, keep)
+            vals[2 * memrefs[1][0]] = vals[2 * i]
+        elif count == 1 or len({pages.identity for _, _, pages in memrefs}) == count:
+            for i, ref, pages in memrefs:
+                self._map_one(space, i, ref, pages, vals, places, keep)
+        else:
+            self._map(space, memrefs, vals, places, keep)
 
     def _map_one(
         self,
@@ -199,6 +220,7 @@ class MappedParams:
         for region in self.regions:
             space.remove(region)
         self.regions = []
+        self._slots = []
 
     def leave(self, space: AddressSpace, places: Places) -> None:
         """As `unmap`, but what the next call may offer again is left in its place."""

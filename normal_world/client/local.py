@@ -13,7 +13,7 @@ from normal_world.compose import ServiceOptions, normal_world, tell_crash
 from normal_world.daemon.logins import Peer, client_of, start_time
 from south.linux_host.memory import MappedPages
 from south.platform import PAGE
-from ta_loader.cli.compose import Host, Setup
+from ta_loader.cli.compose import Host, Setup, read_layout
 from ta_loader.cli.interrupt import Interruptible
 from ta_loader.errors import ImageRefused, UsageError
 from tee.abi import results
@@ -39,8 +39,8 @@ class LocalOptions(NamedTuple):
     enc_key: of encrypted TAs, 32 bytes. state: folder of the device's key and of storage; None: the user's.
     memory: bytes for each TA instance. timeout: seconds until a TA that goes on is stopped. sockets: what TAs may
     connect to. plugin_dirs: of <uuid>.plugin; plugin_seconds: a plugin's time for one call, None: 30.
-    rpmb_integrity: an older copy of trusted storage is refused. log: told what TAs and the secure world print; None:
-    standard error.
+    rpmb_integrity: an older copy of trusted storage is refused. address_space: of TAs, "board" or "wide"
+    (`north.memory.Layout`). log: told what TAs and the secure world print; None: standard error.
     """
 
     ta_dirs: Sequence[str | os.PathLike[str]] = ()
@@ -54,6 +54,7 @@ class LocalOptions(NamedTuple):
     plugin_dirs: Sequence[str | os.PathLike[str]] = ()
     plugin_seconds: float | None = None
     rpmb_integrity: bool = False
+    address_space: str = "board"
     log: Callable[[str], None] | None = None
 
 
@@ -246,6 +247,7 @@ def _setup(options: LocalOptions) -> Setup:
         memory=options.memory,
         timeout=options.timeout,
         rpmb_integrity=options.rpmb_integrity,
+        layout=read_layout(options.address_space, "address_space"),
     )
 
 

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from north.memory import Layout
 from south.linux_host import linux_host
 from south.linux_host.host import NullConsole
 from ta_loader.cli.images import WatchedSource
@@ -54,6 +55,9 @@ WORLD_OPTIONS = (
     STATE_OPTION,
     Option("--rpmb-integrity", "", "refuse an older copy of trusted storage: the RPMB keeps the root of its files"),
     Option("--memory", "SIZE", "private memory of each TA instance (default 64M)"),
+    Option(
+        "--address-space", "KIND", "addresses of TAs: board (default): 1 GiB at 0x40000000, as under OP-TEE; or wide"
+    ),
     Option("--timeout", "SECONDS", "stop a TA whose call takes longer (default: never)"),
     Option("--elf", "FILE", "unstripped ELF of a TA or library: backtraces show files and lines", many=True),
     Option("--trace", "", "print every system call on standard error"),
@@ -78,6 +82,7 @@ class Setup(NamedTuple):
     trace_out: str | None = None
     quiet: bool = False
     rpmb_integrity: bool = False
+    layout: Layout = Layout.BOARD
 
 
 def read_setup(arguments: Arguments) -> Setup:
@@ -100,6 +105,7 @@ def read_setup(arguments: Arguments) -> Setup:
         trace_out=arguments.one("--trace-out"),
         quiet=arguments.switch("--quiet"),
         rpmb_integrity=arguments.switch("--rpmb-integrity"),
+        layout=read_layout(arguments.one("--address-space"), "--address-space"),
     )
     if memory is None:
         return setup
@@ -107,6 +113,14 @@ def read_setup(arguments: Arguments) -> Setup:
     if limit < MIN_MEMORY:
         raise UsageError(f"--memory {memory}: a TA instance needs at least 1M")
     return setup._replace(memory=limit)
+
+
+def read_layout(text: str | None, name: str) -> Layout:
+    """The layout of that name; None: a board's. UsageError."""
+    try:
+        return Layout.BOARD if text is None else Layout(text)
+    except ValueError:
+        raise UsageError(f"{name} {text}: say {' or '.join(layout.value for layout in Layout)}") from None
 
 
 def read_enc_key(arguments: Arguments) -> bytes | None:
@@ -243,7 +257,7 @@ class Host:
         self.store = CliStore(setup.ta_dirs, trust, enc_key, versions)
         self.tracer = self._tracer()
         self.watch = Watch(self.tracer, on_crash)
-        limits = Limits(memory=setup.memory, call_seconds=setup.timeout)
+        limits = Limits(memory=setup.memory, call_seconds=setup.timeout, layout=setup.layout)
         store: Store = self.store
         if guest is not None:
             from ta_loader.fetched import FetchedStore

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import hashlib
 import os
+import re
 import warnings
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -347,3 +348,26 @@ def test_plugins_of_a_tee_in_this_process(tmp_path: Path) -> None:
     [plugin] = plugins._started
     tee.close()
     assert plugin._process.poll() == 0
+
+
+def test_address_spaces_of_a_context(tmp_path: Path) -> None:
+    for kind, window in (("board", True), ("wide", False)):
+        log: list[str] = []
+        with (
+            Context(
+                ta_dirs=[samples.FOLDER],
+                trust=[samples.public_key_file()],
+                state=tmp_path,
+                address_space=kind,
+                log=log.append,
+            ) as tee,
+            tee.open_session(HELLO) as session,
+            pytest.raises(TeeError),
+        ):
+            session.invoke(PANIC, 1)
+        places = [int(place, 16) for place in re.findall(r"^    (0x[0-9a-f]+)-0x", "".join(log), re.MULTILINE)]
+        assert len(places) > 3
+        assert all(0x4000_0000 <= place < 0x8000_0000 for place in places) is window
+    with pytest.raises(TeeError, match="say board or wide") as caught:
+        Context(address_space="huge")
+    assert (caught.value.result, caught.value.origin) == (results.BAD_PARAMETERS, Origin.API)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import random
 from itertools import pairwise
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from north.errors import BadRange, OutOfMemory
-from north.memory import GUARD, AddressSpace, Usage, page_up
+from north.memory import GUARD, AddressSpace, Layout, Usage, page_up
 from south.engine.unicorn import UnicornEngine
 from south.linux_host.host import HostEntropy
 from south.linux_host.memory import HostPages
 from south.platform import PAGE, Arch, Prot, RegionFlag
+from tests.ta_loader.elf_kit import FakeCpu, FakePages, SeededEntropy
+
+if TYPE_CHECKING:
+    from south.platform import Cpu
 
 QUOTA = 1 << 20
 
@@ -23,6 +28,14 @@ QUOTA = 1 << 20
 def space(arch: Arch = Arch.AARCH64, quota: int = QUOTA) -> AddressSpace:
     arena = HostPages().arena(quota)
     return AddressSpace(UnicornEngine().create(arch, arena), arena, HostEntropy(), quota)
+
+
+SPARSE = 1 << 30
+"""Bytes of memory that tests of placement alone never touch, and addresses of a board's TA."""
+
+
+def bare_space(arch: Arch, layout: Layout = Layout.BOARD, seed: int = 1) -> AddressSpace:
+    return AddressSpace(cast("Cpu", FakeCpu(arch)), FakePages(SPARSE), SeededEntropy(seed), SPARSE, layout)
 
 
 @pytest.mark.parametrize("arch", Arch)
@@ -112,6 +125,61 @@ def test_bad_ranges() -> None:
             call()
     with pytest.raises(OutOfMemory):
         made.reserve(1 << 40)
+
+
+@pytest.mark.parametrize("arch", Arch)
+def test_a_boards_addresses_are_one_entry_of_a_level_1_table(arch: Arch) -> None:
+    made = bare_space(arch)
+    assert (made.low, made.high) == (0x4000_0000, 0x8000_0000)
+    regions = [made.map(size, Prot.RW, name="x") for size in (PAGE, 3 * PAGE, 2 << 20, 12 << 20) * 40]
+    assert all(0x4000_0000 <= r.va < r.end <= 0x8000_0000 for r in regions)
+    assert all(b.va - a.end >= GUARD for a, b in pairwise(sorted(regions)))
+
+
+@pytest.mark.parametrize(("arch", "high"), [(Arch.AARCH64, 1 << 39), (Arch.ARM, 0xC000_0000)])
+def test_wide_addresses_are_all_that_the_architecture_has(arch: Arch, high: int) -> None:
+    made = bare_space(arch, Layout.WIDE)
+    regions = [made.map(PAGE, Prot.RW, name="x") for _ in range(64)]
+    assert high / 2 < max(r.end for r in regions) <= high
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_boards_window_keeps_room_for_large_regions_wherever_the_small_ones_lie(seed: int) -> None:
+    made = bare_space(Arch.AARCH64, seed=seed)
+    for _ in range(500):
+        made.map(PAGE, Prot.RW, name="small")
+    large = [made.map(SPARSE // 4 - PAGE, Prot.RW, name="large") for _ in range(3)]
+    assert made.find(large[0].va) is large[0]
+    rest = 0x8000_0000 - max(r.end for r in large)
+    made.map(rest - 2 * GUARD, Prot.RW, name="rest")
+    with pytest.raises(OutOfMemory, match="no hole"):
+        made.map(SPARSE // 8, Prot.RW, name="more")
+    made.map(PAGE, Prot.RW, name="small")
+
+
+def test_large_regions_use_the_small_ones_room_in_the_end_and_small_ones_theirs() -> None:
+    made = bare_space(Arch.AARCH64)
+    made.map(SPARSE - 2 * GUARD, Prot.RW, name="all")
+    with pytest.raises(OutOfMemory, match="no hole"):
+        made.map(PAGE, Prot.RW, name="x")
+    made = bare_space(Arch.AARCH64)
+    band = [made.map(1 << 20, Prot.RW, name="x") for _ in range(200)]
+    assert max(r.end for r in band) > made.low + (128 << 20)
+
+
+def test_a_region_larger_than_the_window_is_refused() -> None:
+    made = bare_space(Arch.AARCH64)
+    for size in (SPARSE, SPARSE - GUARD, 1 << 40):
+        with pytest.raises(OutOfMemory, match="more than"):
+            made.reserve(size)
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_nothing_is_mapped_below_the_addresses_handed_out(layout: Layout) -> None:
+    made = bare_space(Arch.AARCH64, layout)
+    for at in (0, PAGE, made.low - PAGE):
+        with pytest.raises(BadRange):
+            made.map(PAGE, Prot.RW, name="x", at=at)
 
 
 @settings(max_examples=40)

@@ -434,3 +434,23 @@ def test_speed(debian_tas: Path) -> None:
         image.link(space)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.01
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_large_ta_fits_into_a_boards_window(arch: Arch) -> None:
+    elf = build(arch, HEAD + "char heap[600 << 20]; char *use(void) { return heap; }")
+    space = make_space(arch, quota=2 << 30)
+    assert Loader(Boxes({MAIN: elf})).find(MAIN).link(space).entry
+    assert all(0x4000_0000 <= r.va < r.end <= 0x8000_0000 for r in space)
+    assert max(r.size for r in space) >= 600 << 20
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_ta_larger_than_what_a_boards_window_has_left_is_not_loaded(arch: Arch) -> None:
+    elf = build(arch, HEAD + "char heap[900 << 20]; char *use(void) { return heap; }")
+    space = make_space(arch, quota=2 << 30)
+    before = space.map(200 << 20, Prot.RW, name="another")
+    with pytest.raises(TeeError) as caught:
+        Loader(Boxes({MAIN: elf})).find(MAIN).link(space)
+    assert caught.value.result == results.OUT_OF_MEMORY
+    assert list(space) == [before]

@@ -82,7 +82,9 @@ def _big_endian(uuid: UUID) -> bytes:
 
 
 def _unguarded(self: AddressSpace, size: int) -> int:
-    return self._first_hole(size)
+    hole = self._first_hole(size, self.low)
+    assert hole is not None
+    return hole
 
 
 def _trusting(*_: object) -> bytes:

@@ -281,6 +281,21 @@ def test_a_reader_that_leaves(tmp_path: Path) -> None:
     assert "Traceback" not in (tmp_path / "err").read_text()
 
 
+@pytest.mark.parametrize(("options", "window"), [((), True), (("--address-space", "board"), True),
+                                                 (("--address-space", "wide"), False)])  # fmt: skip
+def test_address_space(cli: Cli, options: tuple[str, ...], window: bool) -> None:
+    done = cli("run", "hello", *options, "--invoke", "2", "value-in:1")
+    places = [int(start, 16) for start in re.findall(r"^    (0x[0-9a-f]+)-0x", done.err, re.MULTILINE)]
+    assert len(places) > 3
+    assert all(0x4000_0000 <= place < 0x8000_0000 for place in places) is window
+
+
+def test_an_address_space_that_does_not_exist_is_a_usage_error(cli: Cli) -> None:
+    done = cli("run", "hello", "--address-space", "huge", "--invoke", "7")
+    assert done.code == 2
+    assert "--address-space huge: say board or wide" in done.err
+
+
 def test_demo(cli: Cli) -> None:
     done = cli("demo")
     assert done.code == 0, done.err
