@@ -29,6 +29,7 @@ SOURCES = (
     "edwards",
     "finals",
     "finite",
+    "keccak",
     "key",
     "log",
     "native",
@@ -48,7 +49,6 @@ SOURCES = (
     "task",
     "user",
     "wei",
-    "xof",
     "xts",
 )
 

@@ -9,7 +9,7 @@
 
 #define DIGEST(n, size, name) {.id = 0x50000000u | (n), .kind = TEE_KIND_DIGEST, .digest_size = (size), .digest = (name)}
 #define HMAC(n, size, name) {.id = 0x30000000u | (n), .kind = TEE_KIND_HMAC, .digest_size = (size), .digest = (name)}
-#define XOF(n, name) {.id = 0x50000000u | (n), .kind = TEE_KIND_XOF, .digest = (name)}
+#define XOF(n, name, rate) {.id = 0x50000000u | (n), .kind = TEE_KIND_XOF, .digest = (name), .block = (rate)}
 #define CMAC(n, f, b) {.id = (n), .kind = TEE_KIND_CMAC, .family = (f), .chain = TEE_CBC, .block = (b), .digest_size = (b)}
 #define CBC_MAC(n, f, b, pad)                                                                       \
     {.id = 0x30000000u | (n), .kind = TEE_KIND_CBC_MAC, .family = (f), .chain = TEE_CBC, .block = (b), \
@@ -30,8 +30,8 @@ static const struct tee_algo algos[] = {
     DIGEST(0x0A, 48, "SHA3-384"),
     DIGEST(0x0B, 64, "SHA3-512"),
     DIGEST(0x0F, 36, "MD5-SHA1"),
-    XOF(0x101, "SHAKE-128"),
-    XOF(0x102, "SHAKE-256"),
+    XOF(0x101, "SHAKE-128", 168),
+    XOF(0x102, "SHAKE-256", 136),
     HMAC(0x01, 16, "MD5"),
     HMAC(0x02, 20, "SHA1"),
     HMAC(0x03, 28, "SHA2-224"),

@@ -40,7 +40,7 @@ struct tee_algo {
     uint8_t kind;        /* enum tee_kind */
     uint8_t family;      /* enum tee_family */
     uint8_t chain;       /* enum tee_chain, of TEE_KIND_PLAIN */
-    uint8_t block;       /* cipher block, bytes */
+    uint8_t block;       /* cipher block, bytes; rate of a XOF */
     uint8_t digest_size; /* digest or MAC, bytes; 0: XOF or none */
     bool pkcs5;          /* CBC-MAC with padding */
     const char *digest;  /* libcrypto's name of the hash */

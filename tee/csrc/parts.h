@@ -39,10 +39,6 @@ uint32_t tee_cbc_mac_feed(struct tee_state *s, EVP_CIPHER_CTX *ctx, const uint8_
 uint32_t tee_cbc_mac_init(struct tee_state *s, const uint8_t *key, size_t size);
 uint32_t tee_cbc_mac_final(struct tee_state *s, uint8_t *out);
 
-/* XOF output squeezed ahead: forget it. */
-void tee_xof_drop(struct tee_state *s);
-uint32_t tee_xof_final(struct tee_state *s, uint8_t *out, size_t size);
-
 uint32_t tee_xts_init(struct tee_state *s, const uint8_t *key1, size_t size1, const uint8_t *key2, size_t size2,
                       const uint8_t *iv);
 uint32_t tee_xts_update(struct tee_state *s, const uint8_t *src, size_t size, uint8_t *dst);

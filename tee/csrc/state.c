@@ -31,8 +31,9 @@ static bool present(const struct tee_algo *a)
 {
     switch (a->kind) {
     case TEE_KIND_DIGEST:
-    case TEE_KIND_XOF:
         return tee_fetch_md(a->digest) != NULL;
+    case TEE_KIND_XOF:
+        return true;
     case TEE_KIND_HMAC:
         return tee_fetch_md(a->digest) && tee_fetch_mac(false);
     case TEE_KIND_CMAC:
@@ -74,7 +75,6 @@ void tee_state_reset(struct tee_state *s)
     EVP_CIPHER_CTX_free(s->data);
     EVP_CIPHER_CTX_free(s->extra);
     tee_ready_free(s->ready);
-    tee_xof_drop(s);
     OPENSSL_cleanse(s, sizeof(*s));
     s->algo = a;
     s->task = task;
@@ -127,8 +127,6 @@ uint32_t tee_state_copy(struct tee_state *dst, const struct tee_state *src)
     fresh.md = NULL;
     fresh.mac = NULL;
     fresh.data = fresh.extra = NULL;
-    fresh.ahead = NULL; /* squeezed again when wanted */
-    fresh.ahead_size = fresh.ahead_at = 0;
     if (src->phase != TEE_PHASE_FINAL && !copy_contexts(&fresh, src)) {
         tee_state_reset(&fresh);
         return TEE_ERROR_OUT_OF_MEMORY;
@@ -192,13 +190,14 @@ uint32_t tee_hash_init(struct tee_state *s, const uint8_t *key, size_t size)
 
     if (!s->algo)
         return TEE_ERROR_BAD_PARAMETERS;
-    tee_xof_drop(s);
-    s->extracted = 0;
     s->phase = TEE_PHASE_NEW;
     switch (s->algo->kind) {
     case TEE_KIND_DIGEST:
-    case TEE_KIND_XOF:
         rc = digest_init(s);
+        break;
+    case TEE_KIND_XOF:
+        tee_keccak_init(&s->sponge, s->algo->block);
+        rc = TEE_SUCCESS;
         break;
     case TEE_KIND_HMAC:
     case TEE_KIND_CMAC:
@@ -230,6 +229,10 @@ uint32_t tee_hash_update(struct tee_state *s, const uint8_t *data, size_t size)
         return TEE_SUCCESS;
     if (s->algo->kind == TEE_KIND_CBC_MAC)
         return tee_cbc_mac_feed(s, s->data, data, size);
+    if (s->algo->kind == TEE_KIND_XOF) {
+        tee_keccak_absorb(&s->sponge, data, size);
+        return TEE_SUCCESS;
+    }
     if (s->mac)
         return EVP_MAC_update(s->mac, data, size) == 1 ? TEE_SUCCESS : TEE_ERROR_BAD_STATE;
     return EVP_DigestUpdate(s->md, data, size) == 1 ? TEE_SUCCESS : TEE_ERROR_BAD_STATE;
@@ -253,8 +256,10 @@ uint32_t tee_hash_final(struct tee_state *s, const uint8_t *data, size_t size, u
 {
     uint32_t rc;
 
-    if (s->phase == TEE_PHASE_EXTRACT && !size)
-        return tee_xof_final(s, out, *out_size);
+    if (s->phase == TEE_PHASE_EXTRACT && !size) {
+        tee_keccak_squeeze(&s->sponge, out, *out_size);
+        return TEE_SUCCESS;
+    }
     if (s->phase != TEE_PHASE_ACTIVE)
         return TEE_ERROR_BAD_STATE;
     if (!is_hash(s))
@@ -268,7 +273,9 @@ uint32_t tee_hash_final(struct tee_state *s, const uint8_t *data, size_t size, u
         return rc;
     if (s->algo->kind == TEE_KIND_XOF) {
         s->phase = TEE_PHASE_EXTRACT;
-        return tee_xof_final(s, out, *out_size);
+        tee_keccak_pad(&s->sponge);
+        tee_keccak_squeeze(&s->sponge, out, *out_size);
+        return TEE_SUCCESS;
     }
     rc = finish(s, out);
     if (rc)

@@ -10,6 +10,7 @@
 #define TEE_STATE_H
 
 #include "algo.h"
+#include "keccak.h"
 
 enum tee_phase {
     TEE_PHASE_NEW = 0, /* not initialised */
@@ -41,9 +42,7 @@ struct tee_state {
     bool computed;         /* CBC-MAC: at least one block done */
     size_t tag_size;
     uint64_t aad_size, aad_done, payload_size, payload_done; /* declared (CCM), seen */
-    uint64_t extracted;    /* XOF: bytes given out */
-    uint8_t *ahead;        /* XOF: output squeezed but not given out */
-    size_t ahead_size, ahead_at;
+    struct tee_keccak sponge; /* XOF */
     struct tee_ready *ready; /* the key of an asymmetric operation, once it was used */
 };
 
