@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _WX = int(Prot.W | Prot.X)  # as an int: the operators of flags are slow
+_CLEARED = 1 << 20
 GUARD = PAGE
 """Unmapped bytes kept between regions that are placed by us."""
 
@@ -87,8 +88,10 @@ class Region:
 
 
 class Usage(NamedTuple):
-    """Bytes of private memory, but for `refused`: requests that were not met. largest_refused: the largest of those;
-    used_then: what was in use when it came. peak and what was refused count from the last reset.
+    """Bytes of private memory, and of what else was charged, but for `refused`: requests that were not met.
+
+    largest_refused: the largest of those; used_then: what was in use when it came. peak and what was refused count
+    from the last reset.
     """
 
     used: int
@@ -114,9 +117,7 @@ class Arena:
 
     def take(self, size: int) -> int:
         """Offset of `size` zeroed bytes; OutOfMemory beyond the limit."""
-        if self.used + size > self.limit:
-            self._refuse(size)
-            raise OutOfMemory(f"{size} bytes more than the limit of {self.limit} allows")
+        self.require(size)
         for i, (offset, room, dirty) in enumerate(self._free):
             if room >= size:
                 if room == size:
@@ -127,10 +128,28 @@ class Arena:
                 if self.used > self.peak:
                     self.peak = self.used
                 if dirty:
-                    self.pages.view(offset, size)[:] = bytes(size)
+                    self._clear(offset, size)
                 return offset
         self._refuse(size)
         raise OutOfMemory("private memory is fragmented")
+
+    def require(self, size: int) -> None:
+        """OutOfMemory beyond the limit."""
+        if self.used + size > self.limit:
+            self._refuse(size)
+            raise OutOfMemory(f"{size} bytes more than the limit of {self.limit} allows")
+
+    def _clear(self, offset: int, size: int) -> None:
+        """In pieces: zeros for all of it would be as much memory again."""
+        view = self.pages.view(offset, size)
+        zeros = bytes(min(size, _CLEARED))
+        for at in range(0, size, _CLEARED):
+            view[at : at + _CLEARED] = zeros[: size - at]
+
+    def charge(self, size: int) -> None:
+        self.require(size)
+        self.used += size
+        self.peak = max(self.peak, self.used)
 
     def _refuse(self, size: int) -> None:
         count, largest, then = self._refused
@@ -176,7 +195,7 @@ class AddressSpace:
 
     @property
     def used(self) -> int:
-        """Bytes of private memory in use."""
+        """Bytes of private memory in use, and of what else was charged."""
         return self._arena.used
 
     @property
@@ -186,6 +205,20 @@ class AddressSpace:
 
     def reset_usage(self) -> None:
         self._arena.reset_usage()
+
+    def require(self, size: int) -> None:
+        """OutOfMemory unless the quota allows `size` bytes more."""
+        self._arena.require(size)
+
+    def charge(self, size: int) -> None:
+        """Count bytes that the host holds for the program, and that are no pages of its, as private memory.
+
+        OutOfMemory: the quota does not allow them. `credit` undoes it.
+        """
+        self._arena.charge(size)
+
+    def credit(self, size: int) -> None:
+        self._arena.used -= size
 
     def __iter__(self) -> Iterator[Region]:
         return iter(self._regions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from tee.abi import results
+from tee.account import HANDLE, Account
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ Thing = TypeVar("Thing")
 
 
 class HandleTable(Generic[Thing]):
-    """What is open, by handle. limit: at once, more is OUT_OF_MEMORY.
+    """What is open, by handle. limit: at once, more is OUT_OF_MEMORY; account: pays for what is open.
 
     Handles are positive 31-bit integers, handed out upwards so that a closed one stays invalid.
     """
@@ -22,22 +23,29 @@ class HandleTable(Generic[Thing]):
     MANY: ClassVar[str]
     """What they are, for messages."""
 
-    def __init__(self, limit: int = 1024) -> None:
+    def __init__(self, limit: int = 1024, account: Account | None = None) -> None:
         self._limit = limit
+        self.account = account or Account()
         self._open: dict[int, Thing] = {}
         self._last = 0
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def require_room(self) -> None:
-        """OUT_OF_MEMORY unless one more may be open."""
+    def cost(self, thing: Thing) -> int:
+        """Bytes that it takes of the host while it is open."""
+        return HANDLE
+
+    def require_room(self, thing: Thing) -> None:
+        """OUT_OF_MEMORY unless `thing` may be open, too."""
         if len(self._open) >= self._limit:
             raise TeeError(results.OUT_OF_MEMORY, f"more than {self._limit} {self.MANY}")
+        self.account.require(self.cost(thing))
 
     def add(self, thing: Thing) -> int:
         """A handle for it."""
-        self.require_room()
+        self.require_room(thing)
+        self.account.charge(self.cost(thing))
         while True:
             self._last = self._last % 0x7FFFFFFF + 1
             if self._last not in self._open:
@@ -62,4 +70,5 @@ class HandleTable(Generic[Thing]):
         """Forget a handle. As of `get`."""
         thing = self.get(handle)
         del self._open[handle]
+        self.account.credit(self.cost(thing))
         return thing

@@ -16,6 +16,7 @@ from north.errors import OutOfMemory, SpaceError
 from north.memory import AddressSpace
 from south.platform import PAGE, Arch, EngineError, Interrupt, Prot, RegionFlag, TrapKind
 from tee.abi import results
+from tee.account import Account
 from tee.crash import Death, crash_report
 from tee.errors import TeeError
 from tee.known import KnownMemory
@@ -67,7 +68,10 @@ def _unserved(row: Syscall, task: TaInstance, *_: object) -> int:
 
 
 class TaInstance:
-    """`busy_with`: the activity inside, guarded by the world's lock. sessions: opened by this TA."""
+    """`busy_with`: the activity inside, guarded by the world's lock. sessions: opened by this TA.
+
+    root: the instance whose calls made this one, None: a client's did; nested: instances whose root this one is.
+    """
 
     def __init__(self, world: SecureWorld, image: Image, number: int) -> None:
         platform = world.platform
@@ -89,6 +93,8 @@ class TaInstance:
         """The last session that libutee knew of closes or has closed: no other may be opened."""
         self.unclosed: list[Session] = []
         """Sessions whose close could not wait for who is inside, and is made when that one leaves."""
+        self.root: TaInstance | None = None
+        self.nested = 0
         self.dead: Death | None = None
         self.sessions: dict[int, Session] = {}
         self.session: Session | None = None
@@ -104,6 +110,7 @@ class TaInstance:
             raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
         try:
             self.space = AddressSpace(self.cpu, self._arena, platform.entropy, limits.memory, limits.layout)
+            self.account = Account(self.space)
             self._known = KnownMemory(self.cpu, self.space)
             self.memory = TaMemory(self.cpu, self.space)
             self.native = Task(max_states=limits.handles, log_rate=limits.log_rate, log_burst=2 * limits.log_rate)
@@ -322,6 +329,7 @@ class TaInstance:
 
     def release(self) -> None:
         """Free CPU, memory and objects; its sessions to other TAs are closed. Nobody runs in it."""
+        self.world.disown(self)
         self._params_view.release()
         if self._objects is not None:
             self._objects.close()
@@ -337,7 +345,7 @@ class TaInstance:
         if self._objects is None:
             from tee.objects import ObjectTable
 
-            self._objects = ObjectTable(self.world.limits.handles)
+            self._objects = ObjectTable(self.world.limits.handles, self.account)
         return self._objects
 
     @property
@@ -350,7 +358,7 @@ class TaInstance:
         if self._enumerators is None:
             from tee.storage.store import EnumeratorTable
 
-            self._enumerators = EnumeratorTable(self.world.limits.handles)
+            self._enumerators = EnumeratorTable(self.world.limits.handles, self.account)
         return self._enumerators
 
     @property

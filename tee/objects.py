@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tee.abi import results
 from tee.abi.objects import (
-    BIGNUM_MAX_BITS,
     FIXED_BYTES,
     PUBLIC_PART,
     TYPES,
@@ -27,14 +26,12 @@ from tee.abi.objects import (
     TypeProps,
     legacy_des_bits,
 )
+from tee.account import BIGNUM_MAX_BYTES, Account, object_cost, operation_cost
 from tee.errors import TeeError
 from tee.handles import HandleTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-BIGNUM_MAX_BYTES = 2 * BIGNUM_MAX_BITS // 8
-"""Octets a TA may give for one big number, leading zeros included."""
 
 _U32 = struct.Struct(">I")
 
@@ -90,6 +87,11 @@ class Object:
         self._on_change: Callable[[], object] | None = None
         self._usage = USAGE_DEFAULT
         self._values = [_blank(attr) for attr in props.attrs] if props else []
+
+    @property
+    def cost(self) -> int:
+        """Bytes that it takes of the host at most."""
+        return object_cost(self.props)
 
     @property
     def usage(self) -> int:
@@ -314,15 +316,24 @@ class State(NamedTuple):
 
 
 class StateTable:
-    """Operation states of one TA instance by the handle that C gave them."""
+    """Operation states of one TA instance by the handle that C gave them. account: pays for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, account: Account) -> None:
         self._states: dict[int, State] = {}
+        self._account = account
 
     def __len__(self) -> int:
         return len(self._states)
 
+    def charge(self, algo: int) -> None:
+        """Before C makes one that is to be added, or given back with `credit`; OUT_OF_MEMORY."""
+        self._account.charge(operation_cost(algo))
+
+    def credit(self, algo: int) -> None:
+        self._account.credit(operation_cost(algo))
+
     def add(self, handle: int, state: State) -> None:
+        """Already charged."""
         self._states[handle] = state
 
     def get(self, handle: int) -> State:
@@ -335,6 +346,7 @@ class StateTable:
     def remove(self, handle: int) -> State:
         state = self.get(handle)
         del self._states[handle]
+        self.credit(state.algo)
         return state
 
     def clear(self) -> None:
@@ -346,10 +358,13 @@ class ObjectTable(HandleTable[Object]):
 
     MANY = "objects open"
 
-    def __init__(self, limit: int = 1024) -> None:
-        super().__init__(limit)
+    def __init__(self, limit: int = 1024, account: Account | None = None) -> None:
+        super().__init__(limit, account)
         self._lent: dict[int, Callable[[Object], None]] = {}
-        self.operations = StateTable()
+        self.operations = StateTable(self.account)
+
+    def cost(self, thing: Object) -> int:
+        return thing.cost
 
     def __iter__(self) -> Iterator[Object]:
         return map(self.get, list(self._open))
@@ -377,6 +392,8 @@ class ObjectTable(HandleTable[Object]):
     def replace(self, handle: int, obj: Object) -> None:
         """`handle` stands for `obj` from now on; what it stood for is wiped."""
         before = self.get(handle)
+        self.account.charge(max(0, obj.cost - before.cost))
+        self.account.credit(max(0, before.cost - obj.cost))
         self._open[handle] = obj
         before.close()
 

@@ -9,6 +9,7 @@ from north.memory import page_up
 from south.platform import PAGE, Prot, RegionFlag
 from tee.abi import results
 from tee.abi.pta_system import MAP_FLAG_SHAREABLE
+from tee.account import COPY_MAX
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class TaMemory:
         self.word = cpu.arch.word
 
     def copy_in(self, va: int, size: int) -> bytes:
+        if size > COPY_MAX:
+            raise TeeError(results.OUT_OF_MEMORY, f"{size} bytes to copy at once")
         data = self._cpu.read(va, size, Prot.R)
         if data is None:
             raise TeeError(results.ACCESS_DENIED)

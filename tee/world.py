@@ -13,6 +13,8 @@ from tee import pta_call
 from tee.abi import results
 from tee.abi.pta_uuids import STANDARD
 from tee.abi.results import Origin, Result
+from tee.abi.ta_head import TA_FLAG_SINGLE_INSTANCE
+from tee.account import HANDLE
 from tee.activity import Activity, Cancellation
 from tee.closing import Closing
 from tee.crash import crash_lines
@@ -217,8 +219,11 @@ class SecureWorld:
                           next(self._references))  # fmt: skip
         if len(caller.sessions) >= self.limits.sessions:
             raise TeeError(results.OUT_OF_MEMORY, "too many sessions")
+        caller.account.charge(HANDLE)
         outcome = self._open(session, uuid, params, activity, timeout, None)
-        if not outcome.result:
+        if outcome.result:
+            caller.account.credit(HANDLE)
+        else:
             caller.sessions[session.number] = session
         return session, outcome
 
@@ -236,10 +241,34 @@ class SecureWorld:
         """Where calls are nested too deep to enter the TA, the session closes when `caller` ends."""
         activity = caller.activity or Activity()
         if activity.depth < self.limits.depth:
-            caller.sessions.pop(session.number, None)
+            if caller.sessions.pop(session.number, None) is not None:
+                caller.account.credit(HANDLE)
             self._closing.close(session, activity)
 
     # --- the rules
+
+    def _adopt(self, owner: TaInstance, instance: TaInstance) -> bool:
+        """Count an instance that was made for a session of `owner` alone; False: there are too many already.
+
+        Each has a quota of its own, so that what a TA may cause is limited by their number, those of its callees and
+        their callees included. Single instances are as few as their images.
+        """
+        if instance.flags & TA_FLAG_SINGLE_INSTANCE:
+            return True
+        root = owner.root or owner
+        with self._lock:
+            if root.nested >= self.limits.nested:
+                return False
+            root.nested += 1
+        instance.root = root
+        return True
+
+    def disown(self, instance: TaInstance) -> None:
+        """It is gone: the inverse of what an open counted."""
+        root, instance.root = instance.root, None
+        if root is not None:
+            with self._lock:
+                root.nested -= 1
 
     def _open(
         self,
@@ -263,6 +292,8 @@ class SecureWorld:
         opened = False
         try:
             instance.known += 1
+            if session.owner is not None and not self._adopt(session.owner, instance):
+                return Outcome(results.OUT_OF_MEMORY, Origin.TEE)
             outcome = self._enter(ENTRY_OPEN, session, 0, pta_call.plain(params), activity, timeout, cancellation)
             opened = not outcome.result
             return outcome

@@ -25,6 +25,7 @@ from tee.abi.algorithms import (
 )
 from tee.abi.algorithms import Algorithm as Alg
 from tee.abi.objects import ObjectType
+from tee.account import PIECE
 from tee.errors import TeeError
 from tee.objects import State
 
@@ -32,12 +33,14 @@ if TYPE_CHECKING:
     from tee.native import StateInfo
     from tee.objects import Object
     from tee.services.context import CryptoTask
-    from tee.syscalls.declare import OutBuffer, OutCell
+    from tee.syscalls.declare import OutBuffer, OutCell, Source
 
 MAX_DIGEST = 64
 """TEE_MAX_HASH_SIZE, bytes."""
 MAX_TAG = 16
 """Of AES-GCM and AES-CCM, bytes."""
+_LAST = 32
+"""Bytes that the last piece of a message has at least if there are that many: CTS and XTS work on two blocks."""
 
 
 _T = ObjectType
@@ -133,13 +136,19 @@ def cryp_state_alloc(task: CryptoTask, algo: int, mode: int, key1: int, key2: in
     wants = (False, False) if class_ == OperationClass.DIGEST else (True, _two_keys(algo, class_))
     if (first is not None, second is not None) != wants:
         raise TeeError(results.BAD_PARAMETERS, f"algorithm {algo:#x} takes {sum(wants)} keys")
-    handle = task.native.state_alloc(algo, mode)
+    operations = task.objects.operations
+    operations.charge(algo)
     try:
-        state.put(handle)
+        handle = task.native.state_alloc(algo, mode)
+        try:
+            state.put(handle)
+        except TeeError:
+            task.native.state_free(handle)
+            raise
     except TeeError:
-        task.native.state_free(handle)
+        operations.credit(algo)
         raise
-    task.objects.operations.add(handle, State(algo, mode, key1, key2))
+    operations.add(handle, State(algo, mode, key1, key2))
     for obj in (first, second):
         if obj is not None:
             obj.busy = True
@@ -197,24 +206,27 @@ def _active(task: CryptoTask, state: int) -> StateInfo:
     return info
 
 
-def hash_update(task: CryptoTask, state: int, chunk: bytes) -> None:
+def hash_update(task: CryptoTask, state: int, chunk: Source) -> None:
     if not chunk:
         return
     _require_hash(_active(task, state))
-    task.native.hash_update(state, chunk)
+    for _, piece in chunk.pieces():
+        task.native.hash_update(state, piece)
 
 
-def hash_final(task: CryptoTask, state: int, chunk: bytes, hash_: OutBuffer) -> None:
+def hash_final(task: CryptoTask, state: int, chunk: Source, hash_: OutBuffer) -> None:
     info = _active(task, state)
     _require_hash(info)
+    if info.algo not in XOF:
+        hash_.need(info.digest_size)
+    for _, piece in chunk.pieces():
+        task.native.hash_update(state, piece)
     if info.algo in XOF:
         # OP-TEE leaves the length word alone: every byte the caller offered is filled.
-        out = task.native.hash_final(state, chunk, hash_.capacity)
-        if out:
-            task.memory.copy_out(hash_.va, out)
+        for at in range(0, hash_.capacity or 1, PIECE):
+            hash_.put_at(at, task.native.hash_final(state, room=min(PIECE, hash_.capacity - at)))
         return
-    hash_.need(info.digest_size)
-    hash_.put(task.native.hash_final(state, chunk, MAX_DIGEST))
+    hash_.put(task.native.hash_final(state, room=MAX_DIGEST))
 
 
 def _require_hash(info: StateInfo) -> None:
@@ -234,23 +246,30 @@ def cipher_init(task: CryptoTask, state: int, iv: bytes) -> None:
     task.native.cipher_init(state, key1, key2, iv)
 
 
-def cipher_update(task: CryptoTask, state: int, src: bytes, dst: OutBuffer) -> None:
+def cipher_update(task: CryptoTask, state: int, src: Source, dst: OutBuffer) -> None:
     _cipher(task, state, src, dst, last=False)
 
 
-def cipher_final(task: CryptoTask, state: int, src: bytes, dst: OutBuffer) -> None:
+def cipher_final(task: CryptoTask, state: int, src: Source, dst: OutBuffer) -> None:
     _cipher(task, state, src, dst, last=True)
 
 
-def _cipher(task: CryptoTask, state: int, src: bytes, dst: OutBuffer, *, last: bool) -> None:
+def _before_last(src: Source) -> int:
+    """Where the last piece begins: whole pieces are before it, and more than two blocks in it if there are any."""
+    return max(0, (len(src) - _LAST) // PIECE * PIECE)
+
+
+def _cipher(task: CryptoTask, state: int, src: Source, dst: OutBuffer, *, last: bool) -> None:
     info = _active(task, state)
     dst.need(len(src))
     if operation_class(info.algo) != OperationClass.CIPHER:
         raise TeeError(results.BAD_PARAMETERS, "not a cipher")
+    end = _before_last(src) if last else len(src)
+    for at, piece in src.pieces(0, end):
+        dst.put_at(at, task.native.cipher_update(state, piece))
     if last:
-        dst.put(task.native.cipher_final(state, src))
-    else:
-        dst.put(task.native.cipher_update(state, src) if src else b"")
+        dst.put_at(end, task.native.cipher_final(state, src[end:]))
+    dst.report(len(src))
 
 
 # --- authenticated encryption ----------------------------------------------------------------
@@ -274,30 +293,50 @@ def _active_ae(task: CryptoTask, state: int, mode: Mode | None = None) -> StateI
     return info
 
 
-def authenc_update_aad(task: CryptoTask, state: int, aad: bytes) -> None:
+def authenc_update_aad(task: CryptoTask, state: int, aad: Source) -> None:
     _active_ae(task, state)
-    task.native.ae_update_aad(state, aad)
+    for _, piece in aad.pieces():
+        task.native.ae_update_aad(state, piece)
+    if not aad:
+        task.native.ae_update_aad(state, b"")
 
 
-def authenc_update_payload(task: CryptoTask, state: int, src: bytes, dst: OutBuffer) -> None:
+def authenc_update_payload(task: CryptoTask, state: int, src: Source, dst: OutBuffer) -> None:
     _active_ae(task, state)
     dst.need(len(src))
-    dst.put(task.native.ae_update(state, src))
+    for at, piece in src.pieces():
+        dst.put_at(at, task.native.ae_update(state, piece))
+    if not src:
+        task.native.ae_update(state, b"")
+    dst.report(len(src))
 
 
-def authenc_enc_final(task: CryptoTask, state: int, src: bytes, dst: OutBuffer, tag: OutBuffer) -> None:
+def authenc_enc_final(task: CryptoTask, state: int, src: Source, dst: OutBuffer, tag: OutBuffer) -> None:
     info = _active_ae(task, state, Mode.ENCRYPT)
     dst.need(len(src))
     if tag.capacity < info.tag_size:
         dst.report(len(src))
         tag.need(info.tag_size)
-    out, made = task.native.ae_enc_final(state, src, MAX_TAG)
-    dst.put(out)
+    end = _before_last(src)
+    for at, piece in src.pieces(0, end):
+        dst.put_at(at, task.native.ae_update(state, piece))
+    out, made = task.native.ae_enc_final(state, src[end:], MAX_TAG)
+    dst.put_at(end, out)
+    dst.report(len(src))
     tag.put(made)
 
 
-def authenc_dec_final(task: CryptoTask, state: int, src: bytes, dst: OutBuffer, tag: bytes) -> None:
-    """Nothing is delivered when the tag is wrong; OP-TEE would have written the plaintext."""
+def authenc_dec_final(task: CryptoTask, state: int, src: Source, dst: OutBuffer, tag: bytes) -> None:
+    """Nothing is left of the plaintext when the tag is wrong; OP-TEE would have written it."""
     _active_ae(task, state, Mode.DECRYPT)
     dst.need(len(src))
-    dst.put(task.native.ae_dec_final(state, src, tag))
+    end = _before_last(src)
+    for at, piece in src.pieces(0, end):
+        dst.put_at(at, task.native.ae_update(state, piece))
+    try:
+        dst.put_at(end, task.native.ae_dec_final(state, src[end:], tag))
+    except TeeError:
+        for at in range(0, end, PIECE):
+            dst.put_at(at, bytes(PIECE))
+        raise
+    dst.report(len(src))

@@ -20,7 +20,7 @@ from tee.storage.store import Enumerator
 if TYPE_CHECKING:
     from tee.objects import Object
     from tee.services.context import StorageTask
-    from tee.syscalls.declare import OutCell
+    from tee.syscalls.declare import OutCell, Source
 
 
 def _key(task: StorageTask, object_id: bytes) -> Key:
@@ -64,7 +64,7 @@ def storage_obj_create(
     object_id: bytes,
     flags: int,
     attributes: int,
-    data: bytes,
+    data: Source,
     obj: OutCell,
 ) -> None:
     """obj NULL: a transient object given for its attributes becomes the persistent one; without such, nothing is left
@@ -78,8 +78,8 @@ def storage_obj_create(
     pobj = store.pobjs.get(system, key, flags, Purpose.CREATE)
     try:
         source = _initialized(task, attributes)
-        task.objects.require_room()
         made = PersistentObject.made(store.pobjs, pobj, flags, source)
+        task.objects.require_room(made)
         made.write_new(data, overwrite=bool(flags & DataFlag.OVERWRITE))
         if source is None or obj.va or source.persistent:
             handle = task.objects.add(made)

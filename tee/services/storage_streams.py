@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 from tee.abi import results
 from tee.abi.storage import MAX_POSITION, DataFlag, Whence
 from tee.abi.ta_head import TA_FLAG_DONT_CLOSE_HANDLE_ON_CORRUPT_OBJECT
+from tee.account import PIECE
 from tee.errors import TeeError
 from tee.storage.objects import persistent
 
 if TYPE_CHECKING:
     from tee.services.context import StorageTask
     from tee.storage.pobj import Pobj
-    from tee.syscalls.declare import OutBuffer, OutCell
+    from tee.syscalls.declare import OutBuffer, OutCell, Source
 
 _SIZE_MAX = (1 << 64) - 1
+_READ = 1 << 20
+"""Bytes that are read at once; what others write meanwhile is in a longer read, or is not."""
 
 
 class _Corruption:
@@ -47,20 +50,25 @@ def storage_obj_read(task: StorageTask, obj: int, data: OutBuffer, count: OutCel
     found = persistent(task.objects, obj)
     found.require(DataFlag.ACCESS_READ)
     with _Corruption(task, obj, found.pobj):
-        raw = found.file.read(found.data_start + found.data_position, data.capacity)
-    if raw:
-        data.put(raw)
-    found.data_position += len(raw)
-    count.put(len(raw))
+        done = 0
+        while True:
+            most = min(_READ, data.capacity - done)
+            raw = found.file.read(found.data_start + found.data_position + done, most)
+            data.put_at(done, raw)
+            done += len(raw)
+            if len(raw) < most or done == data.capacity:
+                break
+    found.data_position += done
+    count.put(done)
 
 
-def storage_obj_write(task: StorageTask, obj: int, data: bytes) -> None:
+def storage_obj_write(task: StorageTask, obj: int, data: Source) -> None:
     found = persistent(task.objects, obj)
     found.require(DataFlag.ACCESS_WRITE)
     if found.data_position + len(data) > MAX_POSITION:
         raise TeeError(results.OVERFLOW, "the position would pass TEE_DATA_MAX_POSITION")
     with _Corruption(task, obj, found.pobj):
-        found.file.write(found.data_start + found.data_position, data)
+        found.file.write(found.data_start + found.data_position, data[:] if len(data) <= PIECE else data)
     found.data_position += len(data)
 
 

@@ -10,6 +10,32 @@ if TYPE_CHECKING:
     from tee.storage.dirfile import Key
 
 
+class Octets(Protocol):
+    """`bytes`, or what is copied piece by piece: a slice is `bytes`, and nothing is taken twice."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, which: slice, /) -> bytes: ...
+
+
+class Joined:
+    """One after the other, as `Octets`."""
+
+    __slots__ = ("_first", "_second")
+
+    def __init__(self, first: bytes, second: Octets) -> None:
+        self._first = first
+        self._second = second
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def __getitem__(self, which: slice, /) -> bytes:
+        start, stop, _ = which.indices(len(self))
+        border = len(self._first)
+        return self._first[start:stop] + self._second[max(0, start - border) : max(0, stop - border)]
+
+
 class StoredFile(Protocol):
     """An object's file, open for any number of handles: the head, the attributes and the data stream in one.
 
@@ -27,7 +53,7 @@ class StoredFile(Protocol):
     def read(self, position: int, size: int) -> bytes:
         """Shorter at the end."""
 
-    def write(self, position: int, data: bytes) -> None:
+    def write(self, position: int, data: Octets) -> None:
         """Zeros fill what lies between the end and `position`."""
 
     def truncate(self, size: int) -> None:
@@ -43,7 +69,7 @@ class FileSystem(Protocol):
     def open(self, key: Key) -> StoredFile:
         """ITEM_NOT_FOUND."""
 
-    def create(self, key: Key, data: bytes, *, overwrite: bool) -> StoredFile:
+    def create(self, key: Key, data: Octets, *, overwrite: bool) -> StoredFile:
         """ACCESS_CONFLICT: there is one, and `overwrite` is not said."""
 
     def rename(self, old: Key, new: Key) -> None:

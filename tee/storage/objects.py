@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from tee.abi import results
 from tee.abi.objects import UTEE_OBJECT_INFO, HandleFlag, ObjectType
 from tee.abi.storage import HEAD, DataFlag
+from tee.account import PIECE, STORED
 from tee.errors import TeeError
 from tee.objects import Object
+from tee.storage.files import Joined
 from tee.storage.head import Head
 
 if TYPE_CHECKING:
     from tee.objects import ObjectTable
-    from tee.storage.files import StoredFile
+    from tee.storage.files import Octets, StoredFile
     from tee.storage.pobj import Pobj, PobjTable
 
 USAGE_OFFSET = 12
@@ -62,11 +64,12 @@ class PersistentObject(Object):
         made._usage = attributes.usage
         return made
 
-    def write_new(self, data: bytes, *, overwrite: bool) -> None:
+    def write_new(self, data: Octets, *, overwrite: bool) -> None:
         """Make the file. TeeError as of `FileSystem.create`."""
         attributes = self.to_binary()
         head = HEAD.pack(len(attributes), self.bits, self.max_bits, self._usage, self.type, self.have)
-        file = self.pobj.system.create(self.pobj.key, head + attributes + data, overwrite=overwrite)
+        whole = Joined(head + attributes, data)
+        file = self.pobj.system.create(self.pobj.key, whole[:] if len(whole) <= PIECE else whole, overwrite=overwrite)
         self.pobj.replace_file(file)
         self.pobj.usage = self._usage
         self.data_start = HEAD.size + len(attributes)
@@ -86,6 +89,10 @@ class PersistentObject(Object):
         return max(0, self.file.length - self.data_start)
 
     # --- Object
+
+    @property
+    def cost(self) -> int:
+        return super().cost + STORED
 
     @property
     def usage(self) -> int:

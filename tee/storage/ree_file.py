@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from south.platform import Entropy
     from tee.normal import Files
+    from tee.storage.files import Octets
     from tee.storage.keys import StorageKeys
 
 
@@ -103,16 +104,16 @@ class ReeFile:
             position += len(piece)
         return b"".join(pieces)
 
-    def write(self, position: int, data: bytes | bytearray | memoryview) -> None:
+    def write(self, position: int, data: Octets) -> None:
         """Zeros fill what lies between the end and `position`. STORAGE_NO_SPACE."""
         if not data:
             return
         _require_room(position + len(data))
         if position > self.tree.length:
             self._put(self.tree.length, position - self.tree.length, None)
-        self._put(position, len(data), memoryview(data))
+        self._put(position, len(data), data)
 
-    def _put(self, position: int, size: int, data: memoryview | None) -> None:
+    def _put(self, position: int, size: int, data: Octets | None) -> None:
         tree = self.tree
         done = 0
         while done < size:

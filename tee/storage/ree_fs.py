@@ -20,6 +20,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tee.abi import results
+from tee.abi.ree_fs import BLOCK_SIZE
 from tee.errors import TeeError
 from tee.normal import Reserving
 from tee.storage.dirfile import DirFile, Entry, Key, file_name
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from south.platform import Entropy
     from tee.normal import Files
     from tee.storage.dirfile import Anchor
+    from tee.storage.files import Octets
     from tee.storage.keys import StorageKeys
 
 _KEPT = frozenset(
@@ -50,6 +52,8 @@ not panic."""
 
 OPEN_MOST = 64
 """Objects' files open at once: a supplicant opens only so many, and each keeps its hash tree in memory."""
+NODES_MOST = 1 << 16
+"""Nodes of those trees, some 200 bytes each: as many as the largest object has."""
 
 
 RESERVE_MOST = 16
@@ -125,9 +129,12 @@ class ReeFs:
         """In a session: it uses its file now. Whoever has not for long must open it anew."""
         self._opened[id(stored)] = stored
         self._opened.move_to_end(id(stored))
-        while len(self._opened) > OPEN_MOST:
+        while len(self._opened) > OPEN_MOST or (len(self._opened) > 1 and self._nodes() > NODES_MOST):
             _, idle = self._opened.popitem(last=False)
             idle.drop()
+
+    def _nodes(self) -> int:
+        return sum(stored.nodes for stored in self._opened.values())
 
     def closed(self, stored: ReeStoredFile) -> None:
         self._opened.pop(id(stored), None)
@@ -159,7 +166,7 @@ class ReeFs:
                 raise TeeError(results.CORRUPT_OBJECT, f"file {entry.file} is gone") from None
             raise
 
-    def create(self, key: Key, data: bytes, *, overwrite: bool) -> ReeStoredFile:
+    def create(self, key: Key, data: Octets, *, overwrite: bool) -> ReeStoredFile:
         with self.session() as directory:
             before = directory.get(key)
             if before is not None and not overwrite:
@@ -186,7 +193,7 @@ class ReeFs:
             self.files.reserve([file_name(number) for number in numbers])
         return numbers[0]
 
-    def _fill(self, directory: DirFile, file: ReeFile, entry: Entry, data: bytes) -> None:
+    def _fill(self, directory: DirFile, file: ReeFile, entry: Entry, data: Octets) -> None:
         try:
             file.write(0, data)
             file.commit()
@@ -241,6 +248,11 @@ class ReeStoredFile:
     def length(self) -> int:
         return self._length
 
+    @property
+    def nodes(self) -> int:
+        """Of the hash tree that is kept."""
+        return self._length // BLOCK_SIZE + 1
+
     @contextmanager
     def _session(self) -> Iterator[tuple[DirFile, ReeFile]]:
         """The directory and the file as the directory has it; after an error the file is opened anew next time."""
@@ -274,7 +286,7 @@ class ReeStoredFile:
         with self._session() as (_, file):
             return file.read(position, size)
 
-    def write(self, position: int, data: bytes) -> None:
+    def write(self, position: int, data: Octets) -> None:
         if not data:
             return
         with self._session() as (directory, file):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from south.platform import Entropy, RootOfTrust
     from tee.normal import Rpmb
     from tee.storage.dirfile import Key
+    from tee.storage.files import Octets
     from tee.storage.keys import StorageKeys
 
 _ECB, _CBC = int(Algorithm.AES_ECB_NOPAD), int(Algorithm.AES_CBC_NOPAD)
@@ -74,10 +75,10 @@ class RpmbStorage:
         with _reachable():
             return RpmbStoredFile(self._files, key)
 
-    def create(self, key: Key, data: bytes, *, overwrite: bool) -> RpmbStoredFile:
+    def create(self, key: Key, data: Octets, *, overwrite: bool) -> RpmbStoredFile:
         with _reachable():
             temporary = file_name(*key, temporary=True)
-            self._files.create(key.owner, file_name(*key), temporary, data, overwrite=overwrite)
+            self._files.create(key.owner, file_name(*key), temporary, self._files.fitting(data), overwrite=overwrite)
             return RpmbStoredFile(self._files, key)
 
     def rename(self, old: Key, new: Key) -> None:
@@ -110,9 +111,9 @@ class RpmbStoredFile:
         with _reachable():
             return self._files.read(self.key.owner, file_name(*self.key), position, size)
 
-    def write(self, position: int, data: bytes) -> None:
+    def write(self, position: int, data: Octets) -> None:
         with _reachable():
-            self._files.write(self.key.owner, file_name(*self.key), position, data)
+            self._files.write(self.key.owner, file_name(*self.key), position, self._files.fitting(data))
             self._length = self._files.size(file_name(*self.key))
 
     def truncate(self, size: int) -> None:

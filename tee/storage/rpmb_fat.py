@@ -70,6 +70,11 @@ class Fat:
         self._entries: list[Entry] = []
         self._load()
 
+    def require_capacity(self, size: int) -> None:
+        """STORAGE_NO_SPACE unless a file of `size` bytes could be all that there is."""
+        if size > self._end * DATA_SIZE:
+            raise TeeError(results.STORAGE_NO_SPACE, "a larger file than the RPMB holds")
+
     def find(self, name: bytes) -> int | None:
         """Index of the active entry of that name."""
         for index, entry in enumerate(self._entries):

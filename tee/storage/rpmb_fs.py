@@ -21,6 +21,7 @@ from tee.storage.rpmb_fat import Entry, Fat, checked_name
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from tee.storage.files import Octets
     from tee.storage.rpmb_device import RpmbDevice
 
 INT32_MAX = 0x7FFFFFFF
@@ -63,6 +64,11 @@ class RpmbFs:
         self._keys = keys
         self._lock = threading.Lock()
         self._fat = Fat(device)
+
+    def fitting(self, data: Octets) -> bytes:
+        """All of it at once: what the device holds fits in memory. STORAGE_NO_SPACE: more than it holds."""
+        self._fat.require_capacity(len(data))
+        return data[:]
 
     def size(self, name: bytes) -> int:
         with self._lock:
@@ -115,8 +121,7 @@ class RpmbFs:
         with self._lock:
             index, entry = self._entry(name)
             end = pos + len(data)
-            if end > INT32_MAX:
-                raise TeeError(results.STORAGE_NO_SPACE, "a larger file than the RPMB holds")
+            self._fat.require_capacity(end)
             first = (entry.start + pos) // DATA_SIZE
             if end <= entry.size and first == (entry.start + end - 1) // DATA_SIZE:
                 self._write_in_place(owner, entry, pos, data)
@@ -131,6 +136,7 @@ class RpmbFs:
         with self._lock:
             index, entry = self._entry(name)
             if size > entry.size:
+                self._fat.require_capacity(size)
                 whole = self._read(owner, entry, 0, entry.size).ljust(size, b"\0")
                 entry = self._relocated(owner, entry, whole)
             self._fat.put(index, entry._replace(size=size))

@@ -2,6 +2,7 @@
 
 =============  ==============================================================================
 `Chunk`        bytes [pointer, length]: NULL with a length is BAD_PARAMETERS, not a bad pointer
+`ChunkPieces`  `Source`: as `Chunk`, copied where it is taken
 `Into`         `OutBuffer` [pointer, pointer to a 64-bit length]: NULL is an address like any other;
                with `null` the pointer to the length may be NULL, and the capacity is then 0
 `Attributes`   list of `Attribute` [pointer, count]: an array of `struct utee_attribute`
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from tee.abi import results
 from tee.abi.attributes import FLAG_VALUE, UTEE_ATTRIBUTE
 from tee.errors import TeeError
-from tee.syscalls.declare import Argument, In, Out, OutBuffer
+from tee.syscalls.declare import Argument, In, Out, OutBuffer, Source
 
 if TYPE_CHECKING:
     from tee.syscalls.declare import UserMemory
@@ -58,6 +59,16 @@ class Chunk(In):
         if not va and size:
             raise TeeError(results.BAD_PARAMETERS, f"{self.name}: NULL with a length")
         return memory.copy_in(va, size) if size else b""
+
+
+class ChunkPieces(Chunk):
+    __slots__ = ()
+
+    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> Source:  # type: ignore[override]
+        va, size = words
+        if not va and size:
+            raise TeeError(results.BAD_PARAMETERS, f"{self.name}: NULL with a length")
+        return Source(memory, va, size)
 
 
 class Into(Out):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tee.syscalls.arguments import Attributes, Chunk, Into
-from tee.syscalls.declare import Cell, Handle, In, Out, OutFixed, Pointer, Syscall, Value
+from tee.syscalls.arguments import Attributes, ChunkPieces, Into
+from tee.syscalls.declare import Cell, Handle, In, InPieces, Out, OutFixed, Pointer, Syscall, Value
 
 if TYPE_CHECKING:
     from tee.syscalls.declare import Argument
@@ -35,11 +35,11 @@ ROWS: tuple[Syscall, ...] = (
     _row(16, "cryp_state_copy", Handle("dst"), Handle("src")),
     _row(17, "cryp_state_free", Handle("state")),
     _row(18, "hash_init", Handle("state"), Pointer("iv"), Value("iv_len")),
-    _row(19, "hash_update", Handle("state"), Chunk("chunk"), native="call_hash_update"),
-    _row(20, "hash_final", Handle("state"), Chunk("chunk"), Into("hash"), native="tee_call_hash_final"),
+    _row(19, "hash_update", Handle("state"), ChunkPieces("chunk"), native="call_hash_update"),
+    _row(20, "hash_final", Handle("state"), ChunkPieces("chunk"), Into("hash"), native="tee_call_hash_final"),
     _row(21, "cipher_init", Handle("state"), In("iv")),
-    _row(22, "cipher_update", Handle("state"), In("src"), Into("dest", null=True), native="call_cipher_update"),
-    _row(23, "cipher_final", Handle("state"), In("src"), Into("dest", null=True), native="call_cipher_final"),
+    _row(22, "cipher_update", Handle("state"), InPieces("src"), Into("dest", null=True), native="call_cipher_update"),
+    _row(23, "cipher_final", Handle("state"), InPieces("src"), Into("dest", null=True), native="call_cipher_final"),
     _row(24, "cryp_obj_get_info", Handle("obj"), Pointer("info"), native="tee_call_obj_get_info"),
     _row(25, "cryp_obj_restrict_usage", Handle("obj"), Value("usage")),
     _row(26, "cryp_obj_get_attr", Handle("obj"), Value("attr_id"), Out("buffer"), native="tee_call_obj_get_attr"),
@@ -66,13 +66,15 @@ ROWS: tuple[Syscall, ...] = (
         Value("aad_len"),
         Value("payload_len"),
     ),
-    _row(35, "authenc_update_aad", Handle("state"), In("aad_data"), native="call_ae_aad"),
-    _row(36, "authenc_update_payload", Handle("state"), In("src_data"), Into("dest_data"), native="call_ae_update"),
+    _row(35, "authenc_update_aad", Handle("state"), InPieces("aad_data"), native="call_ae_aad"),
+    _row(
+        36, "authenc_update_payload", Handle("state"), InPieces("src_data"), Into("dest_data"), native="call_ae_update"
+    ),
     _row(
         37,
         "authenc_enc_final",
         Handle("state"),
-        In("src_data"),
+        InPieces("src_data"),
         Into("dest_data", null=True),
         Into("tag"),
         native="tee_call_ae_enc_final",
@@ -81,7 +83,7 @@ ROWS: tuple[Syscall, ...] = (
         38,
         "authenc_dec_final",
         Handle("state"),
-        In("src_data"),
+        InPieces("src_data"),
         Into("dest_data", null=True),
         In("tag"),
     ),

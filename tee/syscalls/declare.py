@@ -11,6 +11,7 @@ What a handler receives for each kind of argument (registers in brackets):
 `In`           bytes [pointer, length]: copied once, checked readable by the TA
 `In(null=True)` bytes, or None for a NULL pointer
 `InPrivate`    bytes [pointer, length]: as `In`, of memory that no one else can change
+`InPieces`     `Source` [pointer, length]: checked readable by the TA, copied where it is taken
 `Text`         str [pointer, length]: as `In`, decoded up to the first NUL
 `Out`          `OutBuffer` [pointer, pointer to a 64-bit length]
 `OutFixed`     `OutBuffer` [pointer, length]: the length is a value, nothing is reported back
@@ -24,10 +25,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tee.abi import results
+from tee.account import PIECE
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _SHOWN = 32  # bytes of a buffer that a trace prints
 
@@ -47,6 +49,33 @@ class UserMemory(Protocol):
         """TeeError(ACCESS_DENIED) unless the TA may write all of it."""
 
     def check(self, va: int, size: int, write: bool) -> None: ...
+
+
+class Source:
+    """Bytes the TA offered, checked readable. A slice is a copy, made then; what is needed twice is copied once."""
+
+    __slots__ = ("_memory", "_size", "_va")
+
+    def __init__(self, memory: UserMemory, va: int, size: int) -> None:
+        if size:
+            memory.check(va, size, False)
+        self._memory = memory
+        self._va = va
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, which: slice) -> bytes:
+        """Of consecutive bytes."""
+        start, stop, _ = which.indices(self._size)
+        return self._memory.copy_in(self._va + start, stop - start) if stop > start else b""
+
+    def pieces(self, first: int = 0, last: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """(offset, bytes) of pieces of [first, last), the whole by default."""
+        last = self._size if last is None else last
+        for at in range(first, last, PIECE):
+            yield at, self[at : min(at + PIECE, last)]
 
 
 class OutBuffer:
@@ -70,6 +99,11 @@ class OutBuffer:
         if size > self.capacity:
             self.report(size)
             raise TeeError(results.SHORT_BUFFER)
+
+    def put_at(self, offset: int, data: bytes) -> None:
+        """A piece of what `need` found room for; `report` tells the whole size."""
+        if data:
+            self._memory.copy_out(self.va + offset, data)
 
     def put(self, data: bytes) -> None:
         """Deliver `data`: SHORT_BUFFER with the needed size if it does not fit."""
@@ -154,6 +188,13 @@ class In(Argument):
         except TeeError:
             return f"{self.name}={va:#x}[{size}]"
         return f"{self.name}={head}{'...' if size > _SHOWN else ''}[{size}]"
+
+
+class InPieces(In):
+    __slots__ = ()
+
+    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> Source:  # type: ignore[override]
+        return Source(memory, *words)
 
 
 class InPrivate(In):

@@ -5,8 +5,8 @@ Arguments: optee_os lib/libutee/include/utee_syscalls.h; meaning: core/tee/tee_s
 
 from __future__ import annotations
 
-from tee.syscalls.arguments import Chunk
-from tee.syscalls.declare import Argument, Cell, Handle, In, InPrivate, OutFixed, Pointer, Syscall, Value
+from tee.syscalls.arguments import ChunkPieces
+from tee.syscalls.declare import Argument, Cell, Handle, InPieces, InPrivate, OutFixed, Pointer, Syscall, Value
 
 _SOURCE = "core/tee/tee_svc_storage.c"
 
@@ -28,7 +28,7 @@ ROWS: tuple[Syscall, ...] = (
         InPrivate("object_id"),
         Value("flags"),
         Handle("attributes"),
-        Chunk("data"),
+        ChunkPieces("data"),
         Cell("object"),
     ),
     _row(43, "storage_obj_del", Handle("object")),
@@ -40,7 +40,7 @@ ROWS: tuple[Syscall, ...] = (
     # The length is for output alone: a TA need not have set it.
     _row(49, "storage_next_enum", Handle("enumerator"), Pointer("info"), Pointer("object_id"), Cell("length", size=8)),
     _stream(50, "storage_obj_read", OutFixed("data"), Cell("count", size=8)),
-    _stream(51, "storage_obj_write", In("data")),
+    _stream(51, "storage_obj_write", InPieces("data")),
     _stream(52, "storage_obj_trunc", Value("size")),
     _stream(53, "storage_obj_seek", Value("offset"), Value("whence")),
 )

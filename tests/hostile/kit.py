@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from south.platform import Console, Pages
     from tee.instance import TaInstance
     from tee.limits import Limits
+    from tee.normal import NormalWorld
 
 DIED = Outcome(TARGET_DEAD, Origin.TEE)
 FINE = Outcome(SUCCESS, Origin.TRUSTED_APP)
@@ -58,7 +59,7 @@ class Crashes(Observer):
 
 
 def make_world(
-    state: Path,
+    state: Path | str,
     *,
     limits: Limits | None = None,
     folders: Sequence[Path] = (),
@@ -66,13 +67,18 @@ def make_world(
     observer: Observer | None = None,
     console: Console | None = None,
     enc_key: Callable[[int], bytes] | None = None,
+    normal: NormalWorld | None = None,
 ) -> SecureWorld:
     """A world with the samples and the driver TA; `folders` come first."""
     platform = linux_host(str(state), console=console or NullConsole())
     trust = TrustStore([str(samples.public_key())], allow_unsigned=allow_unsigned)
     dirs = [*map(str, folders), str(samples.hello().parent), str(cryptdrv.HERE)]
     return SecureWorld(
-        platform, Loader(TaStore(dirs, trust, enc_key=enc_key)), limits=limits, observer=observer or Crashes()
+        platform,
+        Loader(TaStore(dirs, trust, enc_key=enc_key)),
+        limits=limits,
+        observer=observer or Crashes(),
+        normal=normal,
     )
 
 
@@ -172,8 +178,11 @@ class Driver:
     def close(self) -> None:
         self.world.close_session(self.session)
 
-    def batch(self, calls: Sequence[RawCall]) -> tuple[Outcome, list[int]]:
-        """Make up to 256 calls in one entry; the entry's outcome, and each result (UNANSWERED if never returned)."""
+    def batch(self, calls: Sequence[RawCall], scratch: Memref | None = None) -> tuple[Outcome, list[int]]:
+        """Make up to 256 calls in one entry; the entry's outcome, and each result (UNANSWERED if never returned).
+
+        scratch: in place of the driver's own.
+        """
         data = b"".join(call.record() for call in calls)
         self._records.view(0, len(data))[:] = data
         outcome = self.world.invoke(
@@ -181,7 +190,7 @@ class Driver:
             cryptdrv.CMD_RAW,
             [
                 Memref(Kind.MEMREF_INOUT, self._records, len(data)),
-                Memref(Kind.MEMREF_INOUT, self.scratch, SCRATCH),
+                scratch or Memref(Kind.MEMREF_INOUT, self.scratch, SCRATCH),
             ],
         )
         after = bytes(self._records.view(0, len(data)))

@@ -65,7 +65,7 @@ arches = pytest.mark.parametrize("arch", list(Arch), ids=lambda a: a.value)
 
 @pytest.fixture
 def driver(arch: Arch, tmp_path: Path) -> Iterator[Driver]:
-    with make_world(tmp_path, limits=Limits(call_seconds=SECONDS)) as world:
+    with make_world(tmp_path, limits=Limits(call_seconds=SECONDS, nested=256)) as world:
         driver = Driver(world, arch)
         with Bystander(world, arch):
             yield driver

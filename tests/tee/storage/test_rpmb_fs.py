@@ -8,6 +8,7 @@ import hmac
 import os
 import random
 import tempfile
+import tracemalloc
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -139,6 +140,26 @@ def test_what_is_not_there_and_what_is(rpmb: EmulatedRpmb) -> None:
     store.rename(two, one)
     assert files(rpmb) == {one: b"2"}
     assert refused(lambda: file_name(TA, bytes(100))) == results.BAD_PARAMETERS
+
+
+@pytest.mark.parametrize(
+    "far",
+    [lambda store: store.truncate(TA, b"/a", 0x7FFFFFFF), lambda store: store.write(TA, b"/a", 0x7FFFFF00, b"x")],
+    ids=["truncate", "write"],
+)
+def test_a_position_far_beyond_the_device_takes_no_memory(rpmb: EmulatedRpmb, far: Callable[[RpmbFs], None]) -> None:
+    """Zeros up to there would be gigabytes."""
+    store = mount(rpmb)
+    store.create(TA, b"/a", b"/t", b"data", overwrite=False)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TeeError) as caught:
+            far(store)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert caught.value.result == results.STORAGE_NO_SPACE
+    assert store.read(TA, b"/a", 0, 100) == b"data"
 
 
 def test_full_and_empty_again(rpmb: EmulatedRpmb) -> None:
