@@ -25,7 +25,6 @@ TIMEOUT = 60.0
 WAYS = ("local", "daemon", "device")
 BOARD = "board"
 """A way that no setting names: boards' plugin makes the connection."""
-SAMPLES = ("hello", "hello-arm")
 
 
 class SecureLog:
@@ -150,10 +149,10 @@ def _named(settings: Settings, ta: Any, folders: Sequence[Path]) -> str:
     name = str(ta)
     if settings.way != "local":
         # Others know UUIDs alone; a TA's file is named by its UUID.
-        if name in SAMPLES:
+        if name in samples.NAMES:
             return str(samples.HELLO[Arch.ARM if name.endswith("-arm") else Arch.AARCH64])
         return Path(name).name.removesuffix(".ta")
-    if name in SAMPLES or _is_uuid(name):
+    if name in samples.NAMES or _is_uuid(name):
         return name
     for folder in folders:
         if (folder / name).is_file():

@@ -63,7 +63,6 @@ WORLD_OPTIONS = (
     Option("--trace", "", "print every system call on standard error"),
     Option("--trace-out", "FILE", "write system calls as Chrome trace JSON (chrome://tracing, Perfetto)"),
 )
-SAMPLES = ("hello", "hello-arm")
 MIN_MEMORY = 1 << 20
 
 
@@ -314,24 +313,19 @@ class Host:
 
     def resolve(self, text: str) -> UUID:
         """The TA that the user means: a UUID, a bundled sample's name, or a file. UsageError; ImageRefused."""
+        from ta_loader import samples
+
         uuid = parse_uuid(text)
         if uuid is not None and not os.path.exists(text):
             return uuid
-        if text in SAMPLES:
-            return self._sample(text)
+        if text in samples.NAMES:
+            return self.store.add_file(samples.file_of(text), TrustStore([samples.public_key_file()]))
         if not os.path.exists(text):
             raise UsageError(
                 f"{text}: no such file; name a .ta file, a UUID found in a --ta-dir, or a bundled sample "
-                f"({', '.join(SAMPLES)})"
+                f"({', '.join(samples.NAMES)})"
             )
         return self.store.add_file(text)
-
-    def _sample(self, name: str) -> UUID:
-        from south.platform import Arch
-        from ta_loader import samples
-
-        path = samples.hello_file(Arch.ARM if name == "hello-arm" else Arch.AARCH64)
-        return self.store.add_file(path, TrustStore([samples.public_key_file()]))
 
     def __enter__(self) -> Host:
         self._interruptible.__enter__()

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from ta_loader.cli import exits
 from ta_loader.cli.calls import Caller
 from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
-from ta_loader.cli.options import Command
+from ta_loader.cli.options import Command, Option
 from ta_loader.cli.output import step_lines
 from ta_loader.cli.params import parse_params
 from tee.crash import crash_lines
 from tee.session import PUBLIC
 
 if TYPE_CHECKING:
+    from ta_loader.cli.calls import Step
     from ta_loader.cli.options import Arguments
 
 PANIC_CODE = 0xC0FFEE
@@ -35,30 +36,44 @@ _STEPS: tuple[tuple[int, tuple[str, ...], str], ...] = (
 
 def run(arguments: Arguments) -> int:
     """Ends with 0 if the sample did all that it should: the panic, too."""
+    as_json = arguments.switch("--json")
+    done: list[Step] = []
+
+    def show(text: str, step: Step) -> None:
+        done.append(step)
+        if not as_json:
+            print("\n".join((text, *step_lines(step), *(crash_lines(step.crash) if step.crash else ()))))
+
     with Host(read_setup(arguments)) as host:
         uuid = host.resolve("hello")
-        print(f"A signed TA is verified, linked at a random address, and a session to it is opened.\n$ open {uuid}")
         caller = Caller(host)
         session, step = caller.open(uuid, (), PUBLIC)
-        print("\n".join(step_lines(step)))
+        show(
+            f"A signed TA is verified, linked at a random address, and a session to it is opened.\n$ open {uuid}", step
+        )
         if session is None:
             print(f"litebox-ta: {step.problem}", file=sys.stderr)
             return step.exit
         for command, texts, about in _STEPS:
-            print(f"\n{about}\n$ --invoke {command} {' '.join(texts)}")
             step = caller.invoke(session, uuid, command, parse_params(texts))
-            print("\n".join(step_lines(step)))
-            if step.crash:
-                print("\n".join(crash_lines(step.crash)))
+            show(f"\n{about}\n$ --invoke {command} {' '.join(texts)}", step)
         caller.close(session)
     panicked = step.crash is not None and step.crash.kind == "panic" and step.crash.code == PANIC_CODE
-    return exits.OK if panicked else step.exit or exits.TA_ERROR
+    code = exits.OK if panicked else step.exit or exits.TA_ERROR
+    if as_json:
+        from ta_loader.cli.output import print_json, step_json
+
+        print_json({"ta": "hello", "exit": code, "steps": [step_json(step) for step in done]})
+    return code
 
 
 COMMAND = Command(
     name="demo",
     summary="Run the bundled sample TA: increment a value, hash a buffer, panic on purpose.",
     words=(),
-    options=tuple(option for option in WORLD_OPTIONS if option.key in ("--state", "--trace", "--trace-out")),
+    options=(
+        *(option for option in WORLD_OPTIONS if option.key in ("--state", "--trace", "--trace-out")),
+        Option("--json", "", "print one JSON object instead of text"),
+    ),
     run=run,
 )

@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", exits.INTERRUPTED)
     except UsageError as problem:
-        name = f" {words[0]}" if words and not words[0].startswith("-") else ""
-        return _fail(f"{problem}\n(litebox-ta{name} --help tells more)", exits.USAGE)
+        name = f" {words[0]}" if words and _known(words[0]) else ""
+        return _fail(f"{problem}\n(litebox-ta{name} --help shows more)", exits.USAGE)
     except ImageRefused as problem:
         from ta_loader.cli.calls import explain
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return exits.BROKEN_PIPE
     except OSError as problem:
-        return _fail(str(problem), exits.USAGE)
+        return _fail(reason(problem), exits.USAGE)
     except Exception as problem:
         from south.platform import EngineError
 
@@ -84,15 +84,28 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+def reason(problem: OSError) -> str:
+    """What the system refused, without its number: `FILE: No space left on device`."""
+    text = problem.strerror or str(problem)
+    name = problem.filename if isinstance(problem.filename, str) else ""
+    return f"{name}: {text}" if name else text
+
+
+def _known(name: str) -> bool:
+    return name in BUILT_IN or name in _entry_points()
+
+
 def _dispatch(words: list[str]) -> int:
     if not words:
         print(overview(), file=sys.stderr)
         return exits.USAGE
     name = words[0]
+    if name == "help" and words[1:]:
+        return find(words[1]).main([*words[2:], "--help"])
     if name in ("-h", "--help", "help"):
         print(overview())
         return exits.OK
-    if name == "--version":
+    if name in ("-V", "--version"):
         from importlib.metadata import version
 
         print(f"litebox-ta {version('litebox-ta')}")
@@ -142,7 +155,7 @@ def overview() -> str:
         except Exception as problem:  # a broken package must not hide the others
             summary = f"(cannot be loaded: {problem})"
         lines.append(f"  {name:12}{summary}")
-    lines += ["", "litebox-ta COMMAND --help tells more, with examples.", "", EXIT_CODES]
+    lines += ["", "litebox-ta COMMAND --help (or litebox-ta help COMMAND) shows more, with examples.", "", EXIT_CODES]
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from ta_loader.cli.options import Command, Option
 from ta_loader.container.describe import ContainerInfo, describe
 from ta_loader.container.layout import NO_DEPTH_LIMIT, ImageType, algorithm_name
 from ta_loader.elf.describe import ElfInfo, describe_elf
+from ta_loader.samples import file_of
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _KINDS = {
 
 def run(arguments: Arguments) -> int:
     path = arguments.words[0]
-    data = read_file(path, "TA")
+    data = read_file(file_of(path), "TA")
     container = describe(data)
     elf: ElfInfo | None = None
     problem = container.problem
@@ -180,6 +181,7 @@ COMMAND = Command(
 examples:
   litebox-ta info 7371bc6b-0888-4252-9d3b-42ddcbca70fd.ta
   litebox-ta info --json some.ta | jq .elf.properties
+  litebox-ta info hello
 
 exit codes: 0 success, 2 usage, 4 the image is malformed""",
 )

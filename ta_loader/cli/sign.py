@@ -9,6 +9,7 @@ from ta_loader.cli import exits
 from ta_loader.cli.files import read_file, replace_file
 from ta_loader.cli.login import parse_uuid
 from ta_loader.cli.options import Command, Option, integer
+from ta_loader.cli.signing_key import KEY_OPTIONS, read_signing_key
 from ta_loader.container.layout import ALGORITHMS, RSASSA_PKCS1_PSS_MGF1_SHA256, SHDR_ENC_KEY_DEV_SPECIFIC
 from ta_loader.errors import UsageError
 
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 _U32 = (1 << 32) - 1
 _NAMES = {algorithm.name.lower(): algorithm.number for algorithm in ALGORITHMS.values()}
 SIGN_OPTIONS = (
-    Option("--key", "PEM", "private RSA key to sign with"),
+    *KEY_OPTIONS,
     Option("--uuid", "UUID", "the TA's (default: the one in the ELF file)"),
     Option("--version", "N", "the TA's version, for rollback protection (default 0)"),
     Option("--algo", "NAME", f"one of {', '.join(_NAMES)} (default: ..._pss_mgf1_sha256)"),
     Option("--subkey", "FILE", "subkey file that the key belongs to; it becomes part of the image"),
     Option("--name", "NAME", "the TA's name below the subkey"),
     Option("--out", "FILE", "where the image goes (default: UUID.ta in the working folder)"),
+    Option("--json", "", "print a JSON object instead of the file's name"),
 )
 
 
@@ -46,10 +48,8 @@ class Request(NamedTuple):
 def _read_request(arguments: Arguments) -> Request:
     path = arguments.words[0]
     elf = read_file(path, "ELF")
-    key = arguments.one("--key")
-    if key is None:
-        raise UsageError("name the private key: --key KEY.pem")
     subkey = arguments.one("--subkey")
+    key = read_signing_key(arguments, below_subkey=subkey is not None)
     chain = None if subkey is None else read_file(subkey, "--subkey")
     name = arguments.one("--name") or ""
     uuid = _uuid(arguments.one("--uuid"), elf, path, chain, name)
@@ -58,7 +58,7 @@ def _read_request(arguments: Arguments) -> Request:
         raise UsageError(f"--algo {algo}: there are {', '.join(_NAMES)}")
     return Request(
         elf,
-        read_file(key, "--key"),
+        key,
         uuid,
         integer(arguments.one("--version") or "0", "--version", 0, _U32),
         RSASSA_PKCS1_PSS_MGF1_SHA256 if algo is None else _NAMES[algo.lower()],
@@ -98,7 +98,7 @@ def write_image(
     enc_key: bytes | None = None,
     enc_key_type: int = SHDR_ENC_KEY_DEV_SPECIFIC,
 ) -> int:
-    """Sign what the command line asks for, and tell where it went; see `ta_loader.container.sign.sign`."""
+    """Sign what the command line asks for, and print where it went; see `ta_loader.container.sign.sign`."""
     from ta_loader.container.sign import sign
 
     request = _read_request(arguments)
@@ -115,7 +115,22 @@ def write_image(
         plain=plain,
     )
     replace_file(request.out, image)
-    print(request.out)
+    if arguments.switch("--json"):
+        from ta_loader.cli.output import print_json
+
+        algorithm = ALGORITHMS[request.algo].name
+        print_json(
+            {
+                "file": request.out,
+                "uuid": str(request.uuid),
+                "version": None if plain else request.version,
+                "algorithm": algorithm,
+                "encrypted": enc_key is not None,
+                "size": len(image),
+            }
+        )
+    else:
+        print(request.out)
     return exits.OK
 
 

@@ -22,6 +22,8 @@ HELLO = {
     Arch.ARM: UUID("3df06738-c272-4b3a-bc84-861332374c42"),
 }
 """UUID of the hello TA of each architecture."""
+NAMES = {"hello": Arch.AARCH64, "hello-arm": Arch.ARM}
+"""What users call them. Write ./hello for a file of that name."""
 
 
 def _path(*parts: str) -> Path:
@@ -33,6 +35,12 @@ def _path(*parts: str) -> Path:
 def hello_file(arch: Arch = Arch.AARCH64) -> str:
     """The signed hello TA, `<uuid>.ta`, as a plain name."""
     return os.path.join(FOLDER, f"{HELLO[arch]}.ta")
+
+
+def file_of(text: str) -> str:
+    """The path that a user means who names a `.ta` file: of a sample, where that is the name of one."""
+    arch = NAMES.get(text)
+    return text if arch is None else hello_file(arch)
 
 
 def public_key_file() -> str:

@@ -1,0 +1,50 @@
+"""The console script `litebox-ta`: gets the process into a state in which commands can run, then hands over to them.
+
+A user may press Ctrl-C at any moment, and a caller may close any of the three standard streams. Nothing but this module
+is imported before that is taken care of.
+"""
+
+from __future__ import annotations
+
+import sys
+from _signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal  # the module signal takes 3 ms
+
+INTERRUPTED = 130
+"""`ta_loader.cli.exits.INTERRUPTED`."""
+
+
+def main() -> int:
+    """Exit code of the command that `sys.argv` asks for."""
+    # Until a command runs, and once it has ended, there is nothing to clean up: Ctrl-C ends the process without a word.
+    ours = getsignal(SIGINT) is default_int_handler
+    if ours:
+        signal(SIGINT, SIG_DFL)
+    try:
+        _standard_streams()
+        from ta_loader.cli.dispatch import main as dispatch
+
+        if ours:
+            signal(SIGINT, default_int_handler)
+        return dispatch()
+    except KeyboardInterrupt:  # a second one, while the first was dealt with
+        return INTERRUPTED
+    finally:
+        if ours:
+            signal(SIGINT, SIG_DFL)
+
+
+def _standard_streams() -> None:
+    """Open the closed ones on /dev/null, or the next file to be opened would get what is printed. Text that an encoding
+    lacks is escaped: a file's name or a TA's output may hold any."""
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        import os
+
+        while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+            os.set_inheritable(fd, True)
+        os.close(fd)
+        sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+        sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+        sys.stderr = sys.stderr or os.fdopen(2, "w", errors="backslashreplace", closefd=False)
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")

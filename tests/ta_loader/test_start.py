@@ -1,0 +1,90 @@
+"""The process around `litebox-ta`: closed or full standard streams, poor encodings, Ctrl-C at any moment."""
+
+from __future__ import annotations
+
+import collections
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.threads import PATIENCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOOL = [sys.executable, "-m", "ta_loader.cli"]
+COMMANDS = {
+    "overview": ["--help"],
+    "help": ["run", "--help"],
+    "run": ["run", "hello", "--invoke", "0", "value:41"],
+    "json": ["verify", "--json", "hello"],
+    "mistake": ["run", "nothing.ta"],
+}
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_closed_streams(name: str, closed: str) -> None:
+    expected = 2 if name == "mistake" else 0
+    line = f'"$@" {closed}'
+    done = subprocess.run(["sh", "-c", line, "sh", *TOOL, *COMMANDS[name]], capture_output=True, timeout=PATIENCE)
+    assert done.returncode == expected, done.stderr
+    assert b"Traceback" not in done.stderr
+    if closed == "<&-" and name == "run":
+        assert b"a=42" in done.stdout
+
+
+def test_a_file_never_gets_what_is_printed(tmp_path: Path) -> None:
+    """With standard output closed, the first file to be opened would have its number."""
+    out = tmp_path / "out"
+    words = ["run", "hello", "--invoke", "1", "in:str:hello", "out:32", "--out", str(out)]
+    subprocess.run(["sh", "-c", '"$@" >&-', "sh", *TOOL, *words], check=True, timeout=PATIENCE)
+    assert len(out.read_bytes()) == 32
+
+
+def test_a_full_device_is_a_message() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*TOOL, *COMMANDS["run"]], stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE)
+    assert done.returncode == 2
+    assert done.stderr == b"litebox-ta: No space left on device\n"
+
+
+def test_names_that_the_output_cannot_encode(tmp_path: Path) -> None:
+    odd = [tmp_path / "caf\u00e9.ta", tmp_path / os.fsdecode(b"\xff.ta")]
+    for path in odd:
+        path.write_bytes(b"nothing")
+        for encoding in ("ascii", "utf-8"):
+            environment = {**os.environ, "PYTHONIOENCODING": encoding}
+            command = [*TOOL, "info", str(path)]
+            done = subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE)
+            assert done.returncode == 4
+            assert b"problem: " in done.stdout
+            assert not done.stderr
+
+
+@pytest.mark.parametrize("name", ["run", "overview"])
+def test_ctrl_c_at_any_moment(name: str) -> None:
+    """From our first line on: before it, the interpreter starts, which no program can change."""
+    ours = (
+        "import os, sys, ta_loader.start as start; streams = start._standard_streams;"
+        "start._standard_streams = lambda: (os.write(1, b'x'), streams()); sys.exit(start.main())"
+    )
+    words = ["run", "hello", "--invoke", "6"] if name == "run" else COMMANDS[name]
+    ends: collections.Counter[int] = collections.Counter()
+    for moment in range(30):
+        process = subprocess.Popen([sys.executable, "-c", ours, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout
+        assert process.stdout.read(1) == b"x"
+        time.sleep(moment * 0.004)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE)
+        assert b"Traceback" not in err, err
+        ends[process.returncode] += 1
+    assert set(ends) <= {-signal.SIGINT, 130, 0}, ends
+    if name == "run":
+        assert ends[130], "it never got as far as the command"
