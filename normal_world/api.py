@@ -10,17 +10,20 @@ from __future__ import annotations
 import collections
 import enum
 import itertools
+import os
 import sys
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from normal_world.cancelling import Cancelling
+from normal_world.cancelling import Cancelling, Operation
+from normal_world.checks import WORD_MAX, seconds, whole
+from normal_world.checks import path as path_of
 from normal_world.client.ports import Argument, Outcome
 from normal_world.closing import Closing
 from normal_world.memory import Direction, Shadows, SharedMemory, closed
-from normal_world.params import OUTPUT, Param, Value, as_param, fits, wrong_direction
+from normal_world.params import OUTPUT, Param, Value, as_param, bytes_of, fits, wrong_direction
 from tee.abi import results
 from tee.errors import TeeError
 from tee.params import Kind
@@ -28,11 +31,12 @@ from tee.params import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from normal_world.cancelling import Operation
-    from normal_world.client.local import LocalOptions
+    from normal_world.client.options import LocalOptions
     from normal_world.client.ports import Memory, Way
 
 MAX_PARAMS = 4
+SIZE_MAX = (1 << 64) - 1
+"""size_t of a client; how much memory there is, is up to the way."""
 MOST_LOST = 64
 """Sessions and shared memory that a context remembers to have been lost without a close."""
 
@@ -52,11 +56,13 @@ class Context(Closing):
     """A connection to a TEE: `Context()` makes one in this process, `Context.daemon()` and `Context.device()`
     speak to those. All methods may be called from several threads.
 
-    options: `normal_world.client.local.LocalOptions` by name: ta_dirs, trust, allow_unsigned, state, sockets...
+    options: `normal_world.client.options.LocalOptions` by name: ta_dirs, trust, allow_unsigned, state, sockets...
+    What is no such option, and what it cannot be, is a TypeError or a ValueError.
     """
 
     def __init__(self, **options: Any) -> None:
-        from normal_world.client.local import Local, LocalOptions
+        from normal_world.client.local import Local
+        from normal_world.client.options import LocalOptions
 
         self._start(Local(LocalOptions(**options)))
 
@@ -68,18 +74,18 @@ class Context(Closing):
         return cls.over(Local(options))
 
     @classmethod
-    def daemon(cls, socket: str | None = None) -> Context:
+    def daemon(cls, socket: str | os.PathLike[str] | None = None) -> Context:
         """socket: path of the daemon's; None: $LITEBOX_SOCKET or the usual places. TeeError(ITEM_NOT_FOUND)."""
         from normal_world.client.remote import Remote
 
-        return cls.over(Remote(socket))
+        return cls.over(Remote(None if socket is None else path_of(socket, "socket")))
 
     @classmethod
-    def device(cls, path: str | None = None) -> Context:
+    def device(cls, path: str | os.PathLike[str] | None = None) -> Context:
         """path: of the kernel's TEE device; None: the first OP-TEE of /dev/tee0 to 9. TeeError(ITEM_NOT_FOUND)."""
         from normal_world.client.device import Device
 
-        return cls.over(Device(path))
+        return cls.over(Device(None if path is None else path_of(path, "path")))
 
     @classmethod
     def over(cls, way: Way) -> Context:
@@ -108,7 +114,7 @@ class Context(Closing):
 
     def open_session(
         self,
-        ta: UUID | str,
+        ta: UUID | str | os.PathLike[str],
         *params: Any,
         login: Login = Login.PUBLIC,
         group: int | None = None,
@@ -118,11 +124,14 @@ class Context(Closing):
         """ta: a UUID; in a TEE of this process also a .ta file, or "hello", the sample. group: its number, for group
         logins. Parameters, timeout and operation as for `Session.invoke`.
         """
+        __tracebackhide__ = True  # pytest shows the caller's line
+        login = _enumerated(Login, login, "login")
         if (group is not None) != (login in (Login.GROUP, Login.GROUP_APPLICATION)):
             raise ValueError(f"{login.name}: a group's number goes with group logins, and only with them")
-        __tracebackhide__ = True  # pytest shows the caller's line
+        if group is not None:
+            group = whole(group, "group")
         way = self.way
-        uuid = ta if isinstance(ta, UUID) else way.resolve(ta)
+        uuid = ta if isinstance(ta, UUID) else way.resolve(_ta_name(ta))
         number = 0
 
         def call(arguments: Sequence[Argument], name: int) -> Outcome:
@@ -143,9 +152,14 @@ class Context(Closing):
         timeout: float | None,
         operation: Operation | None,
     ) -> tuple[tuple[Param, ...], Outcome]:
-        """One call under a name of its own, with its parameters brought to the TEE and back."""
+        """One call under a name of its own, with its parameters carried to the TEE and back."""
+        __tracebackhide__ = True
         if len(params) > MAX_PARAMS:
             raise TypeError(f"a call has {MAX_PARAMS} parameters at most")
+        if operation is not None and not isinstance(operation, Operation):
+            raise TypeError(f"operation: an Operation, not {type(operation).__name__}")
+        if timeout is not None:
+            timeout = seconds(timeout)
         typed = tuple(as_param(param) for param in params)
         way, name = self.way, next(self._calls)
         self._bury()
@@ -189,16 +203,16 @@ class Context(Closing):
 
     def allocate(self, size: int, direction: Direction = Direction.INOUT) -> SharedMemory:
         """Memory that TAs see without a copy. TeeError(OUT_OF_MEMORY)."""
-        if size < 0:
-            raise ValueError(f"{size} bytes")
+        size, direction = whole(size, "size", SIZE_MAX), _direction(direction)
         self._bury()
         return self._own(SharedMemory(self.way.allocate(size), size, direction, drop=self.drop))
 
     def register(self, buffer: Any, direction: Direction | None = None) -> SharedMemory:
         """Offer a buffer of one's own; calls copy what they refer to. direction: None: as far as it is writable."""
-        view = memoryview(buffer).cast("B")
+        view = bytes_of(buffer)
         if direction is None:
             direction = Direction.INPUT if view.readonly else Direction.INOUT
+        direction = _direction(direction)
         if view.readonly and direction & Direction.OUTPUT:
             raise TypeError(f"a TA cannot write into {type(buffer).__name__}")
         self._bury()
@@ -249,6 +263,37 @@ class Context(Closing):
             self.close()
 
 
+_E = TypeVar("_E", bound=enum.IntEnum)
+
+
+def _enumerated(kind: type[_E], value: Any, what: str) -> _E:
+    """A member, or the number of one."""
+    if type(value) is kind:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what}: a {kind.__name__}, not {type(value).__name__}")
+    try:
+        return kind(value)
+    except ValueError:
+        raise ValueError(f"{what}: {value} is no {kind.__name__}") from None
+
+
+def _direction(value: Any) -> Direction:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"direction: a Direction, not {type(value).__name__}")
+    if value not in (Direction.INPUT, Direction.OUTPUT, Direction.INOUT):
+        raise ValueError(f"direction: {int(value)} is neither INPUT nor OUTPUT nor INOUT")
+    return Direction(value)
+
+
+def _ta_name(ta: Any) -> str:
+    """What a way resolves: text, or the path of a file."""
+    name = os.fspath(ta) if isinstance(ta, (str, os.PathLike)) else None
+    if not isinstance(name, str):
+        raise TypeError(f"ta: a UUID, its text, a file or a sample's name, not {type(ta).__name__}")
+    return name
+
+
 class Session(Closing):
     """Made by `Context.open_session`. uuid: of the TA; params: those it was opened with, as the TA left them."""
 
@@ -273,8 +318,11 @@ class Session(Closing):
             raise closed("session")
         way = context.way
 
+        if type(command) is not int or not 0 <= command <= WORD_MAX:
+            command = whole(command, "command")
+
         def call(arguments: Sequence[Argument], name: int) -> Outcome:
-            return way.invoke(number, command & 0xFFFFFFFF, arguments, name)
+            return way.invoke(number, command, arguments, name)
 
         typed, outcome = context.call(call, params, timeout, operation)
         check(outcome, f"command {command} of {self.uuid}", timeout)
@@ -311,7 +359,7 @@ def _take_back(param: Param, argument: Argument, answer: tuple[int, int]) -> Non
     if param is None or not param.kind & OUTPUT:
         return
     if isinstance(param, Value):
-        param.a, param.b = answer
+        param.answer(answer)
         return
     param.size = answer[0]
     memory, target = argument.memory, param.buffer

@@ -52,7 +52,9 @@ class Operation:
 
 
 class Cancelling:
-    """While entered, the call `name` may be cancelled. timeout: seconds until it is."""
+    """While entered, the call `name` may be cancelled. timeout: seconds until it is, checked by the caller: the timer's
+    thread has nobody to raise to.
+    """
 
     def __init__(self, way: Way, name: int, timeout: float | None, operation: Operation | None) -> None:
         self._way = way
@@ -77,7 +79,12 @@ class Cancelling:
             self._operation.begin(self)
         if self._timer is not None:
             self._timer.daemon = True
-            self._timer.start()
+            try:
+                self._timer.start()
+            except RuntimeError:  # a call that nobody can end in time is not begun
+                if self._operation is not None:
+                    self._operation.end()
+                raise TeeError(results.OUT_OF_MEMORY, "no thread for the time limit", Origin.API) from None
         return self
 
     def __exit__(

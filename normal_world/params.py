@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from normal_world.checks import WORD_MAX, whole
 from tee.abi import results
 from tee.abi.results import Origin
 from tee.errors import TeeError
@@ -26,20 +27,47 @@ __all__ = ["Kind", "Memref", "Param", "Value", "as_param"]
 _DIRECTION = 3
 """Of a kind's bits: 1 input, 2 output, 3 both, for values and memrefs alike."""
 INPUT, OUTPUT = 1, 2
+_NONE, _MEMREF = Kind.NONE, Kind.MEMREF_INPUT
 
 
 class Value:
-    """Two words of 32 bits. After a call `a` and `b` hold what the TA left, unless the kind is an input."""
+    """Two words of 32 bits. After a call `a` and `b` hold what the TA left, unless the kind is an input.
 
-    __slots__ = ("a", "b", "kind")
+    Set to anything else than such a word they raise TypeError or ValueError at once, before any call.
+    """
+
+    __slots__ = ("_a", "_b", "_kind")
 
     def __init__(self, kind: Kind, a: int = 0, b: int = 0) -> None:
-        for word in (a, b):
-            if not 0 <= word < 1 << 32:
-                raise ValueError(f"{word}: a value's words have 32 bits, without a sign")
-        self.kind = kind
-        self.a = a
-        self.b = b
+        """TypeError, ValueError."""
+        self._kind = kind if type(kind) is Kind and _NONE < kind < _MEMREF else _kind(kind, "value")
+        # What is a word already, nearly always, needs no more: a call takes microseconds.
+        self._a = a if type(a) is int and 0 <= a <= WORD_MAX else _word(a)
+        self._b = b if type(b) is int and 0 <= b <= WORD_MAX else _word(b)
+
+    def answer(self, words: tuple[int, int]) -> None:
+        """What a TEE answered, which has been looked at."""
+        self._a, self._b = words
+
+    @property
+    def kind(self) -> Kind:
+        return self._kind
+
+    @property
+    def a(self) -> int:
+        return self._a
+
+    @a.setter
+    def a(self, word: int) -> None:
+        self._a = _word(word)
+
+    @property
+    def b(self) -> int:
+        return self._b
+
+    @b.setter
+    def b(self, word: int) -> None:
+        self._b = _word(word)
 
     @classmethod
     def input(cls, a: int = 0, b: int = 0) -> Value:
@@ -66,32 +94,61 @@ class Memref:
     capacity: bytes offered. size: bytes the TA reported, after a call; for SHORT_BUFFER more than capacity.
     """
 
-    __slots__ = ("buffer", "capacity", "kind", "offset", "shared", "size")
+    __slots__ = ("_buffer", "_capacity", "_kind", "_offset", "_shared", "size")
 
     def __init__(self, kind: Kind, source: Source, offset: int = 0, size: int | None = None) -> None:
-        """size: bytes from offset on; None: all the rest. TypeError, ValueError for what is not in the source."""
+        """size: bytes from offset on, below 4 GiB; None: all the rest. TypeError, ValueError for what is not in the
+        source.
+        """
         from normal_world.memory import SharedMemory
 
-        self.kind = kind
-        self.shared: SharedMemory | None = None
-        self.buffer: memoryview | None = None
+        self._kind = kind if type(kind) is Kind and kind >= _MEMREF else _kind(kind, "memref")
+        shared: SharedMemory | None = None
+        buffer: memoryview | None = None
+        if type(offset) is not int or offset < 0:
+            offset = whole(offset, "offset")
+        if size is not None:
+            size = whole(size, "size")
         if source is None:
             room = size or 0
         elif isinstance(source, SharedMemory):
-            self.shared = source
+            shared = source
             room = source.size
         else:
-            self.buffer = memoryview(source).cast("B")
-            if kind & OUTPUT and self.buffer.readonly:
+            buffer = bytes_of(source)
+            if kind & OUTPUT and buffer.readonly:
                 raise TypeError(f"a TA cannot write into {type(source).__name__}: give bytearray, or a size")
-            room = self.buffer.nbytes
-        if offset < 0 or offset > room:
+            room = buffer.nbytes
+        if offset > room:
             raise ValueError(f"offset {offset} is outside of {room} bytes")
-        self.capacity = room - offset if size is None else size
-        if not 0 <= self.capacity <= room - offset:
+        capacity = room - offset if size is None else size
+        if capacity > room - offset:
             raise ValueError(f"{size} bytes from {offset} on are not in {room}")
-        self.offset = offset
-        self.size = self.capacity
+        if capacity > WORD_MAX:
+            raise ValueError(f"{capacity} bytes: a memref is smaller than 4 GiB")
+        self._shared, self._buffer = shared, buffer
+        self._offset = offset
+        self._capacity = self.size = capacity
+
+    @property
+    def kind(self) -> Kind:
+        return self._kind
+
+    @property
+    def shared(self) -> SharedMemory | None:
+        return self._shared
+
+    @property
+    def buffer(self) -> memoryview | None:
+        return self._buffer
+
+    @property
+    def offset(self) -> int:
+        return self._offset
+
+    @property
+    def capacity(self) -> int:
+        return self._capacity
 
     @classmethod
     def input(cls, source: Source, offset: int = 0, size: int | None = None) -> Memref:
@@ -101,7 +158,9 @@ class Memref:
     @classmethod
     def output(cls, target: Source | int, offset: int = 0, size: int | None = None) -> Memref:
         """target: a writable buffer, shared memory, or how many bytes to make room for."""
-        return cls(Kind.MEMREF_OUTPUT, bytearray(target) if isinstance(target, int) else target, offset, size)
+        if isinstance(target, int) or _is_integer(target):
+            target = bytearray(whole(target, "size"))
+        return cls(Kind.MEMREF_OUTPUT, target, offset, size)
 
     @classmethod
     def inout(cls, target: Source, offset: int = 0, size: int | None = None) -> Memref:
@@ -135,7 +194,9 @@ def as_param(given: Any) -> Param:
 
     if given is None or isinstance(given, (Value, Memref)):
         return given
-    if isinstance(given, int):
+    if type(given) is bytes:
+        return Memref(_MEMREF, given)
+    if isinstance(given, int) or _is_integer(given):
         return Value.input(given)
     if isinstance(given, tuple) and len(given) == 2:
         return Value.input(*given)
@@ -146,6 +207,41 @@ def as_param(given: Any) -> Param:
     except TypeError:
         raise TypeError(f"{type(given).__name__} is no parameter: give a Value, a Memref or a buffer") from None
     return Memref.input(given) if readonly else Memref.inout(given)
+
+
+def _is_integer(given: Any) -> bool:
+    """NumPy's integers, which are buffers as well: what looks like a number is passed as a value. Its arrays have an
+    `__index__`, too, which refuses all but those of one integer without a dimension.
+    """
+    return hasattr(type(given), "__index__") and getattr(given, "shape", ()) == ()
+
+
+def _kind(kind: Any, what: str) -> Kind:
+    """Of a number; never one that is a kind already."""
+    if isinstance(kind, bool) or not isinstance(kind, int):
+        raise TypeError(f"{type(kind).__name__} is no kind of {what}")
+    if kind not in ((1, 2, 3) if what == "value" else (5, 6, 7)):
+        raise ValueError(f"{int(kind)} is no kind of {what}")
+    return Kind(kind)
+
+
+def _word(word: Any) -> int:
+    """Flags are words of a value, too."""
+    return whole(int(word) if isinstance(word, bool) else word, "a word of a value")
+
+
+def bytes_of(source: Any) -> memoryview:
+    """The bytes of a buffer. TypeError."""
+    try:
+        view = memoryview(source)
+        if view.format == "B" and view.c_contiguous and view.ndim == 1:
+            return view
+    except TypeError:
+        raise TypeError(f"{type(source).__name__} is no memory: give a buffer, shared memory or None") from None
+    try:
+        return view.cast("B")
+    except TypeError:
+        raise TypeError(f"{type(source).__name__}: a memref's bytes lie one after the other") from None
 
 
 def fits(kind: Kind, direction: int) -> bool:

@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 
 from normal_world.api import Context
-from normal_world.client.local import LocalOptions
+from normal_world.checks import SECONDS_MAX
+from normal_world.client.names import SAMPLES
+from normal_world.client.options import LocalOptions
 from normal_world.pytest_plugin import LEAKS
-from south.platform import Arch
-from ta_loader import samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +127,11 @@ class Settings(NamedTuple):
             plugin_dirs=self.plugin_dirs,
             log=log.write,
         )
-        return Context.local(options)
+        try:
+            return Context.local(options)
+        except ValueError as problem:
+            wrong = str(problem)
+        raise pytest.UsageError(wrong)
 
 
 def find_ta(settings: Settings, marker: pytest.Mark | None, here: Path) -> str:
@@ -149,10 +153,8 @@ def _named(settings: Settings, ta: Any, folders: Sequence[Path]) -> str:
     name = str(ta)
     if settings.way != "local":
         # Others know UUIDs alone; a TA's file is named by its UUID.
-        if name in samples.NAMES:
-            return str(samples.HELLO[Arch.ARM if name.endswith("-arm") else Arch.AARCH64])
-        return Path(name).name.removesuffix(".ta")
-    if name in samples.NAMES or _is_uuid(name):
+        return str(SAMPLES[name]) if name in SAMPLES else Path(name).name.removesuffix(".ta")
+    if name in SAMPLES or _is_uuid(name):
         return name
     for folder in folders:
         if (folder / name).is_file():
@@ -173,6 +175,6 @@ def _seconds(text: str) -> float | None:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds < float("inf"):
+    if not 0 <= seconds <= SECONDS_MAX:
         raise pytest.UsageError(f"litebox_timeout: {text}: seconds, or 0 for never")
     return seconds or None

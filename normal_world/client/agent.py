@@ -11,6 +11,7 @@ from uuid import UUID
 
 from normal_world.agent import messages
 from normal_world.agent.messages import Offer, Op
+from normal_world.client.names import uuid_of
 from normal_world.client.ports import Outcome
 from tee.abi import results
 from tee.abi.results import Origin, Result
@@ -58,7 +59,7 @@ class AgentWay:
         self.null_memrefs = bool(answer.number & 1)
 
     def resolve(self, ta: str) -> UUID:
-        return UUID(ta)
+        return uuid_of(ta)
 
     def allocate(self, size: int) -> AgentMemory:
         if size > messages.MEMORY_MAX:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from normal_world.client import linux_tee as abi
+from normal_world.client.names import uuid_of
 from normal_world.client.ports import Outcome
 from tee.abi import results
 from tee.abi.results import Origin, Result
@@ -190,7 +191,7 @@ class Device:
         return True
 
     def resolve(self, ta: str) -> UUID:
-        return UUID(ta)
+        return uuid_of(ta)
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1

@@ -5,9 +5,10 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from uuid import UUID
 
+from normal_world.client.options import LocalOptions
 from normal_world.client.ports import Outcome
 from normal_world.compose import ServiceOptions, normal_world, tell_crash
 from normal_world.daemon.logins import Peer, client_of, start_time
@@ -20,7 +21,6 @@ from tee.abi import results
 from tee.abi.results import Origin
 from tee.activity import Cancellation
 from tee.errors import TeeError
-from tee.limits import Limits
 from tee.params import Kind, Memref, Value
 
 if TYPE_CHECKING:
@@ -30,32 +30,6 @@ if TYPE_CHECKING:
     from tee.observe import Crash
     from tee.params import Param
     from tee.session import Client
-
-
-class LocalOptions(NamedTuple):
-    """What the TEE in this process is made of; as the options of `litebox-ta serve`.
-
-    ta_dirs: where TAs are found by UUID. trust: PEM files or TA development kits whose signatures are believed.
-    enc_key: of encrypted TAs, 32 bytes. state: folder of the device's key and of storage; None: the user's.
-    memory: bytes for each TA instance. timeout: seconds until a TA that goes on is stopped. sockets: what TAs may
-    connect to. plugin_dirs: of <uuid>.plugin; plugin_seconds: a plugin's time for one call, None: 30.
-    rpmb_integrity: an older copy of trusted storage is refused. address_space: of TAs, "board" or "wide"
-    (`north.memory.Layout`). log: told what TAs and the secure world print; None: standard error.
-    """
-
-    ta_dirs: Sequence[str | os.PathLike[str]] = ()
-    trust: Sequence[str | os.PathLike[str]] = ()
-    allow_unsigned: bool = False
-    enc_key: bytes | None = None
-    state: str | os.PathLike[str] | None = None
-    memory: int = Limits().memory
-    timeout: float | None = None
-    sockets: str = "off"
-    plugin_dirs: Sequence[str | os.PathLike[str]] = ()
-    plugin_seconds: float | None = None
-    rpmb_integrity: bool = False
-    address_space: str = "board"
-    log: Callable[[str], None] | None = None
 
 
 class LogConsole:
@@ -68,7 +42,7 @@ class LogConsole:
 class LocalMemory:
     """Pages of this process; a call that uses them keeps them."""
 
-    def __init__(self, size: int, forget: Callable[[MappedPages], None]) -> None:
+    def __init__(self, way: Local, size: int) -> None:
         room = max(-(-size // PAGE) * PAGE, PAGE)
         try:
             mapping = mmap.mmap(-1, room)
@@ -76,20 +50,27 @@ class LocalMemory:
             raise TeeError(results.OUT_OF_MEMORY, f"no {size} bytes of shared memory", Origin.API) from None
         self.pages: MappedPages | None = MappedPages(mapping, room)
         self.view = memoryview(mapping)[:size]
-        self._forget = forget
+        self.way = way
 
     def close(self) -> None:
         pages, self.pages = self.pages, None
         if pages is not None:
-            self._forget(pages)
+            self.way.forget(pages)
 
 
 class Local:
-    """TeeError(BAD_PARAMETERS) for options that cannot be."""
+    """TypeError or ValueError for options that cannot be, TeeError(BAD_PARAMETERS) for files that cannot be used."""
 
     null_memrefs = True
 
     def __init__(self, options: LocalOptions) -> None:
+        if not isinstance(options, LocalOptions):
+            raise TypeError(f"options: LocalOptions, not {type(options).__name__}")
+        options = options.checked()
+        if options.sockets != "off":
+            from normal_world.supplicant.policy import Policy
+
+            Policy.parse(options.sockets)
         self._calls: dict[int, Cancellation] = {}
         self._pid = os.getpid()
         self._peer: Peer | None = None
@@ -107,7 +88,7 @@ class Local:
                 interruptible=False,
                 console=None if options.log is None else LogConsole(options.log),
             )
-        except (UsageError, ValueError) as problem:
+        except UsageError as problem:
             raise TeeError(results.BAD_PARAMETERS, str(problem), Origin.API) from None
         self._world = self._host.world
 
@@ -122,7 +103,10 @@ class Local:
     # --- memory
 
     def allocate(self, size: int) -> LocalMemory:
-        return LocalMemory(size, self._world.forget)
+        return LocalMemory(self, size)
+
+    def forget(self, pages: MappedPages) -> None:
+        self._world.forget(pages)
 
     # --- sessions and calls
 
@@ -158,7 +142,7 @@ class Local:
         call: int,
     ) -> Outcome:
         self._check_process()
-        params = [_param(argument) for argument in arguments]
+        params = [self._param(argument) for argument in arguments]
         cancellation = self._calls[call] = Cancellation()
         try:
             with Interruptible():
@@ -166,6 +150,23 @@ class Local:
         finally:
             del self._calls[call]
         return Outcome(results.Result.of(result), Origin(origin), tuple(_answer(param) for param in params))
+
+    def _param(self, argument: Argument) -> Param:
+        kind = argument.kind
+        if kind == Kind.NONE:
+            return None
+        if kind < Kind.MEMREF_INPUT:
+            return Value(kind, argument.a, argument.b)
+        memory = argument.memory
+        if memory is None:
+            return Memref(kind, None, argument.size)
+        if not isinstance(memory, LocalMemory) or memory.way is not self:
+            raise TeeError(results.BAD_PARAMETERS, "memory of another context", Origin.API)
+        if memory.pages is None:
+            raise TeeError(results.BAD_STATE, "the shared memory was closed", Origin.API)
+        if argument.offset + argument.size > len(memory.view):
+            raise TeeError(results.BAD_PARAMETERS, "the memref is larger than its memory", Origin.API)
+        return Memref(kind, memory.pages, argument.size, argument.offset)
 
     def close_session(self, session: int) -> None:
         self._check_process()
@@ -211,24 +212,6 @@ class Local:
         for refused, error in self._host.images.problems:
             if refused == uuid:
                 raise TeeError(error.result, error.detail or str(error), Origin.TEE)
-
-
-def _param(argument: Argument) -> Param:
-    kind = argument.kind
-    if kind == Kind.NONE:
-        return None
-    if kind < Kind.MEMREF_INPUT:
-        return Value(kind, argument.a, argument.b)
-    memory = argument.memory
-    if memory is None:
-        return Memref(kind, None, argument.size)
-    if not isinstance(memory, LocalMemory):
-        raise TeeError(results.BAD_PARAMETERS, "memory of another context", Origin.API)
-    if memory.pages is None:
-        raise TeeError(results.BAD_STATE, "the shared memory was closed", Origin.API)
-    if argument.offset + argument.size > len(memory.view):
-        raise TeeError(results.BAD_PARAMETERS, "the memref is larger than its memory", Origin.API)
-    return Memref(kind, memory.pages, argument.size, argument.offset)
 
 
 def _answer(param: Param) -> tuple[int, int]:

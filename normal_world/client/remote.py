@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from normal_world import protocol
+from normal_world.client.names import uuid_of
 from normal_world.client.ports import Outcome
 from normal_world.protocol import Op
 from tee.abi import results
@@ -68,7 +69,7 @@ class Remote:
         self._idle.append(self._connect())
 
     def resolve(self, ta: str) -> UUID:
-        return UUID(ta)
+        return uuid_of(ta)
 
     # --- memory
 

@@ -152,7 +152,7 @@ def test_a_missing_ta(tee: Context) -> None:
     with pytest.raises(TeeError) as missing:
         tee.open_session("00000000-0000-0000-0000-000000000005")
     assert (missing.value.result, missing.value.origin) == (results.ITEM_NOT_FOUND, Origin.TEE)
-    with pytest.raises(ValueError, match=r"no-such-file|badly formed"):
+    with pytest.raises(ValueError, match="no-such-file"):
         tee.open_session("no-such-file")
 
 

@@ -171,9 +171,10 @@ class TestArm:
         (("--litebox-ta", "nothing.ta"), "nothing.ta: no such TA"),
         (("--litebox-way", "pigeon"), "litebox_way: pigeon"),
         (("--litebox-timeout", "soon"), "litebox_timeout: soon"),
+        (("--litebox-timeout", "1e300"), "litebox_timeout: 1e300"),
         (("--litebox-leaks", "hide"), "litebox_leaks: hide"),
         (("--litebox-ta", "hello", "--litebox-trust", "no.pem"), "no.pem"),
-        (("--litebox-ta", "hello", "--litebox-sockets", "all"), "--sockets all"),
+        (("--litebox-ta", "hello", "--litebox-sockets", "all"), "sockets policy: 'all'"),
         (("--litebox-ta", "7371bc6b-0888-4252-9d3b-42ddcbca70fd"), "TEE_ERROR_ITEM_NOT_FOUND"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from normal_world.api import Context
 from normal_world.client.device import Device
-from normal_world.client.local import LocalOptions
+from normal_world.client.options import LocalOptions
 from normal_world.protocol import SOCKET_VARIABLE
 from tests.normal_world.model_tee import build_model
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from normal_world import Context, Memref, TeeError, Value
-from normal_world.client.local import LocalOptions
+from normal_world.client.options import LocalOptions
 from tee.abi import results
 from tests.real.tas import SUPP_PLUGIN
 
