@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 
 HARNESS = "board"
 """The name under which our own events stand in the log."""
+RUN_FILES = ("report.html", "junit.xml", "merged.log", "power.log")
+"""In the folder of a run, beside console.log."""
 GONE_SECONDS = 2.0
+TRACE_SECONDS = 15.0
+"""At most, for all that a console says after a panic."""
+TRACE_QUIET = 1.0
+"""Seconds of silence that end it."""
 PROMPT_SECONDS = 20.0
 """From a user's name to the prompt."""
 
@@ -47,12 +53,16 @@ class StageRecord(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """outcome: pytest's passed, failed or skipped. seconds: how long it took. problem: why it failed."""
+    """outcome: pytest's passed, failed or skipped. seconds: how long it took. problem: why it failed.
+
+    began: seconds since the log began.
+    """
 
     name: str
     outcome: str
     seconds: float
     problem: str
+    began: float = 0.0
 
 
 class Board:
@@ -69,16 +79,23 @@ class Board:
         resolve(entry, given or {}, Path())  # a mistake there must leave no folder behind
         self._temporary = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="board-")) if folder is None else folder.absolute()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise UsageError(f"{self.folder}: {problem.strerror}") from None
+        self.log = Log(self.folder / "console.log")
+        for name in RUN_FILES:
+            (self.folder / name).unlink(missing_ok=True)  # an earlier run's: a folder is of one
         self._values = resolve(entry, given or {}, self.folder)
         self.stage = Stage.OFF
         self.records: list[StageRecord] = []
         self.commands: list[Completed] = []
         self.tests: list[Outcome] = []
         self.failure: TargetError | None = None
+        self.interrupted = ""
+        """By what the run was ended before its end, "" if it was not."""
         self._keep = keep
         self.power = self._make_power()
-        self.log = Log(self.folder / "console.log")
         self.consoles = {
             console.name: Console(
                 console.name,
@@ -93,6 +110,8 @@ class Board:
         self._shell: Shell | None = None
         self._tee = BoardTee(self)
         self._opened = False
+        self._settled: dict[str, str] = {}
+        """By console: the alarm after which its output has been awaited."""
 
     def __enter__(self) -> Board:
         return self
@@ -170,12 +189,22 @@ class Board:
                 console.open()
             console.discard()
             console.clear_alarm()
+        self._settled.clear()
         self._opened = True
         if power:
             self.log.add(HARNESS, Direction.EVENT, "power on")
             self.power.on()
 
+    def settle(self) -> None:
+        """Wait for the rest where a console said what raised an alarm: a panic's trace comes after its first line."""
+        for console in self.consoles.values():
+            if console.alarm and self._settled.get(console.name) != console.alarm:
+                self._settled[console.name] = console.alarm
+                console.quiet(TRACE_QUIET, TRACE_SECONDS)
+
     def power_off(self) -> None:
+        if self._opened:
+            self.settle()
         self.log.add(HARNESS, Direction.EVENT, "power off")
         self._tee.forget()
         self.power.off()

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from boards.console_log import Direction, Lines, Plain, printable
+from boards.console_log import Direction, Entry, Lines, Plain, printable
 from boards.errors import TargetError
 from boards.pattern import compile_pattern
 
@@ -35,16 +35,29 @@ RETRY = (0.05, 0.5)
 """Seconds between attempts to open a line, doubled from the first to the second."""
 LAST_WORDS = 1.0
 """Seconds for the output of a target that has died."""
+IDLE_POLLS = 5
+"""Of POLL seconds each, without a byte: then a line without an end is looked at as it is."""
+ECHO_SECONDS = 10.0
+"""After a secret was written, within which a terminal may echo it."""
+SHORT_SECRET = 4
+"""Bytes; a shorter one is hidden at the end of a line alone, where its echo stands."""
 CONNECT = 10.0
 """Seconds that a write waits for a broken line to come back."""
 
 
+HIDDEN = "(not shown)"
+
+
 class Match(NamedTuple):
-    """before: output up to the match. text: what matched. groups: its groups, "" for one that took no part."""
+    """before: output up to the match. text: what matched. groups: its groups, "" for one that took no part.
+
+    lost: bytes before all this that were too many to be kept.
+    """
 
     before: str
     text: str
     groups: tuple[str, ...]
+    lost: int = 0
 
 
 class Alarm(NamedTuple):
@@ -98,6 +111,10 @@ class Console:
         self._closing = threading.Event()
         self._plain = Plain()
         self._lines = Lines()
+        self._lost = 0
+        self._idle = 0
+        self._secrets: list[tuple[bytes, float]] = []
+        log.unfinished[name] = self._begun
         self._thread = threading.Thread(target=self._run, name=f"console-{name}", daemon=True)
 
     def open(self) -> Console:
@@ -109,9 +126,10 @@ class Console:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
-        if rest := self._lines.unfinished:
-            at, _ = self._lines.flush()
-            self.log.add(self.name, Direction.IN, rest, at)
+        self.log.unfinished.pop(self.name, None)
+        if self._lines.unfinished:
+            at, rest = self._lines.flush()
+            self.log.add(self.name, Direction.IN, self._hidden(rest), at)
 
     def __enter__(self) -> Console:
         return self.open()
@@ -146,8 +164,10 @@ class Console:
         log: False for what no reader of the log wants, a protocol's lines.
         """
         self.wait_connected()
+        if secret and data.strip(b"\r\n"):
+            self._secrets = [*self._secrets[-7:], (data.strip(b"\r\n"), time.monotonic() + ECHO_SECONDS)]
         if log:
-            self.log.add(self.name, Direction.OUT, "(not shown)" if secret else data)
+            self.log.add(self.name, Direction.OUT, HIDDEN if secret else data)
         step = self._pace.size or len(data)
         with self._writing:
             link = self._link
@@ -181,6 +201,7 @@ class Console:
         with self._changed:
             self._unread.clear()
             self._scanned = 0
+            self._lost = 0
 
     def expect(self, pattern: str, timeout: float, *, alarms: bool = True) -> Match:
         """Wait for output that matches, and take it and all before it away.
@@ -261,9 +282,10 @@ class Console:
 
     def _take(self, found: re.Match[bytes], take: bool) -> Match:
         groups = tuple(_text(group) if group is not None else "" for group in found.groups())
-        match = Match(_text(self._unread[: found.start()]), _text(found[0]), groups)
+        match = Match(_text(self._unread[: found.start()]), _text(found[0]), groups, self._lost)
         if take:
             del self._unread[: found.end()]
+            self._lost = 0
         return match
 
     def _check_health(self) -> None:
@@ -276,7 +298,24 @@ class Console:
         return TargetError(f"console {self.name}: {problem}", output=self._tail(), log=path)
 
     def _tail(self) -> str:
-        return "\n".join(printable(line) for line in bytes(self._recent[-TAIL:]).splitlines()[-25:])
+        lines = bytes(self._recent[-TAIL:]).splitlines()[-25:]
+        return "\n".join(printable(self._hidden(line, always=True)) for line in lines)
+
+    def _begun(self) -> Entry | None:
+        """The line that has no end yet."""
+        at, line = self._lines.began, self._lines.unfinished
+        return Entry(at, self.name, Direction.IN, printable(self._hidden(line))) if line else None
+
+    def _hidden(self, line: bytes, *, always: bool = False) -> bytes:
+        """Without secrets, which a terminal that echoes shows."""
+        for secret, until in self._secrets:
+            if not always and time.monotonic() > until:
+                continue
+            if len(secret) >= SHORT_SECRET:
+                line = line.replace(secret, HIDDEN.encode())
+            elif line.endswith(secret):
+                line = line[: -len(secret)] + HIDDEN.encode()
+        return line
 
     # The reader's thread.
 
@@ -294,8 +333,15 @@ class Console:
             except (OSError, ValueError) as problem:
                 self._disconnect(str(problem))
                 continue
-            if data:
-                self._came(data)
+            self._idle = 0 if data else self._idle + 1
+            try:
+                if data:
+                    self._came(data)
+                elif self._idle == IDLE_POLLS:
+                    self._look_for_alarm(self._lines.unfinished)
+            except Exception as problem:
+                # A fault of what looks at the output: the line is read on.
+                self.log.add(self.name, Direction.EVENT, f"not looked at: {type(problem).__name__}: {problem}")
         self._disconnect("")
 
     def _connect(self) -> bool:
@@ -329,7 +375,10 @@ class Console:
     def _came(self, data: bytes) -> None:
         now = self.log.now()
         if self.tap is not None:
-            self.tap(data)
+            try:
+                self.tap(data)
+            except OSError:
+                self.tap = None  # its reader is gone
         data = self._plain.feed(data)
         data = self._shown(data, now)
         with self._changed:
@@ -339,6 +388,7 @@ class Console:
             surplus = len(self._unread) - MAX_UNREAD
             if surplus > 0:
                 del self._unread[:surplus]
+                self._lost += surplus
                 self._scanned = max(0, self._scanned - surplus)
             self._changed.notify_all()
 
@@ -350,7 +400,7 @@ class Console:
             if taker is not None and taker(line):
                 continue
             kept += line + b"\n"
-            self.log.add(self.name, Direction.IN, line, at)
+            self.log.add(self.name, Direction.IN, self._hidden(line), at)
             self._look_for_alarm(line)
         withheld, self._withheld = self._withheld, b"" if taker is None else self._lines.unfinished
         return withheld + data if taker is None else bytes(kept)

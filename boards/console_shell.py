@@ -59,7 +59,10 @@ class Running(NamedTuple):
 
 
 class Completed(NamedTuple):
-    """output: without the messages that the kernel printed meanwhile, which are in `kernel`; raw: as it came."""
+    """output: without the messages that the kernel printed meanwhile, which are in `kernel`; raw: as it came.
+
+    lost: bytes at the beginning of the output that were too many to be kept.
+    """
 
     command: str
     exit_code: int
@@ -67,6 +70,7 @@ class Completed(NamedTuple):
     raw: str
     kernel: tuple[str, ...]
     seconds: float
+    lost: int = 0
 
 
 class Shell:
@@ -176,21 +180,22 @@ class Shell:
             raise self._failure(f"{running.command!r} did not end within {timeout:g} s")
         raw = _output(match.before, running.token, second=match.groups[0] == "2")
         output, kernel = split(raw, running.newest, _uptime(match.before, running.token))
-        return Completed(running.command, int(match.groups[1]), output, raw, kernel, time.monotonic() - running.began)
+        took = time.monotonic() - running.began
+        return Completed(running.command, int(match.groups[1]), output, raw, kernel, took, match.lost)
 
     def _end(self, token: str, timeout: float) -> Match | None:
         """The marker of the end with a sound exit code."""
         deadline = time.monotonic() + timeout
-        before = ""
+        before, lost = "", 0
         pattern = f"LBE([12]):{token}:([0-9]{{1,3}}):([0-9]{{1,3}}):"
         asked = False
         while True:
             match = self.console.poll(pattern, max(0.0, deadline - time.monotonic()))
             if match is not None:
-                match = match._replace(before=before + match.before)
+                match = match._replace(before=before + match.before, lost=lost + match.lost)
                 if int(match.groups[1]) + int(match.groups[2]) == 255:
                     return match
-                before = match.before
+                before, lost = match.before, match.lost
             elif asked:
                 return None
             else:

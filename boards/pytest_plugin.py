@@ -13,6 +13,7 @@ imports nothing before a board is asked for.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 REPORT_LINES = 200
 """Of each board's log, in the report of a test that failed."""
+ENDINGS = "litebox_boards_endings"
 _BOARD = pytest.StashKey["Board"]()
 _BEGAN = pytest.StashKey[float]()
 
@@ -54,6 +56,36 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--board"):
         # Registered after every other plugin, so that its fixtures take the place of normal_world's.
         config.pluginmanager.register(TeeOfBoards(), "litebox_boards_tee")
+        config.pluginmanager.register(Endings(), ENDINGS)
+
+
+class Endings:
+    """SIGTERM and SIGHUP (a CI system's end, a closed terminal) end a run as Ctrl-C does.
+
+    Reports are written, and the power goes off.
+    """
+
+    def __init__(self) -> None:
+        from boards.ending import interruptible
+
+        self.boards: list[Board] = []
+        self._test = ""
+        self._signals = ExitStack()
+        self._signals.enter_context(interruptible())
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._test = nodeid
+
+    def pytest_runtest_logfinish(self) -> None:
+        self._test = ""
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        problem = str(excinfo.value) or "interrupted"
+        for board in self.boards:
+            board.interrupted = f"{problem} in {self._test}" if self._test else problem
+
+    def pytest_unconfigure(self) -> None:
+        self._signals.close()
 
 
 class TeeOfBoards:
@@ -119,13 +151,17 @@ def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         wrong = str(problem)
     if wrong:
         pytest.fail(wrong, pytrace=False)
+    endings = request.config.pluginmanager.get_plugin(ENDINGS)
+    assert isinstance(endings, Endings)
+    endings.boards.append(opened)
     with opened as board:
         yield board
         _write_reports(request.config, board, folder)
 
 
 def _write_reports(config: pytest.Config, board: Board, folder: Path) -> None:
-    from boards.report import merged, page, write_report
+    from boards.report import merged, write_report
+    from boards.report_html import page
     from boards.secure_log import findings
     from ta_loader.cli.symbolize import ElfFinder
 
@@ -133,14 +169,20 @@ def _write_reports(config: pytest.Config, board: Board, folder: Path) -> None:
     if not html and not config.getoption("--board-report"):
         return
     log = merged(board, ElfFinder((), [*map(board.text, board.entry.symbols)]).find)
-    if config.getoption("--board-report"):
-        write_report(folder, board, log)
-    if html:
-        path = Path(html)
-        several = len(config.getoption("--board")) > 1
-        path = path.with_name(f"{board.name}-{path.name}") if several else path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(board, log, findings(log)), encoding="utf-8")
+    problem = ""
+    try:
+        if config.getoption("--board-report"):
+            write_report(folder, board, log)
+        if html:
+            path = Path(html)
+            several = len(config.getoption("--board")) > 1
+            path = path.with_name(f"{board.name}-{path.name}") if several else path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(page(board, log, findings(log)), encoding="utf-8")
+    except OSError as failure:
+        problem = f"the report cannot be written: {failure.filename or folder}: {failure.strerror}"
+    if problem:
+        pytest.fail(problem, pytrace=False)
 
 
 def _tee(board: Board) -> Context:
@@ -179,9 +221,13 @@ def _board_stage(request: pytest.FixtureRequest) -> None:
     """What the marker asks for, before the test's own fixtures look at the board."""
     if "board" not in request.fixturenames:
         return
+    from boards.board import HARNESS
+    from boards.console_log import Direction
+
     board: Board = request.getfixturevalue("board")
     request.node.stash[_BOARD] = board
     request.node.stash[_BEGAN] = board.log.now()
+    board.log.add(HARNESS, Direction.EVENT, f"test {request.node.nodeid}")
     marker = request.node.get_closest_marker("board_stage")
     if marker is not None:
         _advance(board, *marker.args)
@@ -206,17 +252,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     board = item.stash.get(_BOARD, None)
     if board is not None and (report.when == "call" or not report.passed):
-        from boards.board import Outcome
+        from boards.board import HARNESS, Outcome
+        from boards.console_log import Direction
 
         problem = "" if report.passed else report.longreprtext
-        board.tests.append(Outcome(item.nodeid, report.outcome, report.duration, problem))
+        board.tests.append(Outcome(item.nodeid, report.outcome, report.duration, problem, item.stash[_BEGAN]))
+        board.log.add(HARNESS, Direction.EVENT, f"test {item.nodeid} {report.outcome}")
     if board is not None and report.failed:
         from boards.console_shell import PROTOCOL
 
         began = item.stash[_BEGAN]
-        entries = [entry for entry in board.log.entries() if entry.time >= began]
+        entries = [e for e in board.log.entries() if e.time >= began and not e.text.startswith(f"test {item.nodeid}")]
         lines = [str(entry) for entry in entries if not PROTOCOL.search(entry.text)]
         text = "\n".join(lines[-REPORT_LINES:]) or "(nothing while this test ran)"
         report.sections.append((f"Consoles of board {board.name}", text))
         item.user_properties += [("board", board.name), ("consoles", text)]
+        item.user_properties += [("began", board.log.date(began).isoformat(timespec="milliseconds"))]
     return report

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 from typing import TYPE_CHECKING
 
+from boards.ending import Interrupted, interruptible
 from boards.errors import TargetError
 from ta_loader.cli.options import Command, Option
 from ta_loader.errors import UsageError
@@ -43,15 +43,27 @@ class Group(Command):
         name, *rest = argv
         if name not in ACTIONS:
             raise UsageError(f"board {name}: there are {', '.join(ACTIONS)}")
-        # As Ctrl-C: the board's power goes off, and its lines are freed.
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            return action(name).main(rest)
-        except TargetError as problem:
-            print(f"litebox-ta: {problem}", file=sys.stderr)
-            return BOARD_FAILED
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        with interruptible():
+            try:
+                return action(name).main(rest)
+            except TargetError as problem:
+                say(str(problem))
+                return BOARD_FAILED
+            except Interrupted as problem:
+                say(str(problem))
+                return problem.exit_code
+
+
+def say(text: str) -> None:
+    """To a person, who may have gone (the terminal was closed): that must not keep a board's power on."""
+    show(f"litebox-ta: {text}")
+
+
+def show(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass
 
 
 def action(name: str) -> Command:

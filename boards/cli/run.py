@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from boards.board import Board
 from boards.catalogue import Stage, find_board
-from boards.cli import BOARD_FAILED, BOARD_OPTIONS, variables
+from boards.cli import BOARD_FAILED, BOARD_OPTIONS, say, show, variables
+from boards.ending import Interrupted
 from boards.errors import TargetError
 from boards.report import merged, write_report
 from ta_loader.cli import exits
@@ -47,8 +48,12 @@ def run(arguments: Arguments) -> int:
                 _output(arguments, board)
                 _keep(board)
         except TargetError as problem:
-            print(f"litebox-ta: {problem}", file=sys.stderr)
+            say(str(problem))
             code = BOARD_FAILED
+        except Interrupted as problem:
+            say(str(problem))
+            board.interrupted = str(problem)
+            code = problem.exit_code
         _tell(arguments, board, folder, code)
     return code
 
@@ -67,7 +72,7 @@ def _keep(board: Board) -> None:
     try:
         interact(board.console, prompt=True)
     except TargetError as problem:
-        print(f"litebox-ta: {problem.problem}", file=sys.stderr)
+        say(problem.problem)
 
 
 def _output(arguments: Arguments, board: Board) -> None:
@@ -86,8 +91,11 @@ def _tell(arguments: Arguments, board: Board, folder: Path | None, code: int) ->
     core = arguments.one("--core") or board.text(board.entry.core)
     log = merged(board, finder.find, read_file(core, "--core") if core else None)
     if folder is not None:
-        write_report(folder, board, log)
-        print(f"report: {folder / 'report.html'}", file=sys.stderr)
+        try:
+            write_report(folder, board, log)
+            show(f"report: {folder / 'report.html'}")
+        except OSError as problem:
+            say(f"the report cannot be written: {problem.filename or folder}: {problem.strerror}")
     found = findings(log)
     if arguments.switch("--json"):
         from ta_loader.cli.output import print_json
@@ -106,10 +114,15 @@ def _tell(arguments: Arguments, board: Board, folder: Path | None, code: int) ->
         _output(arguments, board)
     if not arguments.switch("--quiet"):
         for record in board.records:
-            print(f"{record.stage.word:12}{record.seconds:8.2f} s  {record.problem or 'reached'}", file=sys.stderr)
+            show(f"{record.stage.word:12}{record.seconds:8.2f} s  {record.problem or 'reached'}")
+    for done in board.commands:
+        if done.lost:
+            say(f"the first {done.lost} bytes of the output are missing: more came than is kept")
     for finding in found:
-        print(f"{finding.kind} on {finding.console} at {finding.time:.3f} s:", file=sys.stderr)
-        print("\n".join(f"  {line}" for line in finding.lines), file=sys.stderr)
+        show(f"{finding.kind} on {finding.console} at {finding.time:.3f} s:")
+        show("\n".join(f"  {line}" for line in finding.lines))
+    if trouble := board.log.trouble:
+        say(trouble)
 
 
 def _show(entry: Entry) -> None:
