@@ -36,6 +36,9 @@ BOARD_OPTIONS = (
 class Group(Command):
     """A subcommand with subcommands."""
 
+    def actions(self) -> dict[str, Command]:
+        return {name: action(name) for name in ACTIONS}
+
     def main(self, argv: Sequence[str]) -> int:
         if not argv or argv[0] in ("-h", "--help", "help"):
             print(overview())

@@ -37,6 +37,7 @@ COMMAND = Command(
         Option("--ta-dir", "DIR", "put the <uuid>.ta of this folder beside the test TAs", many=True),
     ),
     run=run,
+    choices=PARTS,
     epilog="""\
 PART is kernel (Debian's, for arm64), initrd (an initramfs with busybox, tee-supplicant, xtest and their TAs), or key
 (the public key that these TAs are signed with). Packages come through this machine's apt, without root, and stay in the

@@ -105,6 +105,7 @@ COMMAND = Command(
         Option("--json", "", "print a JSON object instead of text"),
     ),
     run=run,
+    choices=tuple(PARTS),
     epilog=f"""\
 PART is one of {", ".join(PARTS)}: its path alone is printed, for makefiles and scripts.
 

@@ -269,4 +269,5 @@ COMMAND = Command(
     ),
     run=run,
     epilog=EPILOG,
+    choices=tuple(ACTIONS),
 )

@@ -29,6 +29,8 @@ BUILT_IN = {
     "algorithms": "ta_loader.cli.algorithms",
     "demo": "ta_loader.cli.demo",
     "new": "ta_loader.cli.new",
+    "completion": "ta_loader.cli.completion",
+    "man": "ta_loader.cli.man",
     "qemu-arm": "ta_loader.cli.qemu_arm",
 }
 """Found without a look at the entry points of everything installed, which takes longer than a TA's run."""
@@ -127,10 +129,14 @@ def find(name: str) -> Command:
         return loaded
     import difflib
 
-    names = [*BUILT_IN, *points]
-    close = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(names))}"
+    close = difflib.get_close_matches(name, names(), 1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(names()))}"
     raise UsageError(f"no command {name!r}; {hint}")
+
+
+def names() -> list[str]:
+    """Of all commands, ours first."""
+    return [*BUILT_IN, *sorted(_entry_points())]
 
 
 def _entry_points() -> dict[str, EntryPoint]:
@@ -149,7 +155,7 @@ def overview() -> str:
         "",
         "commands:",
     ]
-    for name in [*BUILT_IN, *sorted(_entry_points())]:
+    for name in names():
         try:
             summary = find(name).summary
         except Exception as problem:  # a broken package must not hide the others

@@ -65,7 +65,8 @@ class Command(NamedTuple):
     """A subcommand of `litebox-ta`: what an entry point of group `litebox_ta.commands` must name.
 
     words: names of what is no option; `[X]` may be missing, a last `X...` takes one or more, `[X...]` any number.
-    run: its result is the process's exit code. epilog: examples and whatever else --help should tell.
+    run: its result is the process's exit code. epilog: examples and whatever else --help should tell. choices: what the
+    first word may be, for shells that complete it.
     """
 
     name: str
@@ -74,6 +75,11 @@ class Command(NamedTuple):
     options: tuple[Option, ...]
     run: Callable[[Arguments], int]
     epilog: str = ""
+    choices: tuple[str, ...] = ()
+
+    def actions(self) -> dict[str, Command]:
+        """Subcommands by name; none but for a group."""
+        return {}
 
     def main(self, argv: Sequence[str]) -> int:
         """Parse `argv` and run. UsageError if it does not fit the declaration."""
