@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ta_loader.container.rsa_key import RsaPublicKey, Verifier
 from ta_loader.errors import UsageError
+from ta_loader.inputs import read_input
 from tee import native
 from tee.errors import TeeError
 
@@ -18,6 +19,8 @@ MIN_RSA_BITS: Final = 2048
 MAX_ROOT_EXPONENT: Final = 0xFFFFFFFF
 """scripts/pem_to_pub_c.py refuses a longer one for the key that is built into OP-TEE."""
 MAX_KEY_FILE: Final = 64 << 10
+MAX_CONFIG: Final = 1 << 20
+"""Bytes of the configuration file."""
 """Bytes."""
 KIT_KEY: Final = os.path.join("keys", "default_ta.pem")
 """Where a TA development kit keeps the key that its makefiles sign with."""
@@ -55,14 +58,7 @@ class TrustStore:
 
     def add_pem(self, path: str) -> Verifier:
         """Trust the key in a PEM file; of a private key, its public half."""
-        try:
-            with open(path, "rb") as file:
-                text = file.read(MAX_KEY_FILE + 1)
-        except OSError as problem:
-            raise UsageError(f"{path}: cannot read the key: {problem.strerror}") from None
-        if len(text) > MAX_KEY_FILE:
-            raise UsageError(f"{path}: too large to be a key")
-        return self.add_key(text, os.path.basename(path))
+        return self.add_key(read_input(path, "the key", MAX_KEY_FILE), os.path.basename(path))
 
     def add_key(self, pem: bytes, name: str) -> Verifier:
         """Trust a key in PEM form; `name` stands for it in messages."""
@@ -122,15 +118,11 @@ def read_config(path: str | None = None) -> Config:
     path: None for the user's own file, which may be missing. UsageError if it cannot be read or is malformed.
     """
     source = path if path is not None else config_path()
-    try:
-        with open(source, "rb") as file:
-            text = file.read()
-    except FileNotFoundError:
+    if not os.path.lexists(source):
         if path is None:
             return Config()
-        raise UsageError(f"{source}: no such configuration file") from None
-    except OSError as problem:
-        raise UsageError(f"{source}: cannot read the configuration: {problem.strerror}") from None
+        raise UsageError(f"{source}: no such configuration file")
+    text = read_input(source, "the configuration", MAX_CONFIG)
     import tomllib  # only for those who have a configuration: it costs more than a TA's verification
 
     try:

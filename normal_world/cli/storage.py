@@ -11,6 +11,7 @@ from ta_loader.cli import exits
 from ta_loader.cli.compose import STATE_OPTION
 from ta_loader.cli.options import Command, Option
 from ta_loader.errors import UsageError
+from ta_loader.inputs import read_input, read_stdin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -162,10 +163,9 @@ def _put(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
 
     key = _key(words)
     if words[2] == "-":
-        data = sys.stdin.buffer.read()
+        data = read_stdin("put")
     else:
-        with open(words[2], "rb") as file:
-            data = file.read()
+        data = read_input(words[2], "put")
     put(system, key, data)
     return exits.OK
 

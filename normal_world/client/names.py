@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from south.platform import Arch
 from ta_loader.samples import HELLO, NAMES
 
-SAMPLES = {name: HELLO[Arch.ARM if name.endswith("-arm") else Arch.AARCH64] for name in NAMES}
+SAMPLES = {name: HELLO[arch] for name, arch in NAMES.items()}
 """Bundled TAs, which a daemon finds by UUID if it was given their folder."""
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from north.errors import SpaceError
 from ta_loader.errors import UsageError
+from ta_loader.inputs import read_input
 from ta_loader.symbolise.elffile import parse, same_build
 from ta_loader.symbolise.unwind import backtrace
 
@@ -26,11 +27,7 @@ class DebugFiles:
         self._files: list[tuple[str, bytes]] = []
         self._unused = set(paths)
         for path in paths:
-            try:
-                with open(path, "rb") as file:
-                    data = file.read()
-            except OSError as problem:
-                raise UsageError(f"--elf {path}: {problem.strerror}") from None
+            data = read_input(path, "--elf")
             if parse(data) is None:
                 raise UsageError(f"--elf {path}: not an ELF file for aarch64 or arm; name the unstripped .elf")
             self._files.append((path, data))

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ta_loader.cli.options import integer, size
-from ta_loader.cli.params import MAX_MEMREF, MAX_PARAMS, read_data
+from ta_loader.cli.params import MAX_MEMREF, MAX_PARAMS, read_data, read_named
 from ta_loader.errors import UsageError
 from tee.abi import results
 from tee.abi.results import Origin, Result
@@ -17,6 +17,7 @@ from tee.params import Value
 
 if TYPE_CHECKING:
     from ta_loader.cli.calls import Step
+    from ta_loader.cli.params import Read
     from tee.params import Memref, Param
 
 _DEATHS = ("panic", "fault", "exception", "limit", "killed")
@@ -100,8 +101,8 @@ def _death(kind: str) -> str:
     )
 
 
-def read_expectation(row: dict[str, Any], folder: str) -> Expectation:
-    """Of a step's table; files are relative to `folder`. UsageError."""
+def read_expectation(row: dict[str, Any], folder: str, read: Read = read_named) -> Expectation:
+    """Of a step's table; files are relative to `folder`. read: gives their bytes. UsageError."""
     died, panic = row.get("died", ""), row.get("panic")
     if panic is not None:
         died = "panic"
@@ -112,7 +113,7 @@ def read_expectation(row: dict[str, Any], folder: str) -> Expectation:
     return Expectation(
         result=_result(row.get("result", "TEE_SUCCESS")),
         origin=_origin(row.get("origin")),
-        outputs=_outputs(row.get("outputs", {}), folder),
+        outputs=_outputs(row.get("outputs", {}), folder, read),
         died=died,
         panic=None if panic is True else panic,
     )
@@ -136,7 +137,7 @@ def _origin(value: object) -> Origin | None:
     raise UsageError(f"origin is one of {', '.join(Origin.__members__)}")
 
 
-def _outputs(value: object, folder: str) -> tuple[tuple[int, ExpectedOutput], ...]:
+def _outputs(value: object, folder: str, read: Read) -> tuple[tuple[int, ExpectedOutput], ...]:
     rows = dict(enumerate(value)) if isinstance(value, list) else value
     if not isinstance(rows, dict):
         raise UsageError('outputs is a list, or a table of parameter number to output: { 1 = "hex:00" }')
@@ -145,11 +146,11 @@ def _outputs(value: object, folder: str) -> tuple[tuple[int, ExpectedOutput], ..
         index = integer(str(key), "outputs", 0, MAX_PARAMS - 1)
         if not isinstance(text, str):
             raise UsageError(f"outputs: {text!r} is no string")
-        out.append((index, parse_output(text, folder)))
+        out.append((index, parse_output(text, folder, read)))
     return tuple(out)
 
 
-def parse_output(text: str, folder: str = "") -> ExpectedOutput:
+def parse_output(text: str, folder: str = "", read: Read = read_named) -> ExpectedOutput:
     """UsageError says which forms there are."""
     head, _, rest = text.partition(":")
     if text in ("any", "none", ""):
@@ -163,5 +164,5 @@ def parse_output(text: str, folder: str = "") -> ExpectedOutput:
     if head in ("hex", "str", "zero"):
         return ExpectedOutput(data=read_data(text, text))
     if text.startswith("@"):
-        return ExpectedOutput(data=read_data("@" + os.path.join(folder, text[1:]), text))
+        return ExpectedOutput(data=read_data("@" + os.path.join(folder, text[1:]), text, read))
     raise UsageError(f"output {text!r}: write value:A,B, hex:00ff, str:text, zero:N, @FILE, size:N or any")

@@ -5,21 +5,12 @@ from __future__ import annotations
 import os
 
 from ta_loader.errors import UsageError
-
-MAX_FILE = 1 << 30
-"""Bytes of any input."""
+from ta_loader.inputs import read_input
 
 
 def read_file(path: str, what: str) -> bytes:
     """UsageError if it cannot be read; `what` says in whose place it stood."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE + 1)
-    except OSError as problem:
-        raise UsageError(f"{what} {path}: {problem.strerror}") from None
-    if len(data) > MAX_FILE:
-        raise UsageError(f"{what} {path}: larger than 1 GiB")
-    return data
+    return read_input(path, what)
 
 
 def replace_file(path: str, data: bytes) -> None:

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ta_loader.cli.options import integer, size
 from ta_loader.errors import UsageError
+from ta_loader.inputs import MAX_FILE, read_input, read_stdin
 from tee.params import Kind, Memref, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     from south.platform import PageSource
     from tee.params import Param
+
+    Read: TypeAlias = Callable[[str, str], bytes]
 
 MAX_PARAMS = 4
 """TEE_NUM_PARAMS, GP TEE Client API v1.0 §4.3.8."""
@@ -70,14 +74,19 @@ class ParamSpec(NamedTuple):
         return Memref(self.kind, memory, self.size)
 
 
-def parse_params(texts: Sequence[str]) -> tuple[ParamSpec, ...]:
-    """UsageError if there are too many, or one is malformed."""
+def read_named(path: str, text: str) -> bytes:
+    """The file of `@PATH` in `text`, or standard input for `@-`. UsageError."""
+    return read_stdin(text) if path == "-" else read_input(path, f"{text[:60]}:", MAX_FILE)
+
+
+def parse_params(texts: Sequence[str], read: Read = read_named) -> tuple[ParamSpec, ...]:
+    """UsageError if there are too many, or one is malformed. read: gives the bytes of files."""
     if len(texts) > MAX_PARAMS:
         raise UsageError(f"a call takes at most {MAX_PARAMS} parameters, here are {len(texts)}: {' '.join(texts)}")
-    return tuple(parse_param(text) for text in texts)
+    return tuple(parse_param(text, read) for text in texts)
 
 
-def parse_param(text: str) -> ParamSpec:
+def parse_param(text: str, read: Read = read_named) -> ParamSpec:
     """One parameter; files are read now. UsageError says which forms there are."""
     head, colon, rest = text.partition(":")
     if head in _VALUES and colon:
@@ -93,7 +102,7 @@ def parse_param(text: str) -> ParamSpec:
             return ParamSpec(Kind.MEMREF_OUTPUT, null=True)
         return ParamSpec(Kind.MEMREF_OUTPUT, size=size(rest, text, MAX_MEMREF))
     if head in _MEMREFS and colon:
-        return _memref(_MEMREFS[head], rest, text)
+        return _memref(_MEMREFS[head], rest, text, read)
     raise UsageError(
         f"{text!r} is not a parameter: write value:A,B, value-in:A,B, value-out, in:@FILE, in:hex:00ff, in:str:text, "
         "out:SIZE, inout:DATA[,SIZE], null or none"
@@ -107,7 +116,7 @@ def _words(rest: str, text: str) -> tuple[int, int]:
     return a & 0xFFFFFFFF, b & 0xFFFFFFFF
 
 
-def _memref(kind: Kind, rest: str, text: str) -> ParamSpec:
+def _memref(kind: Kind, rest: str, text: str, read: Read) -> ParamSpec:
     if rest == "null":
         return ParamSpec(kind, null=True)
     room: int | None = None
@@ -117,16 +126,16 @@ def _memref(kind: Kind, rest: str, text: str) -> ParamSpec:
         before, comma, last = rest.rpartition(",")
         if comma and last[:1].isdigit():
             rest, room = before, size(last, text, MAX_MEMREF)
-    data = read_data(rest, text)
+    data = read_data(rest, text, read)
     if room is not None and room < len(data):
         raise UsageError(f"{text[:60]}: the buffer of {room} bytes is smaller than its data, {len(data)} bytes")
     return ParamSpec(kind, data=data, size=len(data) if room is None else room)
 
 
-def read_data(rest: str, text: str) -> bytes:
+def read_data(rest: str, text: str, read: Read = read_named) -> bytes:
     """DATA of the syntax above; `text` names it in errors."""
     if rest.startswith("@"):
-        return _file(rest[1:], text)
+        return read(rest[1:], text)
     form, colon, body = rest.partition(":")
     if colon and form == "hex":
         try:
@@ -136,17 +145,8 @@ def read_data(rest: str, text: str) -> bytes:
     if colon and form == "str":
         return body.encode("utf-8", "surrogateescape")
     if colon and form == "zero":
-        return bytes(size(body, text, MAX_MEMREF))
+        try:
+            return bytes(size(body, text, MAX_MEMREF))
+        except MemoryError:
+            raise UsageError(f"{text[:60]}: does not fit into memory") from None
     raise UsageError(f"{text[:60]}: data is @FILE, hex:DIGITS, str:TEXT or zero:SIZE")
-
-
-def _file(path: str, text: str) -> bytes:
-    import sys
-
-    try:
-        if path == "-":
-            return sys.stdin.buffer.read(MAX_MEMREF)
-        with open(path, "rb") as file:
-            return file.read(MAX_MEMREF)
-    except (OSError, ValueError) as problem:
-        raise UsageError(f"{text[:60]}: cannot read {path!r}: {problem}") from None

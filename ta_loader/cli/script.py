@@ -4,6 +4,9 @@ The file is TOML. At its top: `trust`, `ta_dirs`, `elf` (lists of paths, relativ
 `allow_unsigned`, `memory`, `timeout`. Then `[[step]]` tables; each has one of `open = TA`,
 `invoke = COMMAND`, `close = true`, and `session = NAME` where there are several. docs/cli.md lists
 the rest.
+
+A script is checked wholly before its first step. Files of `in:@FILE` and of outputs are read when their step's turn
+comes, since an earlier step may have saved them.
 """
 
 from __future__ import annotations
@@ -16,9 +19,10 @@ from ta_loader.cli.calls import Caller, Step
 from ta_loader.cli.compose import Host, read_setup
 from ta_loader.cli.expect import Expectation, read_expectation
 from ta_loader.cli.options import seconds, size
-from ta_loader.cli.params import ParamSpec, parse_params
+from ta_loader.cli.params import ParamSpec, parse_params, read_named
 from ta_loader.cli.run import complain
 from ta_loader.errors import UsageError
+from ta_loader.inputs import read_input
 from tee.abi.results import Origin, Result
 from tee.session import PUBLIC, Client
 
@@ -28,7 +32,10 @@ if TYPE_CHECKING:
 
     from ta_loader.cli.compose import Setup
     from ta_loader.cli.options import Arguments
+    from ta_loader.cli.params import Read
 
+MAX_SCRIPT = 16 << 20
+"""Bytes."""
 _TOP = {"trust", "ta_dirs", "elf", "allow_unsigned", "memory", "timeout", "step"}
 _STEP = {
     "open", "invoke", "close", "name", "session", "login", "params", "result", "origin", "outputs", "panic", "died",
@@ -51,20 +58,26 @@ class ScriptStep(NamedTuple):
 
 
 class Script(NamedTuple):
+    """steps: as far as they can be read before the first of them runs; `fresh` is one with its files."""
+
+    path: str
     folder: str
     table: dict[str, Any]
     steps: tuple[ScriptStep, ...]
+
+    def fresh(self, number: int) -> ScriptStep:
+        """Step `number`, from 1, with what its files hold now. UsageError."""
+        row = self.table["step"][number - 1]
+        return _read_step(row, f"{self.path}: step {number}", self.folder, read_named)
 
 
 def read_script(path: str) -> Script:
     """UsageError, naming the step, for anything malformed."""
     import tomllib
 
+    text = read_input(path, "--script", MAX_SCRIPT)
     try:
-        with open(path, "rb") as file:
-            table = tomllib.loads(file.read().decode())
-    except OSError as problem:
-        raise UsageError(f"--script {path}: {problem.strerror}") from None
+        table = tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise UsageError(f"{path}: {problem}") from None
     _known(table, _TOP, path)
@@ -72,8 +85,25 @@ def read_script(path: str) -> Script:
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UsageError(f"{path}: a script is made of [[step]] tables, and has at least one")
     folder = os.path.dirname(path)
-    steps = tuple(_read_step(row, f"{path}: step {number}", folder) for number, row in enumerate(rows, 1))
-    return Script(folder, table, steps)
+    files = _Files()
+    steps = []
+    for number, row in enumerate(rows, 1):
+        steps.append(_read_step(row, f"{path}: step {number}", folder, files.check))
+        files.saved.update(os.path.abspath(place) for _, place in steps[-1].save)
+    return Script(path, folder, table, tuple(steps))
+
+
+class _Files:
+    """Files of a script, looked at before any step runs. saved: those that the steps so far make."""
+
+    def __init__(self) -> None:
+        self.saved: set[str] = set()
+
+    def check(self, path: str, text: str) -> bytes:
+        """UsageError if nobody will have made it."""
+        if path != "-" and os.path.abspath(path) not in self.saved and not os.path.exists(path):
+            raise UsageError(f"{text[:60]}: there is no {path}, and no earlier step saves it")
+        return b""
 
 
 def _known(table: dict[str, Any], names: set[str], where: str) -> None:
@@ -82,14 +112,14 @@ def _known(table: dict[str, Any], names: set[str], where: str) -> None:
             raise UsageError(f"{where}: unknown key {key!r}; there are {', '.join(sorted(names))}")
 
 
-def _read_step(row: dict[str, Any], where: str, folder: str) -> ScriptStep:
+def _read_step(row: dict[str, Any], where: str, folder: str, read: Read) -> ScriptStep:
     _known(row, _STEP, where)
     kinds = [kind for kind in ("open", "invoke", "close") if kind in row]
     if len(kinds) != 1:
         raise UsageError(f"{where}: needs exactly one of open, invoke, close")
     try:
-        params = parse_params([_based(text, folder) for text in _strings(row, "params", where)])
-        expected = read_expectation(row, folder)
+        params = parse_params([_based(text, folder) for text in _strings(row, "params", where)], read)
+        expected = read_expectation(row, folder, read)
     except UsageError as problem:
         raise UsageError(f"{where}: {problem}") from None
     login = _text(row, "login", "", where)
@@ -220,7 +250,8 @@ def run_script(path: str, arguments: Arguments) -> int:
     as_json = arguments.switch("--json")
     with Host(script_setup(script, read_setup(arguments))) as host:
         player = Player(host, script)
-        for number, wanted in enumerate(script.steps, 1):
+        for number in range(1, len(script.steps) + 1):
+            wanted = script.fresh(number)
             step, differences = _play(player, wanted)
             _keep(step, wanted.save)
             if as_json:

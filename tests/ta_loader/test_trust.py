@@ -84,9 +84,9 @@ def test_unusable_keys(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="32 bits"):
         TrustStore().add_key(long_exponent, "case.pem")
     (tmp_path / "large.pem").write_bytes(bytes(1 << 17))
-    with pytest.raises(UsageError, match="too large"):
+    with pytest.raises(UsageError, match="more than the limit"):
         TrustStore([str(tmp_path / "large.pem")])
-    with pytest.raises(UsageError, match="cannot read"):
+    with pytest.raises(UsageError, match=r"cannot be read|no file"):
         TrustStore([str(tmp_path / "missing.pem")])
     with pytest.raises(UsageError, match="is empty"):
         TrustStore([""])
@@ -122,5 +122,5 @@ def test_malformed_config(text: bytes, tmp_path: Path) -> None:
 def test_named_config_must_exist(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such"):
         read_config(str(tmp_path / "config.toml"))
-    with pytest.raises(UsageError, match="cannot read"):
+    with pytest.raises(UsageError, match=r"cannot be read|no file"):
         read_config(str(tmp_path))

@@ -169,7 +169,7 @@ def test_not_found(cli: Cli, tmp_path: Path) -> None:
         ("run hello --out a", "only 0"),
         ("run hello --open none --open none", "only once"),
         ("run hello --ta-dir /nonexistent", "no such folder"),
-        ("run hello --trust /nonexistent", "cannot read the key"),
+        ("run hello --trust /nonexistent", "the key /nonexistent: cannot be read: No such file"),
         ("run hello --memory 1", "at least 1M"),
         ("run hello --enc-key 00", "64 hexadecimal digits"),
         ("run hello --elf /nonexistent", "No such file"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -138,3 +139,59 @@ def test_malformed(cli: Cli, tmp_path: Path, text: str, message: str) -> None:
 
 def test_missing(cli: Cli) -> None:
     assert cli("run", "--script", "/nonexistent.toml").code == 2
+
+
+CHAIN = """
+[[step]]
+open = "hello"
+[[step]]
+invoke = 1
+params = ["in:str:abc", "out:32"]
+save = { 1 = "one" }
+[[step]]
+invoke = 1
+params = ["in:@one", "out:32"]
+save = { 1 = "two" }
+[[step]]
+invoke = 1
+params = ["in:@./one", "out:32"]
+outputs = { 1 = "@two" }
+[[step]]
+invoke = 13
+params = ["inout:@one,32"]
+save = { 0 = "one" }
+[[step]]
+invoke = 1
+params = ["in:@one", "out:32"]
+save = { 1 = "three" }
+"""
+
+
+def test_a_step_reads_what_an_earlier_one_saved(cli: Cli, tmp_path: Path) -> None:
+    """Also where there was a file of that name before the script ran."""
+    for before in (None, b"old"):
+        if before is not None:
+            (tmp_path / "two").write_bytes(before)
+        done = cli("run", "--script", write(tmp_path, CHAIN))
+        assert done.code == 0, done.out + done.err
+        one = hashlib.sha256(b"abc").digest()
+        assert (tmp_path / "two").read_bytes() == hashlib.sha256(one).digest()
+        touched = bytes([(one[0] + 1) & 0xFF]) + one[1:]
+        assert (tmp_path / "three").read_bytes() == hashlib.sha256(touched).digest()
+
+
+@pytest.mark.parametrize("field", ['params = ["in:@late", "out:32"]', 'outputs = { 1 = "@late" }'])
+def test_a_file_that_no_earlier_step_saves(cli: Cli, tmp_path: Path, field: str) -> None:
+    """It is missed before the first step runs."""
+    text = '[[step]]\nopen = "hello"\n[[step]]\ninvoke = 1\n' + field
+    text += '\n[[step]]\ninvoke = 1\nparams = ["in:str:a", "out:32"]\nsave = { 1 = "late" }'
+    done = cli("run", "--script", write(tmp_path, text))
+    assert done.code == 2
+    assert "step 2" in done.err
+    assert "no earlier step saves it" in done.err
+    assert "ok" not in done.out
+
+
+def test_a_script_that_is_no_file(cli: Cli) -> None:
+    done = cli("run", "--script", "/dev/zero")
+    assert (done.code, "a device" in done.err) == (2, True)

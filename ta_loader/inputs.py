@@ -1,0 +1,94 @@
+"""Reading a file that a user named: whole, within a limit, and only what has an end.
+
+What it is, is asked before a byte is read: a device such as /dev/zero never ends, and opening a named pipe waits for
+the program that writes to it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+from ta_loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+MAX_FILE = 1 << 30
+"""Bytes of a regular file; a TA's whole address space has as many."""
+MAX_STREAM = 256 << 20
+"""Bytes of a pipe or of standard input, whose size nobody knows before."""
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def read_input(path: str, what: str, most: int = MAX_FILE) -> bytes:
+    """The bytes of a regular file, or of a pipe that a shell made of a command (`<(...)`). UsageError; `what` names the
+    place that the path stood in.
+    """
+    where = f"{what} {path}" if what else path
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"{where}: cannot be read: {_reason(problem)}") from None
+    try:
+        most = _limit(descriptor, where, most)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    with open(descriptor, "rb") as file:
+        return _bounded(file, where, most)
+
+
+def _limit(descriptor: int, where: str, most: int) -> int:
+    """The most bytes to read of it. UsageError if it is refused."""
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        if status.st_size > most:
+            raise UsageError(f"{where}: {status.st_size} bytes, more than the limit of {most}")
+        return most
+    if stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev:
+        return most  # the one device that everybody names, for nothing at all
+    if _is_shells_pipe(descriptor, status):
+        os.set_blocking(descriptor, True)
+        return min(most, MAX_STREAM)
+    kind = next((text for test, text in _KINDS if test(status.st_mode)), "something else")
+    raise UsageError(f"{where}: {kind} and no file")
+
+
+def read_stdin(what: str, most: int = MAX_STREAM) -> bytes:
+    """All that is left of standard input. UsageError if it is more than `most` bytes."""
+    return _bounded(sys.stdin.buffer, f"{what}: standard input", min(most, MAX_STREAM))
+
+
+def _bounded(file: BinaryIO, where: str, most: int) -> bytes:
+    try:
+        data = file.read(most + 1)
+    except OSError as problem:
+        raise UsageError(f"{where}: cannot be read: {_reason(problem)}") from None
+    except MemoryError:
+        raise UsageError(f"{where}: does not fit into memory") from None
+    if len(data) > most:
+        raise UsageError(f"{where}: more than the limit of {most} bytes")
+    return data
+
+
+def _is_shells_pipe(descriptor: int, status: os.stat_result) -> bool:
+    """A pipe without a name: another program is at its other end already."""
+    if not stat.S_ISFIFO(status.st_mode):
+        return False
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}").startswith("pipe:")
+    except OSError:
+        return False
+
+
+def _reason(problem: Exception) -> str:
+    return (problem.strerror if isinstance(problem, OSError) else "") or str(problem)
