@@ -55,7 +55,7 @@ class StageRecord(NamedTuple):
 class Outcome(NamedTuple):
     """outcome: pytest's passed, failed or skipped. seconds: how long it took. problem: why it failed.
 
-    began: seconds since the log began.
+    began, ended: seconds since the log began.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Outcome(NamedTuple):
     seconds: float
     problem: str
     began: float = 0.0
+    ended: float = 0.0
 
 
 class Board:

@@ -256,7 +256,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         from boards.console_log import Direction
 
         problem = "" if report.passed else report.longreprtext
-        board.tests.append(Outcome(item.nodeid, report.outcome, report.duration, problem, item.stash[_BEGAN]))
+        began, ended = item.stash[_BEGAN], board.log.now()
+        board.tests.append(Outcome(item.nodeid, report.outcome, report.duration, problem, began, ended))
         board.log.add(HARNESS, Direction.EVENT, f"test {item.nodeid} {report.outcome}")
     if board is not None and report.failed:
         from boards.console_shell import PROTOCOL

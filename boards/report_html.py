@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from boards.console_log import Direction, printable
 from boards.console_shell import PROTOCOL
+from boards.report_junit import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,11 +109,14 @@ def _verdict(board: Board, found: Sequence[Finding]) -> str:
     )
     if commands:
         wrong.append(_Count(commands, f"of {len(board.commands)} commands ended with another code than 0"))
-    if found:
-        wrong.append(_Count(len(found), "panics and aborts" if len(found) > 1 else "panic or abort"))
+    panics = unexpected(board, found)
+    if panics:
+        wrong.append(_Count(len(panics), "panics and aborts" if len(panics) > 1 else "panic or abort"))
     right = [f"{outcomes.count('passed')} of {len(outcomes)} tests passed"] if outcomes and not failed else []
     if skipped := outcomes.count("skipped"):
         right.append(f"{skipped} skipped")
+    if expected := len(found) - len(panics):
+        right.append(f"{expected} {'ends of TAs' if expected > 1 else 'end of a TA'} in tests that passed")
     right.append(f"reached stage {board.stage.word}")
     kind, word = (
         ("bad", "FAILED")

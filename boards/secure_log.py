@@ -1,7 +1,8 @@
 """What the secure world says on a board's consoles: its panics and aborts found, and their addresses named.
 
 Source of the texts: optee_os core/arch/arm/kernel/abort.c, core/kernel/panic.c, core/kernel/scall.c, ldelf/main.c;
-tf-a common/debug.c and plat_panic_handler. Names come from the loader's `symbolise_log`.
+tf-a common/debug.c and plat_panic_handler; of our own secure world tee/crash.py. Names come from the loader's
+`symbolise_log`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ class Kind(StrEnum):
     CORE_ABORT = "OP-TEE abort"
     FIRMWARE = "firmware panic"
     KERNEL = "kernel panic"
+    TA_LIMIT = "TA at a limit"
+    """Of our own secure world alone: of time, memory or calls."""
+    INTERNAL = "internal error"
+    """Of our own secure world."""
 
 
 class _Sign(NamedTuple):
@@ -47,6 +52,7 @@ class _Sign(NamedTuple):
 
 
 _CORE = re.compile(r"\b[EF]/TC:")
+_OWN = re.compile(r"^TA [0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12} ")
 _SIGNS = (
     _Sign(Kind.TA_PANIC, (_CORE, re.compile(r"TA panicked with code 0x|Panic 0x"))),
     _Sign(Kind.TA_ABORT, (_CORE, re.compile(r"User (?:mode|TA) (?:data|prefetch|undef)"))),
@@ -56,11 +62,24 @@ _SIGNS = (
     _Sign(Kind.LOADER, (re.compile(r"\bE/LD:"),)),
     _Sign(Kind.FIRMWARE, (re.compile(r"^PANIC (?:at|in) |^Unhandled Exception (?:in|from) EL3"),)),
     _Sign(Kind.KERNEL, (re.compile(r"Kernel panic - not syncing"),)),
+    _Sign(Kind.TA_PANIC, (_OWN, re.compile(r"panicked with code 0x"))),
+    _Sign(Kind.TA_ABORT, (_OWN, re.compile(r"died of an? (?:fault|exception)"))),
+    _Sign(Kind.TA_LIMIT, (_OWN, re.compile(r"was stopped at a limit"))),
+    _Sign(Kind.INTERNAL, (re.compile(r"^litebox: internal error"),)),
 )
 _ERROR = re.compile(r"\b[EF]/(?:TC|LD|TA):")
 _OTHER = re.compile(r"\b[DIM]/(?:TC|LD|TA):")
+_PRINTK = re.compile(r"^\[ *[0-9]{1,8}\.[0-9]{6}\]")
+_KERNEL_END = re.compile(r"---\[ end Kernel panic")
+_OWN_MORE = re.compile(r"^(?: {2}|Traceback|[A-Za-z_.]{1,60}(?:Error|Exception)\b)")
 MAX_OTHER = 8
 """Lines of less weight, another core's or the watchdog's, that may stand within a dump."""
+MAX_FOREIGN = 64
+"""Lines of the normal world, on a UART that both share, that may stand between two lines of a dump."""
+MAX_GAP = 5.0
+"""Seconds between two lines of a dump: what comes later is about something else."""
+MAX_LINES = 256
+"""Of a dump."""
 _FOLLOWS = {Kind.CORE_ABORT: Kind.CORE_PANIC}
 """OP-TEE panics on an abort of its own."""
 
@@ -93,16 +112,47 @@ class _Dump:
     def __init__(self, kind: Kind, first: Entry) -> None:
         self.kind = kind
         self.lines = [first]
-        self.loader = kind is Kind.LOADER
-        self.other = 0
+        self.own = _OWN.match(first.text) is not None or kind is Kind.INTERNAL
+        self._loader = kind is Kind.LOADER
+        self._other = 0
+        self._foreign = 0
 
-    def goes_on(self, kind: Kind) -> bool:
+    def takes(self, entry: Entry, kind: Kind | None) -> bool:
+        """Whether it goes on after that line, which may be of it. kind: that the line is a sign of."""
+        if len(self.lines) >= MAX_LINES or entry.time - self.lines[-1].time > MAX_GAP:
+            return False
+        if kind is not None and not self._goes_on(kind, entry.text):
+            return False
+        if kind is not None or self._is_mine(entry.text):
+            self.lines.append(entry)
+            self._foreign = 0
+            return True
+        if _OTHER.search(entry.text):
+            self._other += 1
+            return self._other <= MAX_OTHER
+        self._foreign += 1
+        return self._foreign <= MAX_FOREIGN and not (
+            self.kind is Kind.KERNEL and _KERNEL_END.search(self.lines[-1].text)
+        )
+
+    def _goes_on(self, kind: Kind, text: str) -> bool:
         """Whether a line with this sign belongs to it."""
+        if self.kind is Kind.KERNEL:
+            return kind is Kind.KERNEL and _KERNEL_END.search(text) is not None
+        if self.own:
+            return False
         if kind is Kind.LOADER:
-            self.loader = True
+            self._loader = True
             return True
         # After ldelf's part the same words are about the next TA.
-        return (kind is self.kind and not self.loader) or _FOLLOWS.get(self.kind) is kind
+        return (kind is self.kind and not self._loader) or _FOLLOWS.get(self.kind) is kind
+
+    def _is_mine(self, text: str) -> bool:
+        if self.own:
+            return _OWN_MORE.match(text) is not None
+        if self.kind is Kind.KERNEL:
+            return _PRINTK.match(text) is not None
+        return _ERROR.search(text) is not None
 
     def finding(self) -> Finding:
         first = self.lines[0]
@@ -110,23 +160,27 @@ class _Dump:
 
 
 def findings(entries: Iterable[Entry]) -> list[Finding]:
-    """In the order of their times. A dump is one finding, however many lines it has."""
-    going: dict[str, _Dump] = {}
+    """In the order of their times. A dump is one finding, however many lines it has.
+
+    On a UART that both worlds share the kernel's lines may stand between those of a dump, and the other way round.
+    """
+    going: dict[tuple[str, bool], _Dump] = {}
+    """By console and world."""
     out: list[Finding] = []
     for entry in entries:
         if entry.direction is not Direction.IN:
             continue
-        dump = going.get(entry.console)
         kind = next((sign.kind for sign in _SIGNS if sign.on(entry.text)), None)
-        if dump is not None and (dump.goes_on(kind) if kind else _ERROR.search(entry.text)):
-            dump.lines.append(entry)
-            continue
-        if dump is not None and kind is None and _OTHER.search(entry.text) and dump.other < MAX_OTHER:
-            dump.other += 1
-            continue
-        if dump is not None:
-            out.append(going.pop(entry.console).finding())
-        if kind is not None:
-            going[entry.console] = _Dump(kind, entry)
+        taken = False
+        for kernel in (False, True):
+            dump = going.get((entry.console, kernel))
+            of_other = kind is not None and (kind is Kind.KERNEL) != kernel
+            if dump is None:
+                continue
+            if not dump.takes(entry, None if of_other else kind):
+                out.append(going.pop((entry.console, kernel)).finding())
+            taken = taken or dump.lines[-1] is entry
+        if kind is not None and not taken:
+            going[entry.console, kind is Kind.KERNEL] = _Dump(kind, entry)
     out += [dump.finding() for dump in going.values()]
     return sorted(out, key=lambda finding: finding.time)

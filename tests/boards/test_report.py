@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
@@ -66,6 +67,27 @@ def test_no_headline_is_green_above_a_failure(running: Board, what: str, words: 
         running.log.add("normal", Direction.IN, "E/TC:? 0 TA panicked with code 0x1")
     kind, said = headline(page(running))
     assert (kind, "FAILED" in said, words in said) == ("bad", True, True), said
+
+
+@pytest.mark.parametrize(
+    ("outcome", "at", "kind"), [("passed", 0.0, "good"), ("failed", 0.0, "bad"), ("passed", -9.0, "bad")]
+)
+def test_a_panic_that_a_test_expected(running: Board, outcome: str, at: float, kind: str) -> None:
+    began = running.log.now()
+    running.tests = [Outcome("t", outcome, 1.0, "", began, began + 1)]
+    running.log.add("normal", Direction.IN, f"TA {UUID(int=1)} panicked with code 0x00000bad", began + at)
+    text = page(running)
+    assert headline(text)[0] == kind
+    assert "TA panic at" in text
+    suite = ET.parse(running.folder / "junit.xml").getroot()
+    assert suite.get("failures") == str((kind == "bad") + (outcome == "failed"))
+
+
+def test_the_core_has_no_panic_that_a_test_expects(running: Board) -> None:
+    began = running.log.now()
+    running.tests = [Outcome("t", "passed", 1.0, "", began, began + 1)]
+    running.log.add("normal", Direction.IN, "E/TC:0 0 Panic at core/kernel/x.c:10 <f>", began)
+    assert headline(page(running))[0] == "bad"
 
 
 def test_each_row_has_its_colour_and_leads_to_its_lines(running: Board) -> None:

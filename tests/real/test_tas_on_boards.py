@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,7 +38,19 @@ def test_the_same_file_on_host_and_in_qemu(tmp_path: Path) -> None:
     (tmp_path / "test_ta.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\nlitebox_ta = hello\naddopts = -p no:cacheprovider -W error\n")
     command = [*LITEBOX_TA, "board", "test", "qemu-virt-litebox", "--var", f"tas={samples.FOLDER}"]
-    command += ["--var", f"trust={key}", "--html", "report.html", "--", "-q", "--board", "host", "test_ta.py"]
+    command += [
+        "--var",
+        f"trust={key}",
+        "--html",
+        "report.html",
+        "--report",
+        "out",
+        "--",
+        "-q",
+        "--board",
+        "host",
+        "test_ta.py",
+    ]
     with in_process(tmp_path, "--ta-dir", samples.FOLDER, "--trust", key) as daemon:
         done = subprocess.run(
             command,
@@ -53,3 +66,7 @@ def test_the_same_file_on_host_and_in_qemu(tmp_path: Path) -> None:
     page = (tmp_path / "qemu-virt-litebox-report.html").read_text()
     assert "test_panic[qemu-virt-litebox]" in page
     assert "panicked with code 0x00000bad" in page, "the secure world's console"
+    assert 'class="bad">TA panic at' in page
+    assert "1 end of a TA in tests that passed" in page
+    cases = {c.get("name"): c for c in ET.parse(tmp_path / "out/qemu-virt-litebox/junit.xml").getroot()}
+    assert "  mapped regions:" in (cases["TA panic on secure"].findtext("system-out") or "")
