@@ -12,21 +12,34 @@ import sysconfig
 from cffi import FFI
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCES = ["uc_api.c", "cpu.c", "regions.c", "arch_aarch64.c", "arch_arm.c", "watchdog.c", "turns.c", "hooks.c"]
+SOURCES = [
+    "uc_api.c",
+    "cpu.c",
+    "regions.c",
+    "arch_aarch64.c",
+    "arch_arm.c",
+    "watchdog.c",
+    "turns.c",
+    "hooks.c",
+    "contain.c",
+]
 
 STRUCTS = """
 typedef struct uc_context uc_context;
 struct lb_call { uint64_t number; uint64_t arg[8]; uint64_t result; uint64_t pc; };
 struct lb_fault { uint64_t address, pc; uint32_t access, exception; int32_t error; };
-struct lb_arch { int saved_count; const char *const *names; ...; };
+struct lb_model { const char *name; ...; };
+struct lb_arch { int saved_count; const char *const *names; const struct lb_model *models; ...; };
 struct lb_cpu { struct lb_call call; struct lb_fault fault; int trap;
-    bool mid_instruction, ask_always, call_unreadable; void *hook_owner; uint64_t budget; ...; };
+    bool mid_instruction, ask_always, call_unreadable, broken; const char *broken_how;
+    void *hook_owner; uint64_t budget; ...; };
 struct lb_turn { ...; };
 """
 """What Python looks at of them; the compiler adds the rest."""
 
 GLUED = """
 const char *lb_error_text(int error);
+const char *lb_how_it_ended(void);
 void lb_context_free(uc_context *context);
 unsigned lb_why(struct lb_cpu *cpu);
 uintptr_t lb_guest_at(struct lb_cpu *cpu);
@@ -37,7 +50,10 @@ extern "Python" void lb_python_access(void *owner, uint32_t type, uint64_t addre
 
 GLUE = """
 #include "cpu.h"
-static const char *lb_error_text(int error) { return lb_uc.strerror((uc_err)error); }
+static const char *lb_error_text(int error)
+{
+    return error == LB_ERR_BROKEN ? "Unicorn failed inside" : lb_uc.strerror((uc_err)error);
+}
 static void lb_context_free(uc_context *context) { lb_uc.context_free(context); }
 static unsigned lb_why(struct lb_cpu *cpu) { return atomic_load(&cpu->why); }
 static uintptr_t lb_guest_at(struct lb_cpu *cpu) { return (uintptr_t)&cpu->guest; }

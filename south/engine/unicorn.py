@@ -41,6 +41,7 @@ _RESUME = lib.lb_cpu_resume
 _UNPACK = ffi.unpack
 _ACCESS = {16: Access.READ, 17: Access.WRITE, 18: Access.FETCH}  # uc_mem_type
 _LIBRARY = os.path.join("unicorn", "lib", "libunicorn.so.2")
+_BROKEN = 1000  # LB_ERR_BROKEN of contain.h
 _KINDS = (TrapKind.ERROR, *TrapKind)  # by value; 0 never happens
 
 
@@ -72,6 +73,19 @@ def lb_python_access(owner: Any, kind: int, address: int, size: int, value: int)
     cpu.access_callback(_ACCESS.get(kind, Access.NONE), address, size, value)
 
 
+def _description(arch: Arch) -> Any:
+    return lib.lb_arch_aarch64 if arch is Arch.AARCH64 else lib.lb_arch_arm
+
+
+def models(arch: Arch) -> list[str]:
+    """Names of the processors that a guest may be given, the default first."""
+    table = _description(arch).models
+    out: list[str] = []
+    while table[len(out)].name != ffi.NULL:
+        out.append(ffi.string(table[len(out)].name).decode())
+    return out
+
+
 class Snapshot:
     """Registers and private memory of a CPU at one moment; regions must be the same at restore."""
 
@@ -85,15 +99,17 @@ class Snapshot:
 class UnicornCpu:
     """`south.platform.Cpu` on Unicorn. Not thread-safe but for `interrupt`: one thread inside at a time."""
 
-    def __init__(self, arch: Arch, arena: Pages) -> None:
+    def __init__(self, arch: Arch, arena: Pages, model: str = "") -> None:
         self.arch = arch
-        description = lib.lb_arch_aarch64 if arch is Arch.AARCH64 else lib.lb_arch_arm
+        description = _description(arch)
         error = ffi.new("int *")
         (run,) = arena.runs
         self._arena = arena
-        raw = lib.lb_cpu_new(ffi.addressof(description), ffi.cast("uint8_t *", run[0]), run[1], error)
+        index = models(arch).index(model) if model else 0
+        raw = lib.lb_cpu_new(ffi.addressof(description), index, ffi.cast("uint8_t *", run[0]), run[1], error)
         if raw == ffi.NULL:
-            _check(error[0] or 1, "cannot make a CPU")
+            how = f" ({ffi.string(lib.lb_how_it_ended()).decode()})" if error[0] == _BROKEN else ""
+            _check(error[0] or 1, f"cannot make a CPU{how}")
         self._raw = raw
         self.names = [ffi.string(description.names[i]).decode() for i in range(description.saved_count)]
         self._handle = ffi.new_handle(self)
@@ -231,6 +247,8 @@ class UnicornCpu:
 
     def error_text(self) -> str:
         """What the engine says of a TrapKind.ERROR."""
+        if self._raw.broken:
+            return f"Unicorn failed inside: {ffi.string(self._raw.broken_how).decode()}"
         return str(ffi.string(lib.lb_error_text(self._raw.fault.error)).decode())
 
     @property
@@ -331,12 +349,24 @@ class Turn:
 
 
 class UnicornEngine:
-    """`south.platform.Engine`. Loads the library when the first CPU is made."""
+    """`south.platform.Engine`. Loads the library when the first CPU is made.
+
+    model: of the processors, by a name of `models`; an architecture that has none of that name gives its default.
+    "": the value of $LITEBOX_CPU, or the default. EngineError for a name that no architecture has.
+    """
+
+    def __init__(self, model: str = "") -> None:
+        self._model = model or os.environ.get("LITEBOX_CPU", "")
+        if self._model:
+            known = sorted({name for arch in Arch for name in models(arch)})
+            if self._model not in known:
+                raise EngineError(f"there is no processor {self._model!r}; there are {', '.join(known)}")
 
     def create(self, arch: Arch, arena: Pages) -> UnicornCpu:
+        model = self._model if self._model and self._model in models(arch) else ""
         if lib.lb_load_unicorn(find_library().encode()):
             raise EngineError(ffi.string(lib.lb_load_error()).decode())
-        return UnicornCpu(arch, arena)
+        return UnicornCpu(arch, arena, model)
 
     def turn(self) -> Turn:
         return Turn()

@@ -25,10 +25,10 @@ def test_address_and_undefined(program: Program) -> None:
 
 
 def test_threads(program: Program) -> None:
-    assert run(program.built(*TSAN), find_library(), 4, 1000) == "done"
+    assert run(program.built(*TSAN), find_library(), 4, 1000, "calm") == "done"
 
 
 def test_valgrind(program: Program) -> None:
     valgrind = needed("valgrind")
     options = ["-q", "--error-exitcode=9", "--smc-check=all-non-file"]
-    assert run(valgrind, *options, program.built("-g", "-O1"), find_library(), 5, 100) == "done"
+    assert run(valgrind, *options, program.built("-g", "-O1"), find_library(), 5, 100, "calm") == "done"

@@ -17,11 +17,19 @@ static const char *const names[] = {
     "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "sp", "lr", "pc", "cpsr",
 };
 
-static uc_err open_cpu(struct lb_cpu *cpu)
+/* "max" is a Cortex-A15 with what Armv8-A adds to AArch32, which 32-bit TAs for 64-bit boards use. */
+static const struct lb_model models[] = {
+    {"max", UC_CPU_ARM_MAX},
+    {"cortex-a15", UC_CPU_ARM_CORTEX_A15},
+    {"cortex-a7", UC_CPU_ARM_CORTEX_A7},
+    {NULL, 0},
+};
+
+static uc_err open_cpu(struct lb_cpu *cpu, int model)
 {
     uc_err e = lb_uc.open(UC_ARCH_ARM, UC_MODE_ARM, &cpu->uc);
     if (!e)
-        e = lb_cpu_settings(cpu, UC_CPU_ARM_MAX);
+        e = lb_cpu_settings(cpu, model);
     if (e)
         return e;
     uint32_t fpexc = FPEXC_EN, cpsr = CPSR_USR;
@@ -98,6 +106,7 @@ static bool arguments(struct lb_cpu *cpu, unsigned from, unsigned to)
 
 const struct lb_arch lb_arch_arm = {
     .word_bits = 32,
+    .models = models,
     .fault_window = (uint64_t)1 << 38,
     .svc_exception = 2, /* QEMU's EXCP_SWI */
     .saved = saved,

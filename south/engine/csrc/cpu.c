@@ -33,7 +33,12 @@ static void stop(struct lb_cpu *cpu, enum lb_trap trap)
 /* Let the handler of `b`, if there is one, answer the current call; true: call.result is set. */
 static inline bool serve(struct lb_cpu *cpu, const struct lb_binding *b)
 {
-    return !cpu->call_unreadable && b->handler && b->handler(&cpu->guest, &cpu->call, b->owner) == LB_DONE;
+    if (cpu->call_unreadable || !b->handler)
+        return false;
+    struct lb_library_call *call = lb_step_out();
+    bool done = b->handler(&cpu->guest, &cpu->call, b->owner) == LB_DONE;
+    lb_step_in(call);
+    return done;
 }
 
 static void on_interrupt(uc_engine *uc, uint32_t number, void *data)
@@ -80,6 +85,31 @@ static uint64_t current_pc(struct lb_cpu *cpu)
     return pc;
 }
 
+/* The library ended inside a call for this CPU. */
+uc_err lb_broke(struct lb_cpu *cpu)
+{
+    cpu->broken = true;
+    cpu->broken_how = lb_how_it_ended();
+    return (uc_err)LB_ERR_BROKEN;
+}
+
+static uc_err start(struct lb_cpu *cpu, uint64_t pc)
+{
+    struct lb_library_call call;
+    if (!LB_INSIDE(call))
+        return lb_broke(cpu);
+    uc_err error = lb_uc.emu_start(cpu->uc, pc, 0, 0, 0);
+    lb_leave_library(&call);
+    return error;
+}
+
+/* What every entry of a broken CPU ends with. */
+static int still_broken(struct lb_cpu *cpu)
+{
+    cpu->fault = (struct lb_fault){.error = LB_ERR_BROKEN};
+    return cpu->trap = LB_TRAP_ERROR;
+}
+
 /* Run from pc until something happens. */
 static int run(struct lb_cpu *cpu, uint64_t pc)
 {
@@ -98,8 +128,13 @@ static int run(struct lb_cpu *cpu, uint64_t pc)
         if (!lb_turn_take(cpu))
             continue;
         entered = true;
-        uc_err error = lb_uc.emu_start(cpu->uc, pc, 0, 0, 0);
+        uc_err error = start(cpu, pc);
         lb_turn_give(cpu);
+        if (cpu->broken) {
+            still_broken(cpu);
+            cpu->fault.pc = cpu->fault.address = lb_reg(cpu, cpu->arch->pc);
+            break;
+        }
         if (cpu->trap == LB_TRAP_CALL || cpu->trap == LB_TRAP_EXCEPTION)
             break;
         if (cpu->trap == LB_TRAP_FAULT || error) {
@@ -126,6 +161,8 @@ static int run(struct lb_cpu *cpu, uint64_t pc)
 
 int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3)
 {
+    if (cpu->broken)
+        return still_broken(cpu);
     uint64_t thread = cpu->arch->thread(cpu);
     lb_uc.context_restore(cpu->uc, cpu->clean);
     if (thread)
@@ -140,6 +177,8 @@ int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint
 
 int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result)
 {
+    if (cpu->broken)
+        return still_broken(cpu);
     set_reg(cpu, cpu->arch->ret, result);
     return run(cpu, current_pc(cpu));
 }
@@ -162,6 +201,8 @@ int lb_cpu_answer(struct lb_cpu *cpu, uint64_t result)
 
 int lb_cpu_proceed(struct lb_cpu *cpu)
 {
+    if (cpu->broken)
+        return still_broken(cpu);
     return run(cpu, current_pc(cpu));
 }
 
@@ -192,7 +233,7 @@ int lb_cpu_set_register(struct lb_cpu *cpu, int index, uint64_t value)
 uc_context *lb_cpu_save(struct lb_cpu *cpu)
 {
     uc_context *context = NULL;
-    if (lb_uc.context_alloc(cpu->uc, &context))
+    if (cpu->broken || lb_uc.context_alloc(cpu->uc, &context))
         return NULL;
     if (lb_uc.context_save(cpu->uc, context)) {
         lb_uc.context_free(context);
@@ -203,13 +244,51 @@ uc_context *lb_cpu_save(struct lb_cpu *cpu)
 
 int lb_cpu_load(struct lb_cpu *cpu, uc_context *context)
 {
+    if (cpu->broken)
+        return LB_ERR_BROKEN;
     uc_ctl_flush_tlb(cpu->uc);
     return lb_uc.context_restore(cpu->uc, context);
 }
 
 static const struct lb_guest_ops guest_ops = {.span = lb_span_of, .stop = lb_stop_of};
 
-struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, uint8_t *arena, uint64_t arena_size, int *error)
+/* What needs the library to make a CPU. */
+static uc_err furnish(struct lb_cpu *cpu, int model, uint8_t *arena, uint64_t arena_size)
+{
+    struct lb_library_call call;
+    if (!LB_INSIDE(call))
+        return lb_broke(cpu);
+    uc_err e = cpu->arch->open(cpu, model);
+    if (!e)
+        e = uc_ctl_tlb_mode(cpu->uc, UC_TLB_VIRTUAL);
+    if (!e)
+        e = lb_uc.hook_add(cpu->uc, &cpu->intr_hook, UC_HOOK_INTR, (void *)on_interrupt, cpu, 1, 0);
+    if (!e)
+        e = lb_uc.hook_add(cpu->uc, &cpu->fill_hook, UC_HOOK_TLB_FILL, (void *)lb_on_fill, cpu, 1, 0);
+    if (!e)
+        e = lb_uc.hook_add(cpu->uc, &cpu->unmapped_hook, UC_HOOK_MEM_UNMAPPED, (void *)lb_on_unmapped, cpu,
+                           cpu->arch->fault_window, 2 * cpu->arch->fault_window - 1);
+    if (!e)
+        e = (uc_err)lb_back(cpu, arena, arena_size, true);
+    if (!e && !(cpu->clean = lb_cpu_save(cpu)))
+        e = UC_ERR_NOMEM;
+    lb_leave_library(&call);
+    return e;
+}
+
+static void unmake(struct lb_cpu *cpu)
+{
+    if (cpu->clean)
+        lb_uc.context_free(cpu->clean); /* free(), and nothing of the engine */
+    if (cpu->uc && !cpu->broken)
+        lb_uc.close(cpu->uc);
+    free(cpu->extents);
+    free(cpu->backings);
+    free(cpu);
+}
+
+/* model: an index of arch->models. */
+struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, int model, uint8_t *arena, uint64_t arena_size, int *error)
 {
     struct lb_cpu *cpu = calloc(1, sizeof *cpu);
     if (!cpu) {
@@ -221,26 +300,11 @@ struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, uint8_t *arena, uint64_t a
     for (unsigned i = 0; i < LB_CALL_ARGS; i++)
         cpu->call_words[1 + i] = &cpu->call.arg[i];
     cpu->guest = (struct lb_guest){.ops = &guest_ops, .cpu = cpu, .word_bits = (uint32_t)arch->word_bits};
-    uc_err e = arch->open(cpu);
-    if (!e)
-        e = uc_ctl_tlb_mode(cpu->uc, UC_TLB_VIRTUAL);
-    if (!e)
-        e = lb_uc.hook_add(cpu->uc, &cpu->intr_hook, UC_HOOK_INTR, (void *)on_interrupt, cpu, 1, 0);
-    if (!e)
-        e = lb_uc.hook_add(cpu->uc, &cpu->fill_hook, UC_HOOK_TLB_FILL, (void *)lb_on_fill, cpu, 1, 0);
-    if (!e)
-        e = lb_uc.hook_add(cpu->uc, &cpu->unmapped_hook, UC_HOOK_MEM_UNMAPPED, (void *)lb_on_unmapped, cpu,
-                           arch->fault_window, 2 * arch->fault_window - 1);
-    if (!e)
-        e = (uc_err)lb_back(cpu, arena, arena_size, true);
-    if (!e && !(cpu->clean = lb_cpu_save(cpu)))
-        e = UC_ERR_NOMEM;
+    lb_contain_signals();
+    uc_err e = furnish(cpu, arch->models[model].id, arena, arena_size);
     if (e) {
-        *error = e;
-        if (cpu->uc)
-            lb_uc.close(cpu->uc);
-        free(cpu->backings);
-        free(cpu);
+        *error = (int)e;
+        unmake(cpu);
         return NULL;
     }
     lb_watch(cpu);
@@ -253,11 +317,7 @@ void lb_cpu_free(struct lb_cpu *cpu)
         return;
     lb_unwatch(cpu);
     lb_turn_join(cpu, NULL);
-    lb_uc.context_free(cpu->clean);
-    lb_uc.close(cpu->uc);
-    free(cpu->extents);
-    free(cpu->backings);
-    free(cpu);
+    unmake(cpu);
 }
 
 /* Settings every guest shares; called by arch->open before the first use of a new uc. */

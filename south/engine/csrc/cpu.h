@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "contain.h"
 #include "dispatch.h"
 #include "uc_api.h"
 
@@ -63,9 +64,16 @@ struct lb_fault {
 
 struct lb_cpu;
 
+/* A processor that guests may be given. id: Unicorn's. */
+struct lb_model {
+    const char *name;
+    int id;
+};
+
 /* What differs between guest architectures. */
 struct lb_arch {
     int word_bits;
+    const struct lb_model *models; /* the default first; a name of NULL ends them */
     uint64_t fault_window; /* physical addresses [w, 2w) mean "denied at va" */
     int svc_exception;
     const int *saved;      /* registers shown to people, in the order of names */
@@ -73,7 +81,7 @@ struct lb_arch {
     int saved_count;
     int pc, sp, ret;
     int args[8]; /* argument registers; -1: none */
-    uc_err (*open)(struct lb_cpu *cpu);
+    uc_err (*open)(struct lb_cpu *cpu, int model);
     uint64_t (*number)(struct lb_cpu *cpu); /* may fill call.arg[0..ahead) too, or sets ahead to 0 */
     /* Fill call.arg[from..to); false: stack arguments that cannot be read. */
     bool (*arguments)(struct lb_cpu *cpu, unsigned from, unsigned to);
@@ -108,6 +116,8 @@ struct lb_cpu {
     bool mid_instruction; /* the last interruption came from outside: going on may repeat an access */
     unsigned ahead; /* argument words read along with the number: as many as the last call answered in C had */
     bool ask_always;      /* stop at every call, for tracing; lb_cpu_serve then asks the C handler */
+    bool broken;          /* the library ended inside: neither it nor its memory is used again (contain.c) */
+    const char *broken_how;
     bool call_unreadable; /* the last call's stack arguments were not the guest's to read */
     uc_context *clean;
 
@@ -132,7 +142,7 @@ struct lb_cpu {
 extern const struct lb_arch lb_arch_aarch64, lb_arch_arm;
 
 /* cpu.c */
-struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, uint8_t *arena, uint64_t arena_size, int *error);
+struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, int model, uint8_t *arena, uint64_t arena_size, int *error);
 void lb_cpu_free(struct lb_cpu *cpu);
 int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3);
 int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result);
@@ -179,6 +189,7 @@ extern void (*lb_access_callback)(void *owner, uint32_t type, uint64_t address, 
 /* cpu.c */
 uc_err lb_cpu_settings(struct lb_cpu *cpu, int model);
 uint64_t lb_reg(struct lb_cpu *cpu, int id);
+uc_err lb_broke(struct lb_cpu *cpu);
 
 /* regions.c */
 struct lb_extent *lb_find(struct lb_cpu *cpu, uint64_t va);

@@ -15,8 +15,10 @@ static void on_block(uc_engine *uc, uint64_t pc, uint32_t size, void *data)
 {
     (void)uc;
     struct lb_cpu *cpu = data;
+    struct lb_library_call *call = lb_step_out();
     if (lb_block_callback)
         lb_block_callback(cpu->hook_owner, pc, size);
+    lb_step_in(call);
 }
 
 static void on_cover(uc_engine *uc, uint64_t pc, uint32_t size, void *data)
@@ -71,12 +73,16 @@ static void on_access(uc_engine *uc, uc_mem_type type, uint64_t address, int siz
     struct lb_cpu *cpu = data;
     if (cpu->arch->restored)
         cpu->arch->restored(uc);
+    struct lb_library_call *call = lb_step_out();
     if (lb_access_callback)
         lb_access_callback(cpu->hook_owner, type, address, (uint32_t)size, (uint64_t)value);
+    lb_step_in(call);
 }
 
 static int switch_hook(struct lb_cpu *cpu, uc_hook *hook, int type, void *function, uint64_t begin, uint64_t end, bool on)
 {
+    if (cpu->broken)
+        return LB_ERR_BROKEN;
     if (*hook) {
         lb_uc.hook_del(cpu->uc, *hook);
         *hook = 0;

@@ -100,7 +100,8 @@ static bool range_ok(const struct lb_cpu *cpu, uint64_t va, uint64_t size)
 
 static void flush(struct lb_cpu *cpu)
 {
-    uc_ctl_flush_tlb(cpu->uc);
+    if (!cpu->broken)
+        uc_ctl_flush_tlb(cpu->uc);
     cpu->parked_count = 0;
 }
 
@@ -157,6 +158,31 @@ static struct lb_backing *backing_at(struct lb_cpu *cpu, uint64_t pa)
     return b;
 }
 
+static uc_err add_memory(struct lb_cpu *cpu, uint64_t pa, uint64_t size, uint8_t *host)
+{
+    struct lb_library_call call;
+    if (cpu->broken)
+        return (uc_err)LB_ERR_BROKEN;
+    if (!LB_INSIDE(call))
+        return lb_broke(cpu);
+    uc_err error = lb_uc.mem_map_ptr(cpu->uc, pa, size, UC_PROT_ALL, host);
+    lb_leave_library(&call);
+    return error;
+}
+
+static void remove_memory(struct lb_cpu *cpu, uint64_t pa, uint64_t size)
+{
+    struct lb_library_call call;
+    if (cpu->broken)
+        return;
+    if (!LB_INSIDE(call)) {
+        lb_broke(cpu);
+        return;
+    }
+    lb_uc.mem_unmap(cpu->uc, pa, size);
+    lb_leave_library(&call);
+}
+
 int lb_back(struct lb_cpu *cpu, uint8_t *host, uint64_t size, bool keep)
 {
     struct lb_backing *known = backing_of(cpu, host, size);
@@ -179,7 +205,7 @@ int lb_back(struct lb_cpu *cpu, uint8_t *host, uint64_t size, bool keep)
         pa = cpu->backings[at].pa + cpu->backings[at].size;
     if (size > cpu->arch->fault_window - pa)
         return UC_ERR_NOMEM;
-    uc_err error = lb_uc.mem_map_ptr(cpu->uc, pa, size, UC_PROT_ALL, host);
+    uc_err error = add_memory(cpu, pa, size, host);
     if (error)
         return error;
     memmove(&cpu->backings[at + 1], &cpu->backings[at], (cpu->backing_count - at) * sizeof *cpu->backings);
@@ -191,7 +217,7 @@ int lb_back(struct lb_cpu *cpu, uint8_t *host, uint64_t size, bool keep)
 static void drop_backing(struct lb_cpu *cpu, struct lb_backing *b)
 {
     lb_settle(cpu);
-    lb_uc.mem_unmap(cpu->uc, b->pa, b->size);
+    remove_memory(cpu, b->pa, b->size);
     size_t at = (size_t)(b - cpu->backings);
     memmove(b, b + 1, (cpu->backing_count - at - 1) * sizeof *b);
     cpu->backing_count--;
@@ -281,7 +307,7 @@ void lb_invalidate(struct lb_cpu *cpu, uint64_t va, uint64_t size)
     uint64_t end = va + size;
     for (size_t i = lower(cpu, va); i < cpu->extent_count && cpu->extents[i].va < end; i++) {
         const struct lb_extent *e = &cpu->extents[i];
-        if (e->prot & LB_EXEC)
+        if (e->prot & LB_EXEC && !cpu->broken)
             uc_ctl_remove_cache(cpu->uc, e->va, e->va + e->size);
     }
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "uc_api.h"
 
+#include "contain.h"
+
 #include <dlfcn.h>
 #include <stdio.h>
 
@@ -53,5 +55,6 @@ int lb_load_unicorn(const char *path)
         library = NULL;
         return -1;
     }
+    lb_contain_library(library);
     return 0;
 }
