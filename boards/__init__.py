@@ -7,7 +7,7 @@ failed; `Shell.run` runs commands over lines that may be bad; a pytest plugin ha
 It is the top of the house: it may import every other package and none imports it. What goes wrong on a board is a
 `boards.errors.TargetError`, told apart from a mistake of the caller, a `ta_loader.errors.UsageError`.
 
-Serial ports and RFC 2217 need the extra: `pip install litebox-ta[boards]`.
+Serial ports and RFC 2217 need pyserial, the extra `boards`: `pip install '.[boards]'` in a checkout.
 """
 
 from __future__ import annotations

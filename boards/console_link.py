@@ -165,7 +165,7 @@ def pyserial() -> Any:
     try:
         import serial
     except ImportError:
-        raise UsageError("serial lines need pyserial: pip install 'litebox-ta[boards]'") from None
+        raise UsageError("serial lines need pyserial: pip install 'pyserial>=3.5,<4'") from None
     return serial
 
 

@@ -54,7 +54,7 @@ def _target(place: Place) -> Any:
     try:
         environment_class = import_module("labgrid").Environment
     except ImportError:
-        raise UsageError("labgrid is not installed: pip install 'litebox-ta[labgrid]'") from None
+        raise UsageError("labgrid is not installed: pip install 'labgrid>=24.0,<27'") from None
     if not os.path.isfile(file):
         raise UsageError(f"{file}: no such labgrid environment")
     try:

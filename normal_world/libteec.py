@@ -29,6 +29,11 @@ LINKS = {"libteec.so.2.0": REAL, "libteec.so.2": REAL, "libteec.so": "libteec.so
 OLD = "libteec.so.1"
 """The same code under the soname of optee_client before 4.0."""
 
+PKG_CONFIG = "pkgconfig"
+"""Folder of libteec.pc, beside the library."""
+VERSION = "2.0.0"
+"""Of the interface: optee_client's since 4.0."""
+
 FLAGS = ("-std=gnu11", "-O2", "-g", "-fPIC", "-pthread", "-Wall", "-Wextra", "-D_FILE_OFFSET_BITS=64")
 TIMEOUT = 120
 """Seconds for one run of the compiler."""
@@ -104,15 +109,27 @@ def build(out: Path, cc: str = "cc") -> Path:
         # Into place one by one, each whole; the links last, for then what they point to is there.
         for name in (REAL, OLD, *LINKS):
             os.replace(work / name, out / name)
+    describe(out)
     (out / "sources").write_text(fingerprint() + "\n")
     return out / "libteec.so.2"
+
+
+def describe(out: Path) -> None:
+    """Write libteec.pc (pkg-config). It moves with its folder, and also with the headers where they lie beside it."""
+    (out / PKG_CONFIG).mkdir(exist_ok=True)
+    beside = out.parent.name == "lib" and out.parent.parent.name == HERE.name
+    (out / PKG_CONFIG / "libteec.pc").write_text(
+        f"libdir=${{pcfiledir}}/..\nincludedir={'${pcfiledir}/../../../include' if beside else INCLUDE}\n\n"
+        f"Name: libteec\nDescription: TEE Client API of GlobalPlatform (LiteBox)\nVersion: {VERSION}\n"
+        "Cflags: -I${includedir}\nLibs: -L${libdir} -lteec\n"
+    )
 
 
 def find(machine: str | None = None) -> Path | None:
     """libteec.so.2 for `machine` (None: this one; "aarch64", "arm", ...), of these very sources; None: build it."""
     for folder in folders(machine):
         library, stamp = folder / "libteec.so.2", folder / "sources"
-        if up_to_date(library, stamp, fingerprint):
+        if up_to_date(library, stamp, fingerprint) and (folder / PKG_CONFIG).is_dir():
             return library
     return None
 

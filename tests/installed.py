@@ -44,6 +44,8 @@ def main(checkout: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert "42" in done.stdout or "0x2a" in done.stdout, done.stdout
     try_plugin()
+    try_libteec(site)
+    try_docs(checkout)
     print(f"{len(modules(site))} modules import from {site}; litebox-ta runs the sample; a plugin answers")
 
 
@@ -63,6 +65,27 @@ def try_plugin() -> None:
             assert data == b"bcd"
         finally:
             plugins.close()
+
+
+def try_libteec(site: Path) -> None:
+    """The library is there already, and what pkg-config reads beside it names the headers."""
+    from normal_world import libteec
+
+    library = libteec.find()
+    assert library is not None, "no libteec in the wheel"
+    assert library.is_relative_to(site)
+    text = (library.parent / libteec.PKG_CONFIG / "libteec.pc").read_text()
+    assert "includedir=${pcfiledir}/../../../include\n" in text
+    assert (library.parent / libteec.PKG_CONFIG / "../../../include/tee_client_api.h").is_file()
+
+
+def try_docs(checkout: Path) -> None:
+    """`litebox-ta docs` has every page of the checkout."""
+    from ta_loader.cli.docs import folder, pages
+
+    assert not Path(folder()).is_relative_to(checkout)
+    for page in (checkout / "docs").glob("*.md"):
+        assert Path(pages()[page.stem]).read_text() == page.read_text()
 
 
 if __name__ == "__main__":

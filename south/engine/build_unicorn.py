@@ -88,7 +88,6 @@ ffibuilder.set_source(
         "-O2",
         "-Wall",
         "-Wextra",
-        "-Werror",
         "-fvisibility=hidden",
         # cffi's generated file only:
         "-Wno-unused-parameter",

@@ -62,7 +62,7 @@ def edit(blob: bytes, conduit: Conduit = "smc", shared: tuple[int, int] | None =
         import fdt
     except ImportError:
         raise MachineError(
-            "the package fdt is not installed, which edits the guest's device tree: pip install 'litebox-ta[qemu]'"
+            "the package fdt is not installed, which edits the guest's device tree: pip install 'fdt>=0.3.3,<0.4'"
         ) from None
     tree = fdt.parse_dtb(blob)
     if not tree.exist_node(_UART):

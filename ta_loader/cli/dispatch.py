@@ -31,6 +31,7 @@ BUILT_IN = {
     "new": "ta_loader.cli.new",
     "completion": "ta_loader.cli.completion",
     "man": "ta_loader.cli.man",
+    "docs": "ta_loader.cli.docs",
     "qemu-arm": "ta_loader.cli.qemu_arm",
 }
 """Found without a look at the entry points of everything installed, which takes longer than a TA's run."""

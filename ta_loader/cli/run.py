@@ -171,7 +171,7 @@ COMMAND = Command(
         Option("--invoke", "CMD PARAMS...", "invoke a command, in order", rest=True),
         Option("--out", "FILE", "n-th --out: where the n-th memref output goes ('-': standard output)", many=True),
         Option("--login", "KIND[:DATA]", "as whom the session is opened (default: public)"),
-        Option("--script", "FILE", "run the steps of a TOML file and compare results (docs/cli.md)"),
+        Option("--script", "FILE", "run the steps of a TOML file and compare results (litebox-ta docs cli)"),
         *WORLD_OPTIONS,
         Option("--json", "", "print one JSON object instead of text"),
         Option("-q, --quiet", "", "print neither results nor the TAs' log; the exit code tells"),
