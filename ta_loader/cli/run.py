@@ -70,6 +70,8 @@ def run(arguments: Arguments) -> int:
         from ta_loader.cli.script import run_script
 
         return run_script(script, arguments)
+    if arguments.one("--junit") is not None:
+        raise UsageError("--junit reports a script's steps; name one with --script FILE")
     plan = read_plan(arguments)
     as_json = arguments.switch("--json")
     with Host(read_setup(arguments)) as host:
@@ -172,6 +174,7 @@ COMMAND = Command(
         Option("--out", "FILE", "n-th --out: where the n-th memref output goes ('-': standard output)", many=True),
         Option("--login", "KIND[:DATA]", "as whom the session is opened (default: public)"),
         Option("--script", "FILE", "run the steps of a TOML file and compare results (litebox-ta docs cli)"),
+        Option("--junit", "FILE", "write a script's steps as JUnit XML"),
         *WORLD_OPTIONS,
         Option("--json", "", "print one JSON object instead of text"),
         Option("-q, --quiet", "", "print neither results nor the TAs' log; the exit code tells"),

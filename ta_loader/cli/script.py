@@ -18,12 +18,14 @@ from ta_loader.cli import exits
 from ta_loader.cli.calls import Caller, Step
 from ta_loader.cli.compose import Host, read_setup
 from ta_loader.cli.expect import Expectation, read_expectation
+from ta_loader.cli.junit import Case, write_junit
 from ta_loader.cli.options import seconds, size
 from ta_loader.cli.params import ParamSpec, parse_params, read_named
 from ta_loader.cli.run import complain
 from ta_loader.errors import UsageError
 from ta_loader.inputs import read_input
 from tee.abi.results import Origin, Result
+from tee.errors import TeeError
 from tee.session import PUBLIC, Client
 
 if TYPE_CHECKING:
@@ -245,22 +247,34 @@ def run_script(path: str, arguments: Arguments) -> int:
         raise UsageError("--script takes its TAs and commands from the file: drop TA, --open and --invoke")
     script = read_script(path)
     rows: list[dict[str, Any]] = []
+    cases: list[Case] = []
     code = exits.OK
     quiet = arguments.switch("--quiet")
     as_json = arguments.switch("--json")
-    with Host(script_setup(script, read_setup(arguments))) as host:
-        player = Player(host, script)
-        for number in range(1, len(script.steps) + 1):
-            wanted = script.fresh(number)
-            step, differences = _play(player, wanted)
-            _keep(step, wanted.save)
-            if as_json:
-                rows.append(_row(number, wanted, step, differences))
-            elif not quiet:
-                _print(number, wanted, step, differences)
-            if differences:
-                code = (step.exit if step else exits.OK) or exits.TA_ERROR
-                break
+    try:
+        with Host(script_setup(script, read_setup(arguments))) as host:
+            player = Player(host, script)
+            for number in range(1, len(script.steps) + 1):
+                wanted = script.fresh(number)
+                step, differences = _play(player, wanted)
+                _keep(step, wanted.save)
+                cases.append(_case(number, wanted, step, differences))
+                if as_json:
+                    rows.append(_row(number, wanted, step, differences))
+                elif not quiet:
+                    _print(number, wanted, step, differences)
+                if differences:
+                    code = (step.exit if step else exits.OK) or exits.TA_ERROR
+                    break
+    except (UsageError, TeeError) as problem:
+        cases.append(Case(_title(len(cases) + 1, script.steps[len(cases)], None), differences=(str(problem),)))
+        raise
+    finally:
+        report = arguments.one("--junit")
+        if report is not None:
+            left = range(len(cases), len(script.steps))
+            cases += [Case(_title(at + 1, script.steps[at], None), ran=False) for at in left]
+            write_junit(report, path, cases)
     if as_json:
         from ta_loader.cli.output import print_json
 
@@ -303,6 +317,15 @@ def _print(number: int, wanted: ScriptStep, step: Step | None, differences: Sequ
         print(f"     {text}")
     if step and differences:
         complain(step)
+
+
+def _case(number: int, wanted: ScriptStep, step: Step | None, differences: Sequence[str]) -> Case:
+    report = ""
+    if step and step.crash and differences:
+        from tee.crash import crash_lines
+
+        report = "\n".join(crash_lines(step.crash))
+    return Case(_title(number, wanted, step), step.seconds if step else 0.0, tuple(differences), report)
 
 
 def _row(number: int, wanted: ScriptStep, step: Step | None, differences: list[str]) -> dict[str, Any]:
