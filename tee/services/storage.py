@@ -20,6 +20,7 @@ from tee.storage.store import Enumerator
 if TYPE_CHECKING:
     from tee.objects import Object
     from tee.services.context import StorageTask
+    from tee.storage.files import FileSystem
     from tee.syscalls.declare import OutCell, Source
 
 
@@ -78,6 +79,9 @@ def storage_obj_create(
     pobj = store.pobjs.get(system, key, flags, Purpose.CREATE)
     try:
         source = _initialized(task, attributes)
+        # All that may fail comes before the object is on the medium.
+        if obj.va:
+            obj.require()
         made = PersistentObject.made(store.pobjs, pobj, flags, source)
         task.objects.require_room(made)
         made.write_new(data, overwrite=bool(flags & DataFlag.OVERWRITE))
@@ -167,14 +171,33 @@ def storage_next_enum(task: StorageTask, enumerator: int, info: int, object_id: 
     task.memory.check(object_id, OBJECT_ID_MAX, True)
     if found.system is None:
         raise TeeError(results.ITEM_NOT_FOUND, "the enumeration was not started")
-    found.place, oid = found.system.next(task.uuid, found.place)
-    pobjs = task.storage.pobjs
-    pobj = pobjs.get(found.system, Key(task.uuid, oid), 0, Purpose.ENUMERATE)
-    try:
-        described = PersistentObject.stored(pobjs, pobj, pobj.flags).info()
-    finally:
-        pobjs.release(pobj)
+    place, oid, described = _next(task, found.system, found.place)
+    found.place = place
     task.memory.copy_out(info, described)
     if oid:
         task.memory.copy_out(object_id, oid)
     length.put(len(oid))
+
+
+def _next(task: StorageTask, system: FileSystem, after: int) -> tuple[int, bytes, bytes]:
+    """Place, id and `struct utee_object_info` of the TA's next object behind `after`. ITEM_NOT_FOUND: no more.
+
+    Another instance may rename, remove or replace an object between these steps. Whoever finds that looks again, and
+    passes over what cannot be found twice.
+    """
+    pobjs = task.storage.pobjs
+    missed: tuple[int, bytes] | None = None
+    while True:
+        place, oid = system.next(task.uuid, after)
+        pobj = pobjs.get(system, Key(task.uuid, oid), 0, Purpose.ENUMERATE)
+        try:
+            return place, oid, PersistentObject.stored(pobjs, pobj, pobj.flags).info()
+        except TeeError as error:
+            again = (place, oid) != missed
+            if error.result == results.ITEM_NOT_FOUND:
+                after = after if again else place
+            elif error.result != results.CORRUPT_OBJECT or not again:
+                raise
+            missed = place, oid
+        finally:
+            pobjs.release(pobj, Purpose.ENUMERATE)

@@ -219,6 +219,10 @@ class DirFile:
 
     # --- writing
 
+    def settle(self) -> None:
+        """What this directory names is what it will name after a cut, too. Before files of objects change."""
+        self._file.settle()
+
     def put(self, entry: Entry) -> None:
         """Add an object, or replace the one of that name."""
         assert len(entry.root_hash) == HASH_SIZE
@@ -258,14 +262,30 @@ class DirFile:
         self._file.write(at * ENTRY.size, _FREE if entry is None else pack_entry(entry))
 
     def commit(self) -> None:
-        self._file.commit()
+        """On the medium on return. TeeError: what was there before is in force still, or again.
+
+        With an anchor, it is what that one says; one that does not answer may have saved the root all the same.
+        """
+        tree = self._file.tree
+        before = tree.counter
+        try:
+            self._file.commit()
+        except TeeError:
+            if tree.counter != before:
+                # The header is written, and would be taken for the newest, however little of the rest has landed.
+                with suppress(TeeError):
+                    tree.abandon()
+            raise
         if self._anchor is not None:
             # Until now the version before counts, which is still there beside this one.
             self._anchor.save(self._file.tree.root_hash)
         with suppress(TeeError):
             self._file.tree.retire()
         self.changed = False
-        self._heads = self._file.head(2 * HEAD.size)
+        try:
+            self._heads = self._file.head(2 * HEAD.size)
+        except TeeError:
+            self._heads = b""  # stale: opened again next time
 
 
 def _is_blank(files: Files) -> bool:

@@ -276,6 +276,17 @@ class HashTree:
         self._medium.write(head_offset(old & 1), gone)
         self.settled = True
 
+    def abandon(self) -> None:
+        """What was committed may not all be on the medium: the version before counts, to whoever reads the file now.
+
+        This write has no sync: a cut leaves one or the other. So the header is none of a retired version, and whoever
+        opens the file syncs it (`settled`) before a change, which the abandoned version could not stand.
+        """
+        old = self.counter - 2
+        iv, tag = self._entropy.fill(IV_SIZE), self._entropy.fill(TAG_SIZE)
+        gone = HEAD.pack(iv, tag, self._sealed_fek, bytes(IMETA.size), old)
+        self._medium.write(head_offset(old & 1), gone)
+
     def _with_ancestors(self) -> set[int]:
         found: set[int] = set()
         for node in self._dirty:

@@ -30,10 +30,11 @@ class Purpose(enum.Enum):
 class Pobj:
     """One object that somebody has open. flags: of who opened it first; usage: TEE_USAGE_*, of all handles.
 
+    looking: of the references, those of enumerators, which keep nobody from anything.
     file: open while any handle is; all of them use it.
     """
 
-    __slots__ = ("creating", "file", "flags", "key", "lock", "references", "system", "usage")
+    __slots__ = ("creating", "file", "flags", "key", "lock", "looking", "references", "system", "usage")
 
     def __init__(self, system: FileSystem, key: Key, flags: int, creating: bool) -> None:
         self.system = system
@@ -41,6 +42,7 @@ class Pobj:
         self.flags = flags
         self.creating = creating
         self.references = 1
+        self.looking = 0
         self.usage = 0
         self.file: StoredFile | None = None
         self.lock = threading.Lock()
@@ -87,15 +89,19 @@ class PobjTable:
         """The object, one reference more. ACCESS_CONFLICT: who has it open does not allow that."""
         with self._lock:
             found = self._open.get((id(system), key))
-            if found is None:
+            looks = purpose is Purpose.ENUMERATE
+            if found is None or (found.references == found.looking and not looks):
+                # Enumerators keep the one they look at; this one is another.
                 found = Pobj(system, key, flags, purpose is Purpose.CREATE)
+                found.looking = int(looks)
                 self._open[id(system), key] = found
                 return found
-            if purpose is not Purpose.ENUMERATE:
+            if not looks:
                 if found.creating or (purpose is Purpose.CREATE and not flags & DataFlag.OVERWRITE):
                     raise TeeError(results.ACCESS_CONFLICT, "the object is open, or just being made")
                 check_access(found.flags, flags)
             found.references += 1
+            found.looking += looks
             return found
 
     def created(self, pobj: Pobj) -> None:
@@ -103,23 +109,29 @@ class PobjTable:
         with self._lock:
             pobj.creating = False
 
-    def release(self, pobj: Pobj) -> None:
+    def release(self, pobj: Pobj, purpose: Purpose = Purpose.OPEN) -> None:
         with self._lock:
             pobj.references -= 1
+            pobj.looking -= purpose is Purpose.ENUMERATE
             if pobj.references:
                 return
-            del self._open[id(pobj.system), pobj.key]
+            place = id(pobj.system), pobj.key
+            if self._open.get(place) is pobj:  # a renamed object, or one opened since, may have its place
+                del self._open[place]
         if pobj.file is not None:
             pobj.file.close()
             pobj.file = None
 
     def rename(self, pobj: Pobj, taken: Pobj) -> None:
-        """`pobj`, which is open once, goes on under the name that `taken` kept free for it; that one is released."""
+        """`pobj`, open to write its metadata, goes on under the name that `taken` kept free; that one is released.
+
+        Never fails: the file system has renamed it by now. Enumerators of other instances may look at either of the two
+        just then, and keep what they look at until they `release` it.
+        """
         with self._lock:
-            if pobj.references != 1:
-                raise TeeError(results.BAD_STATE, "the object is open twice")
             del self._open[id(pobj.system), pobj.key]
             pobj.key = taken.key
             if pobj.file is not None:
                 pobj.file.key = taken.key
             self._open[id(pobj.system), pobj.key] = pobj
+        self.release(taken)

@@ -171,6 +171,7 @@ class ReeFs:
             before = directory.get(key)
             if before is not None and not overwrite:
                 raise TeeError(results.ACCESS_CONFLICT, f"TA {key.owner} has an object {key.oid!r}")
+            directory.settle()
             entry = Entry(key, b"", self._reserved(directory))
             file = ReeFile.create(self.files, entry.file, self.entropy, self.keys, key.owner)
             try:
@@ -290,14 +291,17 @@ class ReeStoredFile:
         if not data:
             return
         with self._session() as (directory, file):
+            directory.settle()
             file.write(position, data)
             self._commit(directory, file)
 
     def truncate(self, size: int) -> None:
         with self._session() as (directory, file):
+            directory.settle()
             file.truncate(size)
             self._commit(directory, file)
-            file.trim()
+            with suppress(TeeError):  # the new size counts; what it freed stays with the file otherwise
+                file.trim()
 
     def _commit(self, directory: DirFile, file: ReeFile) -> None:
         file.commit()

@@ -73,13 +73,13 @@ class RpmbStorage:
 
     def open(self, key: Key) -> RpmbStoredFile:
         with _reachable():
-            return RpmbStoredFile(self._files, key)
+            return RpmbStoredFile(self._files, key, self._files.size(file_name(*key)))
 
     def create(self, key: Key, data: Octets, *, overwrite: bool) -> RpmbStoredFile:
         with _reachable():
             temporary = file_name(*key, temporary=True)
             self._files.create(key.owner, file_name(*key), temporary, self._files.fitting(data), overwrite=overwrite)
-            return RpmbStoredFile(self._files, key)
+            return RpmbStoredFile(self._files, key, len(data))
 
     def rename(self, old: Key, new: Key) -> None:
         with _reachable():
@@ -97,11 +97,10 @@ class RpmbStorage:
 class RpmbStoredFile:
     """`tee.storage.files.StoredFile`; nothing stays open, for the table of files is in memory."""
 
-    def __init__(self, files: RpmbFs, key: Key) -> None:
-        """ITEM_NOT_FOUND."""
+    def __init__(self, files: RpmbFs, key: Key, length: int) -> None:
         self._files = files
         self.key = key
-        self._length = files.size(file_name(*key))
+        self._length = length
 
     @property
     def length(self) -> int:
@@ -113,8 +112,8 @@ class RpmbStoredFile:
 
     def write(self, position: int, data: Octets) -> None:
         with _reachable():
-            self._files.write(self.key.owner, file_name(*self.key), position, self._files.fitting(data))
-            self._length = self._files.size(file_name(*self.key))
+            data = self._files.fitting(data)
+            self._length = self._files.write(self.key.owner, file_name(*self.key), position, data)
 
     def truncate(self, size: int) -> None:
         if size > 0x7FFFFFFF:

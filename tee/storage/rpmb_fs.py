@@ -114,21 +114,22 @@ class RpmbFs:
                 self._drop(temporary)
                 raise
 
-    def write(self, owner: UUID, name: bytes, pos: int, data: bytes) -> None:
-        """What lies between the end of the file and pos becomes zeros."""
-        if not data:
-            return
+    def write(self, owner: UUID, name: bytes, pos: int, data: bytes) -> int:
+        """Bytes of the file afterwards. What lies between its end and pos becomes zeros."""
         with self._lock:
             index, entry = self._entry(name)
+            if not data:
+                return entry.size
             end = pos + len(data)
             self._fat.require_capacity(end)
             first = (entry.start + pos) // DATA_SIZE
             if end <= entry.size and first == (entry.start + end - 1) // DATA_SIZE:
                 self._write_in_place(owner, entry, pos, data)
-                return
+                return entry.size
             old = self._read(owner, entry, 0, entry.size)
             whole = old[:pos].ljust(pos, b"\0") + data + old[end:]
             self._fat.put(index, self._relocated(owner, entry, whole))
+            return len(whole)
 
     def truncate(self, owner: UUID, name: bytes, size: int) -> None:
         if not 0 <= size <= INT32_MAX:

@@ -135,5 +135,9 @@ def _write(system: ReeFs, name: str, raw: bytes) -> None:
     try:
         system.files.write(handle, 0, raw)
         system.files.sync(handle)
+    except BaseException:
+        with suppress(TeeError):
+            system.files.remove(name)
+        raise
     finally:
         system.files.close(handle)

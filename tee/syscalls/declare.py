@@ -126,6 +126,10 @@ class OutCell:
     def put(self, value: int) -> None:
         self._memory.copy_out(self.va, (value & (1 << 8 * self._size) - 1).to_bytes(self._size, "little"))
 
+    def require(self) -> None:
+        """ACCESS_DENIED unless `put` would work: asked for before what cannot be undone."""
+        self._memory.check(self.va, self._size, True)
+
     def get(self) -> int:
         return int.from_bytes(self._memory.copy_in(self.va, self._size), "little")
 

@@ -82,6 +82,8 @@ class MemoryFiles:
         self.fail_at = 0
         """As `cut_at`, but the operation answers an error: `fail_with`."""
         self.fail_with = results.STORAGE_NO_SPACE
+        self.reads_count = False
+        """Reads are operations, too."""
         self.pending: list[Pending] = []
         self.syncs = 0
         self._synced = {name: bytes(data) for name, data in self.stored.items()}
@@ -169,6 +171,8 @@ class MemoryFiles:
         del self._names[file]
 
     def read(self, file: int, offset: int, size: int) -> bytes:
+        if self.reads_count:
+            self.step()
         return bytes(self._file(file)[offset : offset + size])
 
     def write(self, file: int, offset: int, data: bytes | bytearray | memoryview) -> None:
