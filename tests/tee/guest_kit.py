@@ -60,6 +60,8 @@ class Guest:
         self.cpu = SimpleNamespace(acknowledge=lambda _: None)
         self._ledger: Ledger = cast("Tas", world.images).ledger
         self._at = cast("Tas", world.images).code[image.uuid]
+        self.root: Guest | None = None
+        self.account = SimpleNamespace(charge=lambda _: None, credit=lambda _: None)
         self._known: set[int] = set()
         self._created = False
         self._inside = threading.Lock()
@@ -133,6 +135,7 @@ class Guest:
 
     def release(self) -> None:
         assert not self.sessions, "its sessions to other TAs were left open"
+        self.world.disown(cast("Any", self))
         self._ledger.ended(self)
 
     def cancel(self) -> None: ...

@@ -291,7 +291,7 @@ def test_who_dies_with_a_session_to_its_caller_does_not_hang_it(tas: Tas, monkey
 
 def test_a_long_chain_of_tas_ends(tas: Tas, monkeypatch: pytest.MonkeyPatch) -> None:
     uuid = tas.add(1, 0)
-    with world(tas, monkeypatch) as secure:
+    with world(tas, monkeypatch, Limits(nested=4000)) as secure:
         session = open_(secure, uuid)
         last = inside(secure, session)
         for _ in range(3000):
