@@ -15,13 +15,20 @@ static uint32_t gcm_init(struct tee_state *s, const uint8_t *key, size_t key_siz
 {
     EVP_CIPHER *cipher = tee_fetch_cipher(TEE_AES, TEE_GCM, key_size);
     int encrypt = s->mode == TEE_MODE_ENCRYPT;
+    uint8_t same[TEE_BLOCK_MAX];
 
     if (!cipher)
         return TEE_ERROR_BAD_STATE;
-    if (s->tag_size > TEE_BLOCK_MAX || !s->tag_size || !nonce_size)
+    if (s->tag_size > TEE_BLOCK_MAX || !s->tag_size)
         return TEE_ERROR_BAD_PARAMETERS;
-    if (nonce_size > GCM_NONCE_MAX)
-        return TEE_ERROR_NOT_SUPPORTED;
+    if (!nonce_size || nonce_size > GCM_NONCE_MAX) {
+        uint32_t rc = tee_gcm_one_block_nonce(key, key_size, nonce, nonce_size, same);
+
+        if (rc)
+            return rc;
+        nonce = same;
+        nonce_size = sizeof(same);
+    }
     if (!s->data)
         s->data = EVP_CIPHER_CTX_new();
     if (!s->data)

@@ -61,6 +61,12 @@ EVP_PKEY *tee_ec_key(uint32_t curve, const struct tee_span *d, const struct tee_
 /* Octets of a coordinate, and libcrypto's number of the curve; 0: none we know. */
 size_t tee_ec_size(uint32_t curve);
 int tee_ec_nid(uint32_t curve);
+/* rsapub.c: whether libcrypto leaves the power of a public key to us; a key for it has the exponent 1 then. */
+bool tee_rsa_own_power(struct tee_span n, struct tee_span e);
+/* src^e mod n, both of `size` octets; false: src is not below n. */
+bool tee_rsa_power(const BIGNUM *n, const BIGNUM *e, const uint8_t *src, size_t size, uint8_t *out);
+/* Whether no octets were padded for a signature (EMSA-PKCS1-v1_5 without the ASN.1 of a hash). */
+bool tee_rsa_is_empty(const uint8_t *padded, size_t size);
 /* Sets up a context of an RSA signature or its verification. */
 bool tee_rsa_signature(EVP_PKEY_CTX *ctx, const struct tee_rsa_scheme *s);
 
@@ -83,6 +89,8 @@ EC_GROUP *tee_sm2_group(void);
 EC_POINT *tee_sm2_point(const EC_GROUP *group, struct tee_span x, struct tee_span y, BN_CTX *ctx);
 /* x || y, 32 octets each. */
 bool tee_sm2_octets(const EC_GROUP *group, const EC_POINT *point, uint8_t out[2 * TEE_SM2_BYTES], BN_CTX *ctx);
+/* A digest of any length as the 32 octets that libcrypto insists on: the signature scheme takes it modulo the order. */
+bool tee_sm2_digest(struct tee_span digest, uint8_t out[TEE_SM2_BYTES]);
 /* SM3 over the concatenation of `count` pieces. */
 bool tee_sm3(const struct tee_span *pieces, size_t count, uint8_t out[TEE_SM3_BYTES]);
 /* GM/T 0003.3 section 5.4.3: the key derivation function on SM3. */

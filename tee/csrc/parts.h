@@ -44,6 +44,10 @@ uint32_t tee_xts_init(struct tee_state *s, const uint8_t *key1, size_t size1, co
 uint32_t tee_xts_update(struct tee_state *s, const uint8_t *src, size_t size, uint8_t *dst);
 uint32_t tee_cts_last(struct tee_state *s, const uint8_t *src, size_t size, uint8_t *dst);
 
+/* AES-GCM: a nonce of 16 octets that means the same as `nonce`, of any size. */
+uint32_t tee_gcm_one_block_nonce(const uint8_t *key, size_t key_size, const uint8_t *nonce, size_t size,
+                                 uint8_t out[16]);
+
 uint32_t tee_ccm_init(struct tee_state *s, const uint8_t *key, size_t key_size, const uint8_t *nonce,
                       size_t nonce_size);
 uint32_t tee_ccm_aad(struct tee_state *s, const uint8_t *data, size_t size);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "ready.h"
 
+#include <openssl/obj_mac.h>
 #include <openssl/rsa.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,8 @@ void tee_ready_free(struct tee_ready *r)
     EC_POINT_free(r->peer);
     EC_GROUP_free(r->group);
     BN_clear_free(r->d);
+    BN_free(r->n);
+    BN_free(r->e);
     BN_CTX_free(r->scratch); /* wipes its numbers */
     OPENSSL_cleanse(r, sizeof(*r));
     free(r);
@@ -56,6 +59,15 @@ uint32_t tee_ready_rsa(const struct tee_span key[8], const struct tee_rsa_scheme
     r->pss = scheme->padding == RSA_PKCS1_PSS_PADDING;
     r->salt = scheme->salt;
     r->digest = hash ? hash->digest_size : 0;
+    r->own = use == TEE_USE_VERIFY && tee_rsa_own_power(key[0], key[1]);
+    if (r->own || (use == TEE_USE_VERIFY && !r->digest)) {
+        r->n = tee_number(key[0]);
+        r->e = tee_number(key[1]);
+        if (!r->n || !r->e) {
+            tee_ready_free(r);
+            return TEE_ERROR_OUT_OF_MEMORY;
+        }
+    }
     r->size = (size_t)EVP_PKEY_get_size(EVP_PKEY_CTX_get0_pkey(r->ctx));
     *out = r;
     return TEE_SUCCESS;
@@ -98,6 +110,7 @@ uint32_t tee_ready_ec(uint32_t curve, enum tee_use use, struct tee_span d, struc
     if (!r)
         return refused[use];
     r->size = tee_ec_size(curve);
+    r->sm2 = tee_ec_nid(curve) == NID_sm2;
     return TEE_SUCCESS;
 }
 
@@ -149,9 +162,20 @@ static bool halves(const uint8_t *der, size_t size, uint8_t *sig, size_t half)
     return integer(&at, end, sig, half) && integer(&at, end, sig + half, half) && at == end;
 }
 
+/* SM2's digest may have any length: `reduced` has room for what libcrypto takes in its place. */
+static bool sm2_digest(const struct tee_ready *r, struct tee_span *digest, uint8_t reduced[TEE_SM2_BYTES])
+{
+    if (!r->sm2 || digest->size == TEE_SM2_BYTES)
+        return true;
+    if (!tee_sm2_digest(*digest, reduced))
+        return false;
+    *digest = (struct tee_span){reduced, TEE_SM2_BYTES};
+    return true;
+}
+
 static uint32_t sign(struct tee_ready *r, struct tee_span digest, int salt, uint8_t *sig)
 {
-    uint8_t der[DER_MAX];
+    uint8_t der[DER_MAX], reduced[TEE_SM2_BYTES];
     size_t size = r->rsa ? r->size : sizeof(der);
 
     if (r->rsa)
@@ -159,6 +183,8 @@ static uint32_t sign(struct tee_ready *r, struct tee_span digest, int salt, uint
                        size == r->size
                    ? TEE_SUCCESS
                    : TEE_ERROR_BAD_PARAMETERS;
+    if (!sm2_digest(r, &digest, reduced))
+        return TEE_ERROR_GENERIC;
     if (EVP_PKEY_sign(r->ctx, der, &size, digest.data, digest.size) == 1 && halves(der, size, sig, r->size))
         return TEE_SUCCESS;
     return TEE_ERROR_GENERIC;
@@ -169,17 +195,38 @@ uint32_t tee_ready_sign(struct tee_ready *r, struct tee_span digest, int salt, u
     TEE_QUIETLY(sign(r, digest, salt, sig));
 }
 
+static bool verify_rsa(struct tee_ready *r, struct tee_span digest, int salt, struct tee_span sig)
+{
+    bool empty = !r->digest && !digest.size;
+    uint8_t *padded = NULL;
+    bool ok = set_salt(r, salt);
+
+    if (ok && (r->own || empty)) {
+        padded = OPENSSL_malloc(sig.size);
+        ok = padded && tee_rsa_power(r->n, r->e, sig.data, sig.size, padded);
+        if (r->own)
+            sig.data = padded;
+    }
+    if (ok && empty)
+        ok = tee_rsa_is_empty(padded, sig.size);
+    else if (ok)
+        ok = EVP_PKEY_verify(r->ctx, sig.data, sig.size, digest.data, digest.size) == 1;
+    OPENSSL_free(padded);
+    return ok;
+}
+
 static uint32_t verify(struct tee_ready *r, struct tee_span digest, int salt, struct tee_span sig)
 {
+    uint8_t reduced[TEE_SM2_BYTES];
     unsigned char *der = NULL;
     bool ok = sig.size == tee_ready_length(r);
 
     if (ok && r->rsa) {
-        ok = set_salt(r, salt) && EVP_PKEY_verify(r->ctx, sig.data, sig.size, digest.data, digest.size) == 1;
+        ok = verify_rsa(r, digest, salt, sig);
     } else if (ok) {
         int size = tee_to_der(sig.data, r->size, &der);
 
-        ok = size > 0 && EVP_PKEY_verify(r->ctx, der, (size_t)size, digest.data, digest.size) == 1;
+        ok = size > 0 && sm2_digest(r, &digest, reduced) && EVP_PKEY_verify(r->ctx, der, (size_t)size, digest.data, digest.size) == 1;
         OPENSSL_free(der);
     }
     return ok ? TEE_SUCCESS : TEE_ERROR_SIGNATURE_INVALID;

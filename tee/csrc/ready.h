@@ -21,7 +21,10 @@ struct tee_ready {
     uint8_t use;       /* enum tee_use */
     bool rsa;
     bool pss;
+    bool sm2;
     int salt;      /* PSS, octets: what ctx is set to */
+    bool own;          /* verification: powers are computed with n and e, ctx has the exponent 1 */
+    BIGNUM *n, *e;     /* of a verification that libcrypto does not do all of, NULL: it does */
     size_t digest; /* octets that must be signed; 0: any number */
     size_t size;   /* octets of an RSA signature, or of a coordinate: a curve's signatures have two such halves */
     EC_GROUP *group; /* of agreements, as the rest */

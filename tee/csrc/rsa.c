@@ -15,6 +15,7 @@ EVP_PKEY *tee_rsa_key(const struct tee_span key[8], bool private)
         OSSL_PKEY_PARAM_RSA_N,         OSSL_PKEY_PARAM_RSA_E,         OSSL_PKEY_PARAM_RSA_D,
         OSSL_PKEY_PARAM_RSA_FACTOR1,   OSSL_PKEY_PARAM_RSA_FACTOR2,   OSSL_PKEY_PARAM_RSA_EXPONENT1,
         OSSL_PKEY_PARAM_RSA_EXPONENT2, OSSL_PKEY_PARAM_RSA_COEFFICIENT1};
+    static const uint8_t one[] = {1};
     struct tee_params params;
     int last = E;
 
@@ -24,7 +25,9 @@ EVP_PKEY *tee_rsa_key(const struct tee_span key[8], bool private)
         last = key[P].size && key[Q].size && key[DP].size && key[DQ].size && key[QINV].size ? QINV : D;
     tee_params_begin(&params);
     for (int i = N; i <= last; i++)
-        tee_params_number(&params, names[i], key[i]);
+        tee_params_number(&params, names[i],
+                          i == E && !private && tee_rsa_own_power(key[N], key[E]) ? (struct tee_span){one, sizeof(one)}
+                                                                                  : key[i]);
     return tee_params_key(&params, "RSA", private ? EVP_PKEY_KEYPAIR : EVP_PKEY_PUBLIC_KEY);
 }
 
@@ -75,6 +78,22 @@ static bool has_hashes(const struct tee_rsa_scheme *s)
     return s->padding != RSA_PKCS1_OAEP_PADDING || (hash_of(s->hash) && hash_of(s->mgf));
 }
 
+/* What libcrypto padded is encrypted, unless libcrypto did it. */
+static bool finish_encryption(const struct tee_span key[8], uint8_t *out, size_t size)
+{
+    BIGNUM *n, *e;
+    bool ok;
+
+    if (!tee_rsa_own_power(key[N], key[E]))
+        return true;
+    n = tee_number(key[N]);
+    e = tee_number(key[E]);
+    ok = n && e && tee_rsa_power(n, e, out, size, out);
+    BN_free(n);
+    BN_free(e);
+    return ok;
+}
+
 static uint32_t crypt(const struct tee_span key[8], const struct tee_rsa_scheme *s, struct tee_span label,
                       struct tee_span src, bool decrypt, uint8_t *out, uint64_t *size)
 {
@@ -95,6 +114,8 @@ static uint32_t crypt(const struct tee_span key[8], const struct tee_rsa_scheme 
             (void)reject_openly(ctx);
         ok = decrypt ? EVP_PKEY_decrypt(ctx, out, &n, src.data, src.size)
                      : EVP_PKEY_encrypt(ctx, out, &n, src.data, src.size);
+        if (ok == 1 && !decrypt)
+            ok = finish_encryption(key, out, n);
         rc = ok == 1 ? TEE_SUCCESS : TEE_ERROR_BAD_PARAMETERS;
     }
     *size = rc ? 0 : n;

@@ -37,6 +37,20 @@ bool tee_sm2_octets(const EC_GROUP *group, const EC_POINT *point, uint8_t out[2 
     return ok;
 }
 
+bool tee_sm2_digest(struct tee_span digest, uint8_t out[TEE_SM2_BYTES])
+{
+    EC_GROUP *group = tee_sm2_group();
+    BN_CTX *ctx = BN_CTX_new_ex(tee_libctx());
+    BIGNUM *number = digest.size <= INT32_MAX ? BN_bin2bn(digest.data, (int)digest.size, NULL) : NULL;
+    bool ok = group && ctx && number && BN_nnmod(number, number, EC_GROUP_get0_order(group), ctx) == 1 &&
+              BN_bn2binpad(number, out, TEE_SM2_BYTES) == TEE_SM2_BYTES;
+
+    BN_free(number);
+    BN_CTX_free(ctx);
+    EC_GROUP_free(group);
+    return ok;
+}
+
 bool tee_sm3(const struct tee_span *pieces, size_t count, uint8_t out[TEE_SM3_BYTES])
 {
     return tee_hash_spans("SM3", pieces, count, out);

@@ -30,8 +30,6 @@ _INT_MAX = 0x7FFFFFFF
 _MAX_LABEL = 1 << 16
 """Octets of a label; more is OUT_OF_MEMORY."""
 _MD5SHA1_SIZE = 36
-SMALL_MODULUS_BITS, MAX_EXPONENT_BITS = 3072, 64
-"""OPENSSL_RSA_SMALL_MODULUS_BITS and OPENSSL_RSA_MAX_PUBEXP_BITS: openssl/rsa.h."""
 _DIGESTS = frozenset(algo for algo in Algorithm if digest_size(algo) and algo >> 28 == 5)
 
 
@@ -48,15 +46,6 @@ def key_of(obj: Object) -> keys.RsaKey:
     )
 
 
-def public_key_of(obj: Object) -> keys.RsaKey:
-    """A key that is to be used with its exponent. NOT_SUPPORTED where libcrypto fears for its time."""
-    key = key_of(obj)
-    n, e = (int.from_bytes(number, "big").bit_length() for number in key[:2])
-    if n > SMALL_MODULUS_BITS and e > MAX_EXPONENT_BITS:
-        raise TeeError(results.NOT_SUPPORTED, f"libcrypto takes no exponent of {e} bits under a modulus of {n}")
-    return key
-
-
 def modulus_size(obj: Object) -> int:
     """Octets."""
     return len(octets(obj, Attr.RSA_MODULUS))
@@ -64,7 +53,7 @@ def modulus_size(obj: Object) -> int:
 
 def raw(obj: Object, data: bytes, *, decrypt: bool) -> bytes:
     """RSA_NOPAD: a number below the modulus to another one, without leading zeros but with one octet at least."""
-    key = key_of(obj) if decrypt else public_key_of(obj)
+    key = key_of(obj)
     if not key.n:
         raise TeeError(results.GENERIC, "a modulus of zero")
     data = data.lstrip(b"\0")
@@ -110,7 +99,7 @@ def cipher_scheme(algo: int, params: Sequence[Attribute]) -> tuple[keys.RsaSchem
 
 
 def encrypt(obj: Object, scheme: keys.RsaScheme, label: bytes, data: bytes) -> bytes:
-    return keys.rsa_crypt(public_key_of(obj), scheme, data, decrypt=False, label=label)
+    return keys.rsa_crypt(key_of(obj), scheme, data, decrypt=False, label=label)
 
 
 def decrypt(algo: int, obj: Object, params: Sequence[Attribute], data: bytes) -> bytes:
@@ -154,5 +143,5 @@ def verify(ready: Ready, algo: int, obj: Object, params: Sequence[Attribute], di
     if len(signature) != modulus_size(obj):
         raise TeeError(results.SIGNATURE_INVALID, f"{len(signature)} octets of signature")
     if not ready.is_for(VERIFY):
-        ready.rsa(VERIFY, public_key_of(obj), scheme)
+        ready.rsa(VERIFY, key_of(obj), scheme)
     ready.verify(digest, signature, scheme.salt)

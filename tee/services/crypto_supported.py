@@ -8,8 +8,10 @@ from typing import NamedTuple
 from tee import native_keys
 from tee.abi.algorithms import (
     Algorithm,
+    ChainMode,
     MainAlgorithm,
     OperationClass,
+    chain_mode,
     digest_hash,
     hash_algorithm,
     main_algorithm,
@@ -19,15 +21,12 @@ from tee.abi.attributes import Curve
 from tee.errors import TeeError
 from tee.services.crypto_asymmetric import CURVES as SIGNED_ON
 from tee.services.crypto_derive import HASH_NAMES
-from tee.services.crypto_rsa import MAX_EXPONENT_BITS, SMALL_MODULUS_BITS, oaep_hash
+from tee.services.crypto_rsa import oaep_hash
 
 _SYMMETRIC = (OperationClass.CIPHER, OperationClass.MAC, OperationClass.AE, OperationClass.DIGEST)
 _DERIVED = (MainAlgorithm.HKDF, MainAlgorithm.CONCAT_KDF, MainAlgorithm.PBKDF2)
 _ECDSA_SHA3 = "OP-TEE reads ECDH out of its identifier, so that no key fits"
-_RSA_LIMIT = (
-    f"but encryption and verification: libcrypto takes no public exponent of more than {MAX_EXPONENT_BITS} bits under "
-    f"a modulus of more than {SMALL_MODULUS_BITS}"
-)
+_PKCS1_LIMIT = "but signatures whose DigestInfo lacks its NULL, which OP-TEE verifies and libcrypto does not"
 _NO_KEY: dict[int, str] = {
     Algorithm.ED448: "OP-TEE has no such keys",
     Algorithm.ECDSA_SHA3_224: _ECDSA_SHA3,
@@ -76,8 +75,14 @@ def _support(task: object, algo: Algorithm) -> Support:
             reason = "libcrypto lacks its hash"
     else:
         reason = _asymmetric(task, algo)
-    limited = not reason and main_algorithm(algo) == MainAlgorithm.RSA
-    return Support(algo, not reason, reason, _RSA_LIMIT if limited else "")
+    limited = (
+        not reason
+        and main_algorithm(algo) == MainAlgorithm.RSA
+        and operation_class(algo) == OperationClass.ASYMMETRIC_SIGNATURE
+        and chain_mode(algo) != ChainMode.PKCS1_PSS_MGF1
+        and algo != Algorithm.RSASSA_PKCS1_V1_5
+    )
+    return Support(algo, not reason, reason, _PKCS1_LIMIT if limited else "")
 
 
 def _asymmetric(task: object, algo: Algorithm) -> str:

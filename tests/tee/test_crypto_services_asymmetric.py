@@ -185,3 +185,20 @@ def test_calls_on_other_states(ta: FakeTask) -> None:
     mac = ta.state(_A.HMAC_SHA1, Mode.VERIFY, ta.key(_T.HMAC_SHA1, 80, bytes(10)))[1]
     assert ta.call("asymm_operate", mac, *words) == results.BAD_PARAMETERS
     assert ta.call("asymm_verify", mac, 0, 0, 0, 0, 0, 0) == results.NOT_SUPPORTED
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 33, 64, 200])
+def test_sm2_signs_a_digest_of_any_length(ta: FakeTask, size: int) -> None:
+    """OP-TEE's sm2-dsa.c takes it as a number; libcrypto takes 32 octets, which stand for the same number."""
+    key = ta.alloc(_T.SM2_DSA_KEYPAIR, 256)
+    assert ta.call("cryp_obj_generate_key", key, 256, *ta.attributes()) == results.SUCCESS
+    public = ta.alloc(_T.SM2_DSA_PUBLIC_KEY, 256)
+    assert ta.call("cryp_obj_copy", public, key) == results.SUCCESS
+    digest = b"\xfe" * size
+    result, signature, _ = operate(ta, _A.SM2_DSA_SM3, Mode.SIGN, key, digest)
+    assert result == results.SUCCESS
+    order = 0xFFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFF7203DF6B21C6052B53BBF40939D54123  # GM/T 0003.5
+    same = (int.from_bytes(digest, "big") % order).to_bytes(32, "big")
+    assert verify(ta, _A.SM2_DSA_SM3, public, same, signature) == results.SUCCESS
+    assert verify(ta, _A.SM2_DSA_SM3, public, digest, signature) == results.SUCCESS
+    assert verify(ta, _A.SM2_DSA_SM3, public, digest + b"x", signature) == results.SIGNATURE_INVALID

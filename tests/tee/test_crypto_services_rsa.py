@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -184,10 +185,75 @@ def test_rsa_without_padding(ta: FakeTask) -> None:
     assert operate(ta, _A.RSA_NOPAD, Mode.SIGN, key, b"\1")[0] == results.GENERIC
 
 
-def test_rsa_with_a_large_exponent(ta: FakeTask) -> None:
-    """libcrypto does not compute with one under a large modulus, and says so instead of calling a signature wrong."""
-    exponent = (Attr.RSA_PUBLIC_EXPONENT, octets((1 << 65) + 1))
-    for size, result in ((384, results.SIGNATURE_INVALID), (385, results.NOT_SUPPORTED)):
-        modulus = (Attr.RSA_MODULUS, b"\xc1" * size)
-        key = populated(ta, _T.RSA_PUBLIC_KEY, 4096, modulus, exponent)
-        assert verify(ta, _A.RSASSA_PKCS1_V1_5_SHA256, key, bytes(32), bytes(size)) == result
+def _private(bits: int, e: int) -> rsa.RSAPrivateKey:
+    """A key with an exponent that pyca does not generate with; `bits` is even."""
+    while True:
+        numbers = rsa.generate_private_key(65537, bits).private_numbers()
+        p, q = numbers.p, numbers.q
+        order = math.lcm(p - 1, q - 1)
+        if math.gcd(e, order) == 1:
+            d = pow(e, -1, order)
+            public = rsa.RSAPublicNumbers(e, p * q)
+            crt = rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q)
+            return rsa.RSAPrivateNumbers(p, q, d, *crt, public).private_key(unsafe_skip_rsa_key_validation=True)
+
+
+LARGE = [(1 << 64) + 13, (1 << 255) - 19, (1 << 1000) + 1]
+
+
+@pytest.mark.parametrize("bits", [3072, 3088, 4096])
+@pytest.mark.parametrize("e", LARGE, ids=lambda e: f"e of {e.bit_length()} bits")
+def test_rsa_with_a_large_exponent(ta: FakeTask, bits: int, e: int) -> None:
+    """libcrypto does not compute with one of more than 64 bits under a modulus of more than 3,072; OP-TEE does."""
+    private = _private(bits, e)
+    n, size = private.private_numbers().public_numbers.n, bits // 8
+    key = populated(ta, _T.RSA_PUBLIC_KEY, 4096, (Attr.RSA_MODULUS, octets(n)), (Attr.RSA_PUBLIC_EXPONENT, octets(e)))
+    digest, sha = hashlib.sha256(b"message").digest(), hashes.SHA256()
+    for algo, pad in (
+        (_A.RSASSA_PKCS1_V1_5_SHA256, padding.PKCS1v15()),
+        (_A.RSASSA_PKCS1_PSS_MGF1_SHA256, padding.PSS(padding.MGF1(sha), 32)),
+    ):
+        signature = private.sign(digest, pad, utils.Prehashed(sha))
+        assert verify(ta, algo, key, digest, signature) == results.SUCCESS
+        assert verify(ta, algo, key, bytes(32), signature) == results.SIGNATURE_INVALID
+        assert verify(ta, algo, key, digest, signature[:-1] + b"?") == results.SIGNATURE_INVALID
+        assert verify(ta, algo, key, digest, b"\xff" * size) == results.SIGNATURE_INVALID  # above the modulus
+    for algo, way in (
+        (_A.RSAES_PKCS1_V1_5, padding.PKCS1v15()),
+        (_A.RSAES_PKCS1_OAEP_MGF1_SHA256, padding.OAEP(padding.MGF1(sha), sha, None)),
+    ):
+        for message in (b"secret", b""):
+            result, sealed, _ = operate(ta, algo, Mode.ENCRYPT, key, message)
+            assert result == results.SUCCESS
+            assert private.decrypt(sealed, way) == message
+    result, sealed, _ = operate(ta, _A.RSA_NOPAD, Mode.ENCRYPT, key, b"\x7f" * size)
+    assert (result, int.from_bytes(sealed, "big")) == (0, pow(int.from_bytes(b"\x7f" * size, "big"), e, n))
+
+
+def test_rsa_with_an_exponent_above_the_modulus(ta: FakeTask) -> None:
+    numbers = PRIVATE.private_numbers()
+    e = 65537 + math.lcm(numbers.p - 1, numbers.q - 1) * 8
+    n = numbers.public_numbers.n
+    assert e > n
+    key = populated(ta, _T.RSA_PUBLIC_KEY, 1024, (Attr.RSA_MODULUS, octets(n)), (Attr.RSA_PUBLIC_EXPONENT, octets(e)))
+    digest = hashlib.sha256(b"message").digest()
+    signature = PRIVATE.sign(digest, padding.PKCS1v15(), utils.Prehashed(hashes.SHA256()))
+    assert verify(ta, _A.RSASSA_PKCS1_V1_5_SHA256, key, digest, signature) == results.SUCCESS
+
+
+@pytest.mark.parametrize("crt", [True, False])
+@pytest.mark.parametrize("size", [0, 1, BYTES - 11])
+def test_rsa_signatures_without_a_hash_are_of_any_length(ta: FakeTask, crt: bool, size: int) -> None:
+    key = rsa_pair(ta, crt=crt)
+    message = b"m" * size
+    result, signature, _ = operate(ta, _A.RSASSA_PKCS1_V1_5, Mode.SIGN, key, message)
+    assert result == results.SUCCESS
+    numbers = PRIVATE.public_key().public_numbers()
+    padded = pow(int.from_bytes(signature, "big"), numbers.e, numbers.n).to_bytes(BYTES, "big")
+    assert padded == b"\0\1" + b"\xff" * (BYTES - 3 - size) + b"\0" + message
+    assert verify(ta, _A.RSASSA_PKCS1_V1_5, key, message, signature) == results.SUCCESS
+    assert verify(ta, _A.RSASSA_PKCS1_V1_5, key, message + b"m", signature) == results.SIGNATURE_INVALID
+    other = bytes([signature[0] ^ 1]) + signature[1:]
+    assert verify(ta, _A.RSASSA_PKCS1_V1_5, key, message, other) == results.SIGNATURE_INVALID
+    if size:
+        assert verify(ta, _A.RSASSA_PKCS1_V1_5, key, b"", signature) == results.SIGNATURE_INVALID
