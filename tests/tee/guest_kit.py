@@ -61,6 +61,7 @@ class Guest:
         self._ledger: Ledger = cast("Tas", world.images).ledger
         self._at = cast("Tas", world.images).code[image.uuid]
         self.root: Guest | None = None
+        self.nested = 0
         self.account = SimpleNamespace(charge=lambda _: None, credit=lambda _: None)
         self._known: set[int] = set()
         self._created = False
