@@ -178,7 +178,7 @@ class Console:
                     link.write(data[at : at + step])
                     if self._pace.rest:
                         time.sleep(self._pace.rest)
-            except OSError as problem:
+            except (OSError, ValueError) as problem:
                 raise self._failure(f"cannot write: {problem}") from None
 
     def send_line(self, text: str) -> None:

@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import termios
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +32,8 @@ CHUNK = 4096
 """Bytes of one read."""
 WRITE_SECONDS = 10.0
 """A write that is not taken for so long is a line that is stuck: flow control, or nobody at the other end."""
+WRITE_POLL = 0.05
+"""Seconds that a write keeps a line from being closed."""
 CONNECT_SECONDS = 5.0
 HANGUP_SECONDS = 2.0
 """For a program to end after its terminal has gone."""
@@ -50,10 +53,15 @@ class Link(Protocol):
 
 
 class DescriptorLink:
-    """A file descriptor of a terminal or socket, owned from here on."""
+    """A file descriptor of a terminal or socket, owned from here on.
+
+    One thread reads and closes; another may write meanwhile. The lock keeps the descriptor open while it is written to:
+    its number might be another file's a moment later.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._fd = descriptor
+        self._lock = threading.Lock()
         os.set_blocking(descriptor, False)
 
     def read(self, seconds: float) -> bytes:
@@ -71,18 +79,25 @@ class DescriptorLink:
     def write(self, data: bytes) -> None:
         deadline = time.monotonic() + WRITE_SECONDS
         while data:
-            _, ready, _ = select.select([], [self._fd], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
+            with self._lock:
+                if self._fd < 0:
+                    raise OSError("the line was lost")
+                _, ready, _ = select.select([], [self._fd], [], WRITE_POLL)
+                try:
+                    done = os.write(self._fd, data) if ready else 0
+                except BlockingIOError:
+                    done = 0
+            data = data[done:]
+            if done:
+                deadline = time.monotonic() + WRITE_SECONDS
+            elif time.monotonic() >= deadline:
                 raise OSError(f"the line took nothing for {WRITE_SECONDS:g} s")
-            try:
-                data = data[os.write(self._fd, data) :]
-            except BlockingIOError:
-                continue
 
     def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        with self._lock:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)
 
 
 class ProcessLink(DescriptorLink):
@@ -126,6 +141,10 @@ class ProcessLink(DescriptorLink):
             self._child.wait()
 
 
+_GONE = (TypeError, AttributeError, ValueError, termios.error)
+"""What pyserial makes of a port that is closed or unplugged in mid-call, beside OSError."""
+
+
 class SerialLink:
     """A port of pyserial's."""
 
@@ -137,26 +156,32 @@ class SerialLink:
             self._port = serial.serial_for_url(name, baudrate=baud, timeout=0, **options)
         except (ValueError, termios.error) as problem:
             raise OSError(f"{name}: {problem}") from None
+        self._lock = threading.Lock()
+        """Held while it is written to and closed: see DescriptorLink."""
 
     def read(self, seconds: float) -> bytes:
         try:
             self._port.timeout = seconds
             data = bytes(self._port.read(1))
             return data and data + bytes(self._port.read(min(self._port.in_waiting, CHUNK - 1)))
-        except (TypeError, AttributeError, termios.error) as problem:
-            # What pyserial makes of a port that is closed or unplugged in mid-call.
+        except _GONE as problem:
             raise OSError(f"the port is gone: {problem}") from None
 
     def write(self, data: bytes) -> None:
-        try:
-            self._port.write(data)
-        except (TypeError, AttributeError, termios.error) as problem:
-            raise OSError(f"the port is gone: {problem}") from None
+        with self._lock:
+            try:
+                self._port.write(data)
+            except _GONE as problem:
+                raise OSError(f"the port is gone: {problem}") from None
 
     def close(self) -> None:
         try:
-            self._port.close()
-        except (TypeError, AttributeError, termios.error):
+            cancel = getattr(self._port, "cancel_write", None)
+            if cancel is not None and self._lock.locked():
+                cancel()
+            with self._lock:
+                self._port.close()
+        except (*_GONE, OSError):
             pass
 
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from boards import hooks
 from boards.errors import TargetError
 from ta_loader.errors import UsageError
 
@@ -87,7 +88,11 @@ class ProcessPower:
         program = self._argv[0]
         if shutil.which(program) is None:
             raise UsageError(f"{program} is not installed{_remedy(program)}")
-        with self._log.open("ab") as log:
+        try:
+            log = self._log.open("ab")
+        except OSError as problem:
+            raise UsageError(f"{self._log}: {problem.strerror}") from None
+        with log:
             try:
                 self._child = subprocess.Popen(
                     ["/bin/sh", "-c", _GUARD, "sh", *self._argv],
@@ -120,9 +125,19 @@ class ProcessPower:
     def trouble(self) -> str:
         if self._child is None or self._child.poll() is None:
             return ""
-        said = self._log.read_bytes()[-TAIL:].decode("utf-8", "replace").strip()
+        said = _end_of(self._log)
         name = os.path.basename(self._argv[0])
         return f"{name} ended with status {self._child.returncode}" + (f": {said}" if said else "")
+
+
+def _end_of(path: Path) -> str:
+    """The last that stands in a file, which may be long, or gone."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            return file.read(TAIL).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
 
 
 def _remedy(program: str) -> str:
@@ -180,14 +195,14 @@ def relay(command: Sequence[str], closed: str, opened: str, settle: float) -> Co
 
 def _hook(argv: list[str]) -> None:
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=HOOK_SECONDS, check=False)
+        done = hooks.run(argv, HOOK_SECONDS)
     except subprocess.TimeoutExpired:
         raise TargetError(f"power: {argv[0]} took more than {HOOK_SECONDS:g} s") from None
     except OSError as problem:
         raise UsageError(f"power: {argv[0]}: {problem.strerror}") from None
-    if done.returncode:
-        said = (done.stderr or done.stdout)[-TAIL:].decode("utf-8", "replace").strip()
-        raise TargetError(f"power: {' '.join(argv)} ended with status {done.returncode}", output=said)
+    if done.status:
+        said = (done.err or done.out)[-TAIL:].decode("utf-8", "replace").strip()
+        raise TargetError(f"power: {' '.join(argv)} ended with status {done.status}", output=said)
 
 
 class ManualPower:

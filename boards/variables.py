@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from boards import hooks
 from boards.catalogue_read import VARIABLE, suggest
 from ta_loader.errors import UsageError
 
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
 MAKE_SECONDS = 3600.0
 """For one command; it may have to fetch a lot. It tells on standard error what it does."""
-MAX_VALUE = 1 << 16
-"""Bytes."""
 
 
 class Values(dict[str, str]):
@@ -36,22 +36,14 @@ class Values(dict[str, str]):
     def _make(self, variable: Variable) -> str:
         words = [expand(word, self) for word in variable.make]
         try:
-            done = subprocess.run(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                text=True,
-                errors="surrogateescape",
-                timeout=MAKE_SECONDS,
-                check=False,
-            )
+            done = hooks.run(words, MAKE_SECONDS, show=True)
         except subprocess.TimeoutExpired:
             raise self._failure(variable, f"took more than {MAKE_SECONDS:g} s") from None
         except OSError as problem:
             raise self._failure(variable, f"cannot be run: {problem.strerror}") from None
-        if done.returncode:
-            raise self._failure(variable, f"ended with status {done.returncode}")
-        value = done.stdout[-MAX_VALUE:].rstrip("\n").rpartition("\n")[2]
+        if done.status:
+            raise self._failure(variable, f"ended with status {done.status}")
+        value = os.fsdecode(done.out).rstrip("\n").rpartition("\n")[2]
         if not value:
             raise self._failure(variable, "printed nothing")
         return value

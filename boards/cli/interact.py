@@ -48,6 +48,8 @@ def _show(data: bytes) -> None:
 def _pump(console: Console, typed: int, deadline: float | None) -> None:
     while deadline is None or time.monotonic() < deadline:
         ready, _, _ = select.select([typed], [], [], POLL)
+        if console.tap is None:
+            return  # nobody reads our output any more
         if not ready:
             console.wait_connected()
             continue
