@@ -35,6 +35,10 @@ WRITE_SECONDS = 10.0
 WRITE_POLL = 0.05
 """Seconds that a write keeps a line from being closed."""
 CONNECT_SECONDS = 5.0
+KEEP_ALIVE_SECONDS = 5
+"""Of silence, before the other end of a TCP connection is asked whether it is there, and between two questions."""
+KEEP_ALIVE_COUNT = 3
+"""Questions without an answer after which it is gone."""
 HANGUP_SECONDS = 2.0
 """For a program to end after its terminal has gone."""
 MAX_UNIX_PATH = 107
@@ -63,6 +67,11 @@ class DescriptorLink:
         self._fd = descriptor
         self._lock = threading.Lock()
         os.set_blocking(descriptor, False)
+
+    @property
+    def descriptor(self) -> int:
+        """-1: it is closed."""
+        return self._fd
 
     def read(self, seconds: float) -> bytes:
         ready, _, _ = select.select([self._fd], [], [], seconds)
@@ -156,6 +165,11 @@ class SerialLink:
             self._port = serial.serial_for_url(name, baudrate=baud, timeout=0, **options)
         except (ValueError, termios.error) as problem:
             raise OSError(f"{name}: {problem}") from None
+        line = getattr(self._port, "_socket", None)
+        self.line: socket.socket | None = line if isinstance(line, socket.socket) else None
+        """Of RFC 2217."""
+        if self.line is not None:
+            _keep_alive(self.line)
         self._lock = threading.Lock()
         """Held while it is written to and closed: see DescriptorLink."""
 
@@ -203,10 +217,22 @@ def _unix(path: str) -> Link:
         return DescriptorLink(made.detach())
 
 
+def _keep_alive(line: socket.socket) -> None:
+    """A server that loses its power sends no end: without this the line would stay silent, by default for two hours."""
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, KEEP_ALIVE_SECONDS),
+        (socket.TCP_KEEPINTVL, KEEP_ALIVE_SECONDS),
+        (socket.TCP_KEEPCNT, KEEP_ALIVE_COUNT),
+        # For what was written and not acknowledged, in milliseconds (tcp(7)).
+        (socket.TCP_USER_TIMEOUT, 1000 * KEEP_ALIVE_SECONDS * (KEEP_ALIVE_COUNT + 1)),
+    ):
+        line.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 def _tcp(host: str, port: int) -> Link:
     with socket.create_connection((host, port), CONNECT_SECONDS) as made:
-        # A server that loses its power says nothing; without this the line would stay silent for ever.
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        _keep_alive(made)
         return DescriptorLink(made.detach())
 
 

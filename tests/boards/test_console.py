@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boards.console import MAX_UNREAD, Alarm, Console, Pace
-from boards.console_link import MAX_UNIX_PATH, DescriptorLink, link_maker
+from boards.console_link import MAX_UNIX_PATH, DescriptorLink, SerialLink, link_maker
 from boards.console_log import MAX_LINE, Direction, Lines, Log, Plain, printable
 from boards.errors import TargetError
 from boards.testing import FakeLine, Faults
@@ -253,6 +253,34 @@ def test_a_serial_server() -> None:
         with Console("far", link_maker(server.name), Log()) as console:
             console.write(b"far away \xff\n")
             console.expect("far away ", 10)
+
+
+def asks_after_silence(line: socket.socket) -> bool:
+    """Within half a minute, and gives up what is not acknowledged (tcp(7))."""
+    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+    idle, between, count, unacknowledged = (line.getsockopt(socket.IPPROTO_TCP, option) for option in options)
+    alive = line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    return bool(alive) and idle + between * count <= 30 and 0 < unacknowledged <= 30_000
+
+
+def test_a_tcp_line_notices_that_its_server_is_gone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        link = link_maker(f"socket://127.0.0.1:{server.getsockname()[1]}")()
+        assert isinstance(link, DescriptorLink)
+        with socket.socket(fileno=os.dup(link.descriptor)) as line:
+            assert asks_after_silence(line)
+        link.close()
+
+
+@pytest.mark.filterwarnings("ignore:set(Daemon|Name)\\(\\) is deprecated:DeprecationWarning")  # pyserial's
+def test_a_serial_server_that_is_gone_is_noticed() -> None:
+    pytest.importorskip("serial")
+    with Rfc2217Server() as server:
+        link = link_maker(server.name)()
+        assert isinstance(link, SerialLink)
+        assert link.line is not None
+        assert asks_after_silence(link.line)
+        link.close()
 
 
 @pytest.mark.parametrize(
