@@ -285,10 +285,26 @@ class Board:
             for command in entry.run:
                 self.shell.run(self.text(command), max(0.1, deadline - time.monotonic()), check=True)
             return
+        if entry.steps:
+            self._steps(self.consoles[entry.console], entry)
+            return
         console = self.consoles[entry.console]
         console.expect(entry.pattern, entry.timeout)
         if entry.send:
             console.write(self.text(entry.send).encode())
+
+    def _steps(self, console: Console, entry: StageEntry) -> None:
+        deadline = time.monotonic() + entry.timeout
+        for number, step in enumerate(entry.steps, 1):
+            if step.expect:
+                left = max(0.0, deadline - time.monotonic())
+                try:
+                    console.expect(step.expect, min(step.timeout or left, left))
+                except TargetError as problem:
+                    where = f"step {number} of {len(entry.steps)}: {problem.problem}"
+                    raise TargetError(where, output=problem.output, log=problem.log) from None
+            if step.send:
+                console.write(self.text(step.send).encode(), secret=step.secret)
 
     def _log_in(self, entry: ShellEntry) -> None:
         console = self.consoles[entry.console]

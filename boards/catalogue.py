@@ -78,8 +78,24 @@ class PowerEntry:
 
 
 @dataclass(frozen=True)
+class Step:
+    """Of a stage: wait for `expect`, "" for nothing, then write `send`. secret: what is written is not logged.
+
+    timeout: seconds; 0: what is left of the stage's.
+    """
+
+    expect: str
+    send: str = ""
+    secret: bool = False
+    timeout: float = 0.0
+
+
+@dataclass(frozen=True)
 class StageEntry:
-    """pattern: on `console`, within `timeout` seconds; then `send` is written. run: commands in the shell instead."""
+    """pattern: on `console`, within `timeout` seconds; then `send` is written. run: commands in the shell instead.
+
+    steps: instead of pattern and send, one after the other, within `timeout` together.
+    """
 
     stage: Stage
     console: str
@@ -87,6 +103,7 @@ class StageEntry:
     timeout: float
     send: str
     run: tuple[str, ...]
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -277,16 +294,20 @@ def _stages(top: Table, consoles: list[str], shell: ShellEntry | None) -> tuple[
             continue
         stage = Stage.of(word)
         run = table.texts("run", ()) if stage is Stage.TEE else ()
+        steps = _steps(table)
         entry = StageEntry(
             stage=stage,
             console=_console(table, consoles),
-            pattern=table.pattern("pattern", "" if run else None),
+            pattern=table.pattern("pattern", "" if run or steps else None),
             timeout=table.number("timeout", None, 0.1, MAX_SECONDS),
             send=table.text("send", ""),
             run=run,
+            steps=steps,
         )
         if run and shell is None:
             table.wrong("run", "needs a shell; describe one in [shell]")
+        if steps and (entry.pattern or entry.send or run):
+            table.wrong("steps", "cannot stand beside pattern, send or run; make each a step")
         if run and entry.pattern:
             table.wrong("pattern", "cannot stand beside run; a command's exit code decides")
         table.finish()
@@ -294,6 +315,18 @@ def _stages(top: Table, consoles: list[str], shell: ShellEntry | None) -> tuple[
     if shell is not None:
         out.append(StageEntry(Stage.SHELL, shell.console, "", shell.timeout, "", ()))
     return tuple(sorted(out, key=lambda entry: entry.stage))
+
+
+def _steps(table: Table) -> tuple[Step, ...]:
+    out: list[Step] = []
+    for step in table.list_of_tables("steps"):
+        expect, send = step.pattern("expect", ""), step.text("send", "")
+        if not expect and not send:
+            step.wrong("expect", "is missing; a step needs expect, send or both")
+        limit = step.number("timeout", 0.0, 0.1, MAX_SECONDS)
+        out.append(Step(expect, send, step.flag("secret", False), limit))
+        step.finish()
+    return tuple(out)
 
 
 def _tee(table: Table, consoles: list[str]) -> TeeEntry:

@@ -136,6 +136,14 @@ class Table:
         parent = self.table(name)
         return [(child, parent.table(child)) for child in parent.names()]
 
+    def list_of_tables(self, name: str) -> list[Table]:
+        """Tables in a list, `[{ ... }, { ... }]` or [[name]]; none if it is not there."""
+        value = self._data[name] if self.has(name) else []
+        if not isinstance(value, list):
+            self.wrong(name, f"is {_kind(value)}; write a list of tables, [{{ ... }}]")
+            return []
+        return [Table(item, self.key(f"{name}[{index}]"), self.mistakes) for index, item in enumerate(value)]
+
     def finish(self) -> None:
         for name in self._data:
             if name not in self._known:

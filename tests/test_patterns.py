@@ -57,6 +57,8 @@ def all_patterns() -> dict[str, re.Pattern[Any]]:
     for board in shipped():
         entry = find_board(board)
         for stage in entry.stages:
+            for number, step in enumerate(stage.steps):
+                out[f"{board} {stage.stage.word} step {number}"] = compile_pattern(step.expect)
             out[f"{board} {stage.stage.word}"] = compile_pattern(stage.pattern)
         if entry.shell is not None:
             out[f"{board} prompt"] = compile_pattern(entry.shell.prompt)

@@ -56,6 +56,8 @@ def _lines(board: BoardEntry) -> Iterator[str]:
             what = f"a prompt {what}"
         elif stage.run:
             what = f"{'; '.join(stage.run)} {what}"
+        elif stage.steps:
+            what = f"{', '.join(repr(step.expect) for step in stage.steps if step.expect)} {what}"
         else:
             what = f"{stage.pattern!r} {what}"
         yield f"  {stage.stage.word:12}{what} on {stage.console}"
