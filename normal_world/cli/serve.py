@@ -62,13 +62,21 @@ def read_plan(arguments: Arguments) -> Plan:
         return default if text is None else seconds(text, option)
 
     memory = arguments.one("--max-shm")
-    connections = count("--max-connections", normal.connections)
-    limits = ClientLimits(
+    user_memory = arguments.one("--max-user-shm")
+    calls = arguments.one("--max-user-calls")
+    one = ClientLimits(
         sessions=count("--max-sessions", normal.sessions),
         memory=normal.memory if memory is None else size(memory, "--max-shm"),
         objects=count("--max-shm-objects", normal.objects),
-        connections=connections,
-        user_connections=count("--max-user-connections", max(normal.user_connections, connections)),
+        connections=count("--max-connections", normal.connections),
+    )
+    # Whoever raises what one client may have means its user, too.
+    limits = one._replace(
+        user_sessions=count("--max-user-sessions", max(normal.user_sessions, one.sessions)),
+        user_memory=max(normal.user_memory, one.memory) if user_memory is None else size(user_memory, "--max-user-shm"),
+        user_objects=count("--max-user-shm-objects", max(normal.user_objects, one.objects)),
+        user_connections=count("--max-user-connections", max(normal.user_connections, one.connections)),
+        user_calls=None if calls is None else integer(calls, "--max-user-calls", 1, MAX_COUNT),
     )
     ready = arguments.one("--ready-fd")
     return Plan(
@@ -241,7 +249,11 @@ COMMAND = Command(
         Option("--max-shm", "SIZE", "shared memory of one client (default 256M)"),
         Option("--max-shm-objects", "N", "shared memory objects of one client (default 1024)"),
         Option("--max-connections", "N", "connections, and so calls at once, of one client (default 64)"),
+        Option("--max-user-sessions", "N", "sessions of all clients of one user (default 512)"),
+        Option("--max-user-shm", "SIZE", "shared memory of all clients of one user (default 1G)"),
+        Option("--max-user-shm-objects", "N", "shared memory objects of all clients of one user (default 4096)"),
         Option("--max-user-connections", "N", "connections of all clients of one user (default 512)"),
+        Option("--max-user-calls", "N", "calls of one user that compute at once (default 4 for each processor)"),
         Option("--spin", "US", "microseconds to poll for the next request before blocking (default 30)"),
         Option("--grace", "SECONDS", "until a TA is stopped whose client has died (default 2)"),
         Option("--deadline", "SECONDS", "for calls under way when the daemon is to end (default 5)"),

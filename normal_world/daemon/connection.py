@@ -7,6 +7,7 @@ if its header can be read, and ends the connection.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -43,10 +44,13 @@ if TYPE_CHECKING:
     from normal_world.daemon.logins import Peer
     from normal_world.daemon.memory import SharedObject
     from normal_world.daemon.server import Server
+    from normal_world.daemon.users import User
     from tee.activity import Cancellation
     from tee.params import Param
 
 _KINDS = {int(kind): kind for kind in Kind if kind}
+_CALLS = (Op.OPEN_SESSION, Op.CLOSE_SESSION)
+"""What enters a TA, beside INVOKE."""
 _INVOKE = int(Op.INVOKE)  # enum members are slow to look up
 _INVOKE_SIZE = INVOKE.size
 _INVOKE_PARAMS = 6
@@ -62,12 +66,14 @@ _WORD = 1 << 32
 class Connection:
     """socket: one client's. calls, errors, seconds: what it asked for so far, and how long that took."""
 
-    def __init__(self, server: Server, sock: socket.socket, peer: Peer) -> None:
+    def __init__(self, server: Server, sock: socket.socket, peer: Peer, user: User) -> None:
         self.server = server
         self.socket = sock
         self.peer = peer
+        self.user = user
         self.context: Context | None = None
         self.cancellation: Cancellation | None = None
+        self.thread = 0
         self.gone = False
         self.surplus = False
         """Its user has as many connections as there may be."""
@@ -78,11 +84,13 @@ class Connection:
         self._view = memoryview(ffi.buffer(self._frame))
         self._passed = ffi.new("int *", -1)
         self._reply_fd = -1
+        self._calls = user.calls
         self._last = False
         """The reply ends the connection."""
 
     def run(self) -> None:
         """Serve until the client hangs up, or does what the protocol does not have."""
+        self.thread = threading.get_native_id()
         exchange, fd, frame, passed = lib.lb_exchange, self.socket.fileno(), self._frame, self._passed
         invoke, spin = self._invoke, self.server.spin_us
         size = 0
@@ -127,9 +135,14 @@ class Connection:
             try:
                 used = self._params(context, words, _INVOKE_PARAMS, params)
                 self.cancellation = cancellation
-                if self.gone:
+                if not self._calls.enter(self):
                     raise _gone()
-                result, origin = context.world.invoke(found[0], words[5], params, cancellation=cancellation)
+                try:
+                    if self.gone:
+                        raise _gone()
+                    result, origin = context.world.invoke(found[0], words[5], params, cancellation=cancellation)
+                finally:
+                    self._calls.leave(self)
             finally:
                 self.cancellation = None
                 context.end(call)
@@ -218,27 +231,18 @@ class Connection:
         op = 0
         try:
             op = self._check(size)
-            context = self.context
-            if op == Op.HELLO:
-                return self._hello()
-            if op == Op.STATUS:
-                return self._status()
-            if context is None:
-                return self._refuse(op)
-            if op == Op.OPEN_SESSION:
-                return self._open_session(context)
-            number = 0
-            if op == Op.CLOSE_SESSION:
-                context.close_session(HANDLE.unpack_from(self._view)[3])
-            elif op == Op.CANCEL:
-                context.cancel(CANCEL.unpack_from(self._view)[3])
-            elif op == Op.REGISTER_SHM:
-                number = self._register(context)
-            elif op == Op.RELEASE_SHM:
-                context.release(HANDLE.unpack_from(self._view)[3])
-            else:
-                return self._refuse(op)
-            return self._reply(op, results.SUCCESS, Origin.COMMS, number)
+            if op == Op.CANCEL:  # what it cancels may be what the next one waits for
+                return self._cancel()
+            if op not in _CALLS:
+                with self.user.requests.passed():
+                    return self._serve(op)
+            if not self._calls.enter(self):
+                raise _gone()
+            try:
+                with self.user.requests.passed():
+                    return self._serve(op)
+            finally:
+                self._calls.leave(self)
         except _NotOurs as problem:
             return self._refuse(problem.op)
         except TeeError as error:
@@ -247,6 +251,35 @@ class Connection:
             return self._reply(op, *self.server.report_bug(bug))
         finally:
             self._drop_passed()
+
+    def _serve(self, op: int) -> int:
+        if self.gone:  # while it waited
+            raise _gone()
+        context = self.context
+        if op == Op.HELLO:
+            return self._hello()
+        if op == Op.STATUS:
+            return self._status()
+        if context is None:
+            return self._refuse(op)
+        if op == Op.OPEN_SESSION:
+            return self._open_session(context)
+        number = 0
+        if op == Op.CLOSE_SESSION:
+            context.close_session(HANDLE.unpack_from(self._view)[3])
+        elif op == Op.REGISTER_SHM:
+            number = self._register(context)
+        elif op == Op.RELEASE_SHM:
+            context.release(HANDLE.unpack_from(self._view)[3])
+        else:
+            return self._refuse(op)
+        return self._reply(op, results.SUCCESS, Origin.COMMS, number)
+
+    def _cancel(self) -> int:
+        if self.context is None:
+            return self._refuse(Op.CANCEL)
+        self.context.cancel(CANCEL.unpack_from(self._view)[3])
+        return self._reply(Op.CANCEL, results.SUCCESS, Origin.COMMS)
 
     def _check(self, size: int) -> int:
         """The frame's op, if it is a frame of ours."""
@@ -269,9 +302,9 @@ class Connection:
             return self._refuse(Op.HELLO)
         if self.surplus:
             self._last = True
-            raise over(f"{self.server.limits.user_connections} connections of one user")
+            raise over("connections of one user")
         token = HELLO.unpack_from(self._view)[3]
-        self.context = self.server.attach(self.peer, token)
+        self.context = self.server.attach(self.peer, self.user, token)
         return self._reply(Op.HELLO, results.SUCCESS, Origin.COMMS, token=self.context.token)
 
     def _register(self, context: Context) -> int:

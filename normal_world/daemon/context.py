@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from normal_world.daemon.limits import ClientLimits
     from normal_world.daemon.logins import Peer
     from normal_world.daemon.memory import ClientMemory, SharedObject
+    from normal_world.daemon.users import User
     from normal_world.daemon.watcher import Watcher
     from tee.params import Param
     from tee.session import Client
@@ -37,6 +38,7 @@ class Context:
         self,
         token: bytes,
         peer: Peer,
+        user: User,
         world: SecureWorld,
         memory: ClientMemory,
         watcher: Watcher,
@@ -52,6 +54,7 @@ class Context:
         self.calls: dict[int, Cancellation] = {}
         self.memory_bytes = 0
         self.world = world
+        self._user = user
         self._memory = memory
         self._watcher = watcher
         self._limits = limits
@@ -69,17 +72,20 @@ class Context:
         with self._lock:
             if len(self.sessions) + self._opening >= self._limits.sessions:
                 raise over(f"{self._limits.sessions} sessions")
+            self._user.take(sessions=1)
             self._opening += 1
+        number = 0
         try:
             opened = self.world.open_session(uuid, params, client=client, cancellation=cancellation)
-            if opened.result:
-                return 0, opened
-            number = _number(self._session_numbers, self.sessions)
-            self.sessions[number] = opened.session, uuid
+            if not opened.result:
+                number = _number(self._session_numbers, self.sessions)
+                self.sessions[number] = opened.session, uuid
             return number, opened
         finally:
             with self._lock:
                 self._opening -= 1
+            if not number:
+                self._user.give(sessions=1)
 
     def close_session(self, number: int) -> None:
         """TeeError(BAD_PARAMETERS) if there is no such session."""
@@ -87,7 +93,10 @@ class Context:
             found = self.sessions.pop(number, None)
         if found is None:
             raise TeeError(results.BAD_PARAMETERS, f"no session {number}", Origin.COMMS)
-        self.world.close_session(found[0])
+        try:
+            self.world.close_session(found[0])
+        finally:
+            self._user.give(sessions=1)
 
     # --- calls
 
@@ -115,7 +124,15 @@ class Context:
         with self._lock:
             if len(self.objects) >= self._limits.objects:
                 raise over(f"{self._limits.objects} objects of shared memory")
-            shared = self._memory.register(fd, size, self._limits.memory - self.memory_bytes)
+            found = self._memory.check(fd, size)
+            if self.memory_bytes + found.size > self._limits.memory:
+                raise over(f"{self._limits.memory} bytes of shared memory")
+            self._user.take(objects=1, memory=found.size)
+            try:
+                shared = self._memory.register(fd, found, size)
+            except BaseException:
+                self._user.give(objects=1, memory=found.size)
+                raise
             self.memory_bytes += shared.cost
             number = _number(self._object_numbers, self.objects)
             self.objects[number] = shared
@@ -132,7 +149,7 @@ class Context:
             if unused:
                 self.memory_bytes -= shared.cost
         if unused:
-            self._memory.release(shared)
+            self._drop(shared)
 
     def use(self, numbers: Sequence[int]) -> list[SharedObject]:
         """Objects of a call, kept until `leave`. TeeError(BAD_PARAMETERS)."""
@@ -154,7 +171,12 @@ class Context:
                     self.memory_bytes -= shared.cost
                     unused.append(shared)
         for shared in unused:
-            self._memory.release(shared)
+            self._drop(shared)
+
+    def _drop(self, shared: SharedObject) -> None:
+        """Neither the client nor a call names it any more."""
+        self._memory.release(shared)
+        self._user.give(objects=1, memory=shared.cost)
 
     # --- the end
 
@@ -168,6 +190,8 @@ class Context:
                     self.world.close_session(session, cancellation=cancellation)
                 except TeeError:
                     pass  # closed by the world itself, which is going down
+                finally:
+                    self._user.give(sessions=1)
         for number in list(self.objects):
             self.release(number)
 

@@ -1,4 +1,4 @@
-"""What one client may use of the daemon."""
+"""What one client and one user may use of the daemon."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from tee.errors import TeeError
 
 class ClientLimits(NamedTuple):
     """Per context: sessions, memory (bytes of shared memory), objects of shared memory, connections (so also calls
-    in flight). Per user: connections of all contexts together.
+    in flight). user_*: the same for all contexts of one user together; user_calls: those that compute at the same
+    time, None: some for each processor (`gates.CALLS_PER_PROCESSOR`).
     """
 
     sessions: int = 64
     memory: int = 256 << 20
     objects: int = 1024
     connections: int = 64
+    user_sessions: int = 512
+    user_memory: int = 1 << 30
+    user_objects: int = 4096
     user_connections: int = 512
+    user_calls: int | None = None
 
 
 def over(what: str) -> TeeError:

@@ -1,17 +1,19 @@
-"""Shared memory that clients bring: sealed memfds, each mapped once however often it is registered.
+"""Shared memory of clients: sealed memfds, each mapped once however often it is registered.
 
 A client that truncates its file would fault whoever reads the mapping, so a file must be sealed
-against that; and what is not shmem (a huge page, a device) does not come in at all.
+against that; and what is not shmem (a huge page, a device) does not come in at all. Once a file is mapped its
+descriptor is closed: descriptors are few, and the mapping keeps the file.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import mmap
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from normal_world._transport import ffi, lib
 from south.linux_host.memory import MappedPages
 from south.platform import PAGE
 from tee.abi import results
@@ -24,6 +26,13 @@ if TYPE_CHECKING:
     from south.platform import Pages
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+
+
+class Checked(NamedTuple):
+    """A file that may be registered. key: its inode; size: bytes."""
+
+    key: int
+    size: int
 
 
 class ClientFile:
@@ -63,14 +72,24 @@ class ClientMemory:
         self._device = os.fstat(probe).st_dev
         os.close(probe)
 
-    def register(self, fd: int, size: int, room: int) -> SharedObject:
-        """Map the file. size: bytes the client asks for; room: bytes its limit still allows. `fd` stays the caller's.
+    def check(self, fd: int, size: int) -> Checked:
+        """size: bytes the client asks for. TeeError(BAD_PARAMETERS) for what is no sealed memfd of that size."""
+        try:
+            seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+            status = os.fstat(fd)
+        except OSError:
+            raise _bad("it is no memfd") from None
+        if seals & SEALS != SEALS:
+            raise _bad("it is not sealed against shrinking and growing")
+        if status.st_dev != self._device:
+            raise _bad("it is no memfd of small pages")
+        if not 0 < size <= status.st_size:
+            raise _bad(f"{size} bytes are not in a file of {status.st_size}")
+        return Checked(status.st_ino, status.st_size)
 
-        TeeError(BAD_PARAMETERS) for what is no sealed memfd of that size, TeeError(OUT_OF_MEMORY).
-        """
-        key, length = self._check(fd, size)
-        if length > room:
-            raise TeeError(results.OUT_OF_MEMORY, "the client's limit of shared memory is reached", Origin.COMMS)
+    def register(self, fd: int, checked: Checked, size: int) -> SharedObject:
+        """Map the file that `check` has looked at. `fd` stays the caller's. TeeError."""
+        key, length = checked
         with self._lock:
             file = self._files.get(key)
             if file is None:
@@ -93,29 +112,16 @@ class ClientMemory:
     def files(self) -> int:
         return len(self._files)
 
-    def _check(self, fd: int, size: int) -> tuple[int, int]:
-        """The file's inode and size, bytes."""
-        try:
-            seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
-            status = os.fstat(fd)
-        except OSError:
-            raise _bad("it is no memfd") from None
-        if seals & SEALS != SEALS:
-            raise _bad("it is not sealed against shrinking and growing")
-        if status.st_dev != self._device:
-            raise _bad("it is no memfd of small pages")
-        if not 0 < size <= status.st_size:
-            raise _bad(f"{size} bytes are not in a file of {status.st_size}")
-        return status.st_ino, status.st_size
-
 
 def _map(fd: int, length: int) -> MappedPages:
-    try:
-        return MappedPages(mmap.mmap(fd, length), (length + PAGE - 1) // PAGE * PAGE)
-    except PermissionError:
-        raise _bad("it is not writable") from None
-    except (OSError, ValueError, OverflowError, MemoryError) as problem:
-        raise TeeError(results.OUT_OF_MEMORY, f"mapping {length} bytes: {problem}", Origin.COMMS) from None
+    address = lib.lb_map(fd, length)
+    if address == ffi.NULL:
+        if ffi.errno in (errno.EPERM, errno.EACCES):
+            raise _bad("it is not writable")
+        raise TeeError(results.OUT_OF_MEMORY, f"mapping {length} bytes: {os.strerror(ffi.errno)}", Origin.COMMS)
+    # Not Python's mmap: that keeps a duplicate of the descriptor (up to Python 3.12 it cannot be asked not to).
+    owned = ffi.gc(address, lambda start: lib.lb_unmap(start, length))
+    return MappedPages(ffi.buffer(owned, length), (length + PAGE - 1) // PAGE * PAGE)
 
 
 def _bad(why: str) -> TeeError:

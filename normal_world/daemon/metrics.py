@@ -35,6 +35,7 @@ def _families(snapshot: Mapping[str, Any]) -> list[Family]:
     instances = _list(snapshot.get("instances"))
     clients = _by_labels(contexts, ("pid", "uid", "exe"))
     tas = _by_labels(instances, ("uuid",))
+    users = _by_labels(_list(snapshot.get("users")), ("uid",))
     totals = _mapping(snapshot.get("totals"))
     return [
         Family("uptime_seconds", "gauge", "Seconds since the daemon was started.", _one(snapshot, "uptime")),
@@ -50,6 +51,13 @@ def _families(snapshot: Mapping[str, Any]) -> list[Family]:
         Family("calls_total", "counter", "Calls that were answered.", _one(totals, "calls")),
         Family("call_errors_total", "counter", "Calls that were answered with an error.", _one(totals, "errors")),
         Family("call_seconds_total", "counter", "Seconds that answered calls took.", _one(totals, "seconds")),
+        Family("user_connections", "gauge", "Connections of a user.", _sum(users, _field("connections"))),
+        Family("user_sessions", "gauge", "Sessions of a user.", _sum(users, _field("sessions"))),
+        Family(
+            "user_shared_memory_objects", "gauge", "Shared memory objects of a user.", _sum(users, _field("objects"))
+        ),
+        Family("user_shared_memory_bytes", "gauge", "Bytes of shared memory of a user.", _sum(users, _field("memory"))),
+        Family("user_limits_met_total", "counter", "Requests beyond what a user may have.", _one(snapshot, "refused")),
         Family(
             "internal_errors_total", "counter", "Faults of the daemon's own: please report.", _one(snapshot, "bugs")
         ),

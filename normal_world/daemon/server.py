@@ -11,11 +11,13 @@ import time
 from typing import TYPE_CHECKING
 
 from normal_world._transport import lib
+from normal_world.daemon.capacity import of_host
 from normal_world.daemon.connection import Connection
 from normal_world.daemon.context import Context
 from normal_world.daemon.limits import ClientLimits, over
 from normal_world.daemon.logins import read_peer
 from normal_world.daemon.memory import ClientMemory
+from normal_world.daemon.users import Users
 from normal_world.daemon.watcher import GRACE, Watcher
 from normal_world.protocol import NO_TOKEN, TOKEN_SIZE
 from tee.abi import results
@@ -25,7 +27,9 @@ from tee.errors import TeeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from normal_world.daemon.capacity import Capacity
     from normal_world.daemon.logins import Peer
+    from normal_world.daemon.users import User
     from tee.world import SecureWorld
 
 SPIN_US = 30
@@ -41,7 +45,9 @@ _BACKOFF = 0.05
 
 
 class Server:
-    """listeners: bound and listening SEQPACKET sockets. spin_us: microseconds; grace, deadline: seconds."""
+    """listeners: bound and listening SEQPACKET sockets. capacity: for all users together, None: what the host gives.
+    spin_us: microseconds; grace, deadline: seconds.
+    """
 
     def __init__(
         self,
@@ -49,6 +55,7 @@ class Server:
         listeners: Sequence[socket.socket],
         *,
         limits: ClientLimits | None = None,
+        capacity: Capacity | None = None,
         spin_us: int = SPIN_US,
         grace: float = GRACE,
         deadline: float = DEADLINE,
@@ -61,6 +68,8 @@ class Server:
         processors = len(os.sched_getaffinity(0))
         self.spin_us = spin_us if processors > 1 else 0
         lib.lb_exchange_processors(processors)
+        _raise_file_limit()
+        self.users = Users(self.limits, capacity or of_host())
         self.memory = ClientMemory(world.forget)
         self.watcher = Watcher(grace)
         self.lock = threading.Lock()
@@ -71,10 +80,8 @@ class Server:
         self.seconds = 0.0
         self.bugs = 0
         self._stopping = False
-        self._of_user: dict[int, int] = {}
         self._idle = threading.Condition(self.lock)
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        _raise_file_limit()
 
     # --- life
 
@@ -151,18 +158,16 @@ class Server:
             client.close()
             return
         client.setblocking(True)
-        connection = Connection(self, client, peer)
-        with self.lock:
-            count = self._of_user.get(peer.uid, 0)
-            connection.surplus = count >= self.limits.user_connections
-            known = count < self.limits.user_connections + SURPLUS
-            if known:
-                self._of_user[peer.uid] = count + 1
-                self.connections.add(connection)
-        if not known:
+        user, surplus = self.users.connect(peer.uid)
+        if surplus > SURPLUS:
+            self.users.disconnect(user)
             peer.close()
             client.close()
             return
+        connection = Connection(self, client, peer, user)
+        connection.surplus = surplus > 0
+        with self.lock:
+            self.connections.add(connection)
         self.watcher.add(connection)
         try:
             threading.Thread(target=self._run, args=(connection,), name=f"client-{peer.pid}", daemon=True).start()
@@ -191,26 +196,29 @@ class Server:
             self.watcher.close(connection)
             connection.peer.close()
             if ended and context is not None:
-                context.close()
+                calls = connection.user.calls
+                calls.enter(connection, patient=True)
+                try:
+                    with connection.user.requests.passed():
+                        context.close()
+                finally:
+                    calls.leave(connection)
         except Exception as bug:
             self.report_bug(bug)
         with self.lock:
             self.calls += connection.calls
             self.errors += connection.errors
             self.seconds += connection.seconds
-            uid = connection.peer.uid
-            self._of_user[uid] -= 1
-            if not self._of_user[uid]:
-                del self._of_user[uid]
             self.connections.discard(connection)
             self._idle.notify_all()
+        self.users.disconnect(connection.user)
 
-    def attach(self, peer: Peer, token: bytes) -> Context:
+    def attach(self, peer: Peer, user: User, token: bytes) -> Context:
         """The context that `token` names, or a new one. TeeError(ACCESS_DENIED) if it is not the peer's to use."""
         with self.lock:
             if token == NO_TOKEN:
                 token = os.urandom(TOKEN_SIZE)
-                context = Context(token, peer, self.world, self.memory, self.watcher, self.limits)
+                context = Context(token, peer, user, self.world, self.memory, self.watcher, self.limits)
                 self.contexts[token] = context
             else:
                 found = self.contexts.get(token)
@@ -235,7 +243,7 @@ class Server:
 
 
 def _raise_file_limit() -> None:
-    """Every connection and every object of shared memory is a file descriptor."""
+    """A connection costs file descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:

@@ -35,12 +35,19 @@ def snapshot(server: Server, peer: Peer | None = None) -> dict[str, Any]:
         totals["calls"] += connection.calls
         totals["errors"] += connection.errors
         totals["seconds"] += connection.seconds
+    programs: dict[int, str] = {}
     mine = [c for c in contexts if everything or (peer is not None and c.peer.uid == peer.uid)]
     out: dict[str, Any] = {
         "version": VERSION,
         "pid": os.getpid(),
         "uptime": round(time.monotonic() - server.started, 3),
-        "contexts": [_context(context) for context in mine],
+        "contexts": [_context(context, programs) for context in mine],
+        "users": [
+            {"uid": uid, **holding._asdict()}
+            for uid, holding in server.users.snapshot()
+            if everything or (peer is not None and uid == peer.uid)
+        ],
+        "refused": server.users.refused,
         "instances": [],
         "connections": len(connections),
         "totals": totals,
@@ -61,11 +68,15 @@ def snapshot(server: Server, peer: Peer | None = None) -> dict[str, Any]:
     return out
 
 
-def _context(context: Context) -> dict[str, Any]:
+def _context(context: Context, programs: dict[int, str]) -> dict[str, Any]:
+    """programs: those that are known already, by pid: a process may have hundreds of contexts."""
+    pid = context.peer.pid
+    if pid not in programs:
+        programs[pid] = program_of(pid) or ""
     return {
-        "pid": context.peer.pid,
+        "pid": pid,
         "uid": context.peer.uid,
-        "exe": program_of(context.peer.pid) or "",
+        "exe": programs[pid],
         "age": round(time.monotonic() - context.started, 3),
         "connections": context.connections,
         "sessions": [{"id": number, "uuid": str(uuid)} for number, (_, uuid) in context.sessions.copy().items()],
@@ -104,6 +115,8 @@ def lines(status: dict[str, Any]) -> list[str]:
         f"daemon {status['pid']}, up {status['uptime']:.0f} s: {totals['calls']} calls, {totals['errors']} errors, "
         f"{totals['seconds']:.3f} s in calls"
     ]
+    if status.get("refused"):
+        out[0] += f", {status['refused']} times more than a user may have was asked for"
     for context in status["contexts"]:
         shm = context["shm"]
         out.append(

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "transport.h"
@@ -64,4 +65,16 @@ int lb_peer_groups(int fd, uint32_t *groups, int room)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &length))
 		return -errno;
 	return (int)(length / sizeof(*groups));
+}
+
+void *lb_map(int fd, size_t size)
+{
+	void *address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return address == MAP_FAILED ? NULL : address;
+}
+
+void lb_unmap(void *address, size_t size)
+{
+	munmap(address, size);
 }

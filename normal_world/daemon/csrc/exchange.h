@@ -24,6 +24,10 @@ void lb_exchange_processors(int count);
 
 /* Supplementary groups of the peer when it connected: their number, or -errno (-ERANGE: more than `room`). */
 int lb_peer_groups(int fd, uint32_t *groups, int room);
+
+/* Maps `size` bytes of the file, shared, to read and write; NULL with errno. The descriptor may be closed then. */
+void *lb_map(int fd, size_t size);
+void lb_unmap(void *address, size_t size);
 /* cffi: end */
 
 #endif
