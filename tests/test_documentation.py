@@ -1,0 +1,212 @@
+"""The documentation is true: what it names exists, every option stands in it, and its commands print what it shows."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from normal_world import Context
+from ta_loader import samples
+from ta_loader.cli.tree import nodes
+from ta_loader.container.verify import open_container
+from ta_loader.trust import TrustStore
+from tests.threads import PATIENCE
+from tools import commands_doc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PACKAGES = ("south", "north", "tee", "ta_loader", "normal_world", "boards")
+
+OTHERS_OPTIONS = {
+    # pytest's, OpenSC's, xtest's
+    *(
+        "--board",
+        "--board-var",
+        "--pyargs",
+        "--no-deps",
+        "--init-token",
+        "--slot-index",
+        "--label",
+        "--so-pin",
+        "--module",
+        "--install-ta",
+    ),
+}
+"""Options of other programs that the pages mention."""
+
+FILES = (".elf", ".ta", ".toml", ".pem", ".py")
+"""Ends of names of files, which look like dotted names."""
+
+page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+
+
+def prose(text: str) -> str:
+    """Without fenced and indented blocks."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    return "\n".join(line for line in text.split("\n") if not line.startswith("    "))
+
+
+@cache
+def declared() -> dict[str, set[str]]:
+    """Options by the command that has them, the pytest plugins' included."""
+    found = {
+        " ".join(node.words): {name for option in node.command.options for name in option.names.split(", ")}
+        for node in nodes()
+    }
+    for plugin in ("normal_world/pytest_plugin.py", "boards/pytest_plugin.py"):
+        text = (ROOT / plugin).read_text()
+        names = {f"--{name}" for name in re.findall(r'"--([a-z-]+)"', text)}
+        names |= {f"--litebox-{name}" for name in re.findall(r'\("([a-z-]+)", "(?:append|store)"', text)}
+        found[plugin] = names
+    return found
+
+
+@page
+def test_options_exist(path: Path) -> None:
+    known = set().union(*declared().values()) | OTHERS_OPTIONS | {"--help", "--version"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", prose(path.read_text())))
+    assert not named - known
+
+
+@pytest.mark.parametrize("command", declared())
+def test_options_stand_in_a_page(command: str) -> None:
+    text = "\n".join(path.read_text() for path in PAGES)
+    missing = {name for name in declared()[command] if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)}
+    assert not missing - {"-q", "-v"}
+
+
+def test_the_page_of_all_commands() -> None:
+    assert commands_doc.main(["--check"]) == 0, "run python -m tools.commands_doc"
+
+
+@page
+def test_links_lead_somewhere(path: Path) -> None:
+    text = path.read_text()
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def spans(path: Path) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", prose(path.read_text()))
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module of ours, or something in one."""
+    parts = name.split(".")
+    if parts[0] == "tee" and hasattr(Context, parts[1]):
+        return True  # the pages on clients call a Context so
+    for split in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:split]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[split:]:
+            if not hasattr(found, part):
+                return part in getattr(found, "__annotations__", {})
+            found = getattr(found, part)
+        return True
+    return False
+
+
+@page
+def test_names_in_backticks_exist(path: Path) -> None:
+    wrong = []
+    for span in spans(path):
+        dotted = re.fullmatch(rf"((?:{'|'.join(PACKAGES)})(?:\.\w+)+)(?:\(.*\))?", span)
+        if dotted and not span.endswith(FILES) and not resolves(dotted[1]):
+            wrong.append(span)
+        place = re.fullmatch(rf"((?:{'|'.join((*PACKAGES, 'tests', 'docs', 'tools', 'contrib'))})/[\w./-]*)", span)
+        if place and not (ROOT / place[1]).exists() and not re.search(r"/(lib|bin)/", place[1]):
+            wrong.append(span)
+    assert not wrong
+
+
+@cache
+def variables() -> set[str]:
+    """Of the environment, that our code reads."""
+    found = set()
+    for package in (*PACKAGES, "tests"):
+        for suffix in ("py", "c", "h", "toml", "sh"):
+            for source in (ROOT / package).rglob(f"*.{suffix}"):
+                found |= set(re.findall(r"\b(?:LITEBOX|XTEST)_[A-Z0-9_]+\b", source.read_text(errors="replace")))
+    return found
+
+
+@page
+def test_variables_exist(path: Path) -> None:
+    assert not set(re.findall(r"\bLITEBOX_[A-Z0-9_]+\b", path.read_text())) - variables() - {"LITEBOX_TA_SOURCE"}
+
+
+def shown(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Commands after `$` of indented blocks, with the lines that the page shows below each."""
+    lines = path.read_text().split("\n")
+    for at, line in enumerate(lines):
+        if line.startswith("    $ "):
+            output = []
+            for below in lines[at + 1 :]:
+                if not below.startswith("    ") or below.startswith("    $ "):
+                    break
+                output.append(below[4:])
+            yield line[6:], output
+
+
+def alone(command: str) -> bool:
+    """Whether a command needs nothing but the installation and the files of `desk`."""
+    named = r"(run|verify|info)( --trust \S+)? (hello|hello\.ta|mine\.ta)"
+    return bool(re.match(rf"litebox-ta ({named}|sign|demo|algorithms)\b", command))
+
+
+def desk(folder: Path) -> None:
+    """The files that the pages' examples work on."""
+    sample = samples.hello().read_bytes()
+    (folder / "hello.ta").write_bytes(sample)
+    (folder / "hello.elf").write_bytes(open_container(sample, TrustStore([samples.public_key_file()])).elf)
+    shutil.copy(samples.public_key_file(), folder / "vendor.pem")
+    key = rsa.generate_private_key(65537, 2048)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "key.pem").write_bytes(private)
+    (folder / "pub.pem").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+
+
+def plain(line: str) -> str:
+    """Without what differs from run to run: numbers of six digits and more, times, addresses, registers."""
+    return re.sub(r"\d+\.\d+|\b(?:0x)?[0-9a-f]{6,}\b", "*", line).rstrip()
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if any(alone(command) for command, _ in shown(path))], ids=str)
+def test_examples_print_what_is_shown(path: Path, tmp_path: Path) -> None:
+    desk(tmp_path)
+    tool = f"{sys.executable} -m ta_loader.cli"
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    for command, output in shown(path):
+        if not alone(command):
+            continue
+        line = f"{command.replace('litebox-ta', tool, 1)} 2>&1"
+        done = subprocess.run(
+            ["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE
+        )
+        printed = {plain(line) for line in done.stdout.splitlines()}
+        missing = [line for line in output if line.strip() != "..." and plain(line) not in printed]
+        assert not missing, f"{command}\n{done.stdout}"
+
+
+@page
+def test_python_blocks_are_python(path: Path) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```$", path.read_text(), re.M | re.S):
+        ast.parse(block)
