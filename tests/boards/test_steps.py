@@ -96,7 +96,7 @@ def test_each_step_waits_for_its_own(tmp_path: Path) -> None:
     ("limit", "timeout"), [("timeout = 0.5", 60.0), ("timeout = 100", 1.5)], ids=["its own", "the stage's"]
 )
 def test_a_step_that_is_not_reached_is_named(tmp_path: Path, limit: str, timeout: float) -> None:
-    steps = (STOP, f"{{{{ expect = 'SPL> $', send = 'x', {limit} }}}}")
+    steps = (STOP, f"{{ expect = 'SPL> $', send = 'x', {limit} }}")
     with Board(read_board(described(tmp_path, *steps, timeout=timeout)), tmp_path / "run") as board:
         with pytest.raises(TargetError, match=r"stage bootloader: step 2 of 2: console normal: 'SPL> \$' did not come"):
             board.advance_to("kernel")
