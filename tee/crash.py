@@ -46,9 +46,10 @@ def crash_report(instance: TaInstance, death: Death) -> Crash:
         MappedRegion(r.va, r.size, "".join(c if r.prot & b else "-" for c, b in (("r", 1), ("w", 2), ("x", 4))), r.name)
         for r in instance.space
     ]
-    return Crash(
-        instance.uuid, death.kind, death.code, death.detail, registers, regions, instance.program.backtrace(registers)
-    )
+    backtrace = instance.program.backtrace(registers)
+    owner = instance.session.owner if instance.session is not None else None
+    caller = owner.uuid if owner is not None else None
+    return Crash(instance.uuid, death.kind, death.code, death.detail, registers, regions, backtrace, caller)
 
 
 def crash_lines(crash: Crash) -> Iterable[str]:

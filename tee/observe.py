@@ -40,7 +40,11 @@ class MappedRegion(NamedTuple):
 
 
 class Crash(NamedTuple):
-    """A TA died. kind: panic, fault, exception, limit or killed; code: TEE_Result of a panic, else 0."""
+    """A TA died. kind: panic, fault, exception, limit or killed; code: TEE_Result of a panic, else 0.
+
+    caller: the TA whose session it served, None: the normal world's. Of the crashes of one call that leaves at most one
+    without: the TA that was called.
+    """
 
     uuid: UUID
     kind: str
@@ -49,6 +53,7 @@ class Crash(NamedTuple):
     registers: dict[str, int]
     regions: Sequence[MappedRegion]
     backtrace: Sequence[Frame]
+    caller: UUID | None = None
 
 
 class Observer:

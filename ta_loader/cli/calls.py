@@ -32,9 +32,10 @@ _REMEDIES = {
 
 
 class Step(NamedTuple):
-    """kind: open or invoke; offered: bytes of each memref before the call; seconds: how long it took.
+    """kind: open, invoke or close; offered: bytes of each memref before the call; seconds: how long it took.
 
-    crash: set if a TA died, the one that was called first of all. problem: why an image was not to be had.
+    crash: how the TA that was called died, if it did. crashes: of all TAs that died in the call, in order; a TA may
+    survive those that it calls. problem: why an image is not available.
     """
 
     kind: str
@@ -48,10 +49,19 @@ class Step(NamedTuple):
     crash: Crash | None = None
     problem: str = ""
     exit: int = exits.OK
+    crashes: tuple[Crash, ...] = ()
 
     @property
     def title(self) -> str:
-        return f"open {self.uuid}" if self.kind == "open" else f"invoke {self.command}"
+        return f"invoke {self.command}" if self.kind == "invoke" else f"{self.kind} {self.uuid}"
+
+    def with_close(self, close: Step) -> Step:
+        """With what died as its session closed."""
+        if not close.crashes:
+            return self
+        return self._replace(
+            crash=self.crash or close.crash, crashes=self.crashes + close.crashes, exit=self.exit or close.exit
+        )
 
 
 class Caller:
@@ -81,11 +91,14 @@ class Caller:
 
         return self._step("invoke", uuid, command, specs, call)
 
-    def close(self, session: int) -> Crash | None:
-        """What died of it, if anything did."""
-        self._host.watch.crashes.clear()
-        self._host.world.close_session(session)
-        return next(iter(self._host.watch.crashes), None)
+    def close(self, session: int, uuid: UUID) -> Step:
+        """Its result is SUCCESS, whatever dies of it."""
+
+        def call(params: tuple[Param, ...]) -> tuple[Result, Origin]:
+            self._host.world.close_session(session)
+            return results.SUCCESS, Origin.TEE
+
+        return self._step("close", uuid, 0, (), call)
 
     def _step(
         self,
@@ -107,6 +120,7 @@ class Caller:
             result, origin = error.result, error.origin
         seconds = time.monotonic() - start
         problems = host.images.problems if result else []
+        crashes = tuple(host.watch.crashes)
         step = Step(
             kind,
             uuid,
@@ -116,8 +130,9 @@ class Caller:
             params,
             tuple(spec.size for spec in specs),
             seconds,
-            next(iter(host.watch.crashes), None),
+            next((crash for crash in crashes if crash.caller is None), None),
             "; ".join(dict.fromkeys(explain(problem) for _, problem in problems)),
+            crashes=crashes,
         )
         step = step._replace(exit=_exit_code(step, [problem for wanted, problem in problems if wanted == uuid]))
         if host.tracer is not None:
@@ -136,8 +151,8 @@ def explain(problem: TeeError) -> str:
 
 def _exit_code(step: Step, problems: Sequence[TeeError]) -> int:
     """The gravest of what happened decides."""
-    if step.crash is not None:
-        return exits.LIMIT if step.crash.kind == "limit" else exits.DIED
+    if step.crashes:
+        return exits.LIMIT if (step.crash or step.crashes[0]).kind == "limit" else exits.DIED
     if step.result == results.SUCCESS:
         return exits.OK
     if step.kind == "open" and any(isinstance(problem, ImageRefused) for problem in problems):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 def crash_json(crash: Crash) -> dict[str, Any]:
     return {
         "ta": str(crash.uuid),
+        "caller": str(crash.caller) if crash.caller is not None else None,
         "kind": crash.kind,
         "code": crash.code,
         "detail": crash.detail,

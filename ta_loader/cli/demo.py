@@ -57,7 +57,7 @@ def run(arguments: Arguments) -> int:
         for command, texts, about in _STEPS:
             step = caller.invoke(session, uuid, command, parse_params(texts))
             show(f"\n{about}\n$ --invoke {command} {' '.join(texts)}", step)
-        caller.close(session)
+        caller.close(session, uuid)
     panicked = step.crash is not None and step.crash.kind == "panic" and step.crash.code == PANIC_CODE
     code = exits.OK if panicked else step.exit or exits.TA_ERROR
     if as_json:

@@ -38,7 +38,11 @@ class Expectation(NamedTuple):
         out: list[str] = []
         died = step.crash.kind if step.crash else ""
         if died != self.died:
-            out.append(f"the TA {_death(died)}, expected that it {_death(self.died)}")
+            others = [
+                f"TA {crash.uuid}, which it called, {_death(crash.kind)}" for crash in step.crashes if crash.caller
+            ]
+            because = f" ({'; '.join(others)})" if others else ""
+            out.append(f"the TA {_death(died)}, expected that it {_death(self.died)}{because}")
         elif step.crash and self.panic is not None and step.crash.code != self.panic:
             out.append(f"panic code {step.crash.code:#x}, expected {self.panic:#x}")
         if not self.died and not died:

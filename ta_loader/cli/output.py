@@ -98,10 +98,12 @@ def step_json(step: Step) -> dict[str, Any]:
         out["command"] = step.command
     if step.problem:
         out["problem"] = step.problem
-    if step.crash:
+    if step.crashes:
         from ta_loader.cli.crash import crash_json
 
-        out["crash"] = crash_json(step.crash)
+        out["crashes"] = [crash_json(crash) for crash in step.crashes]
+        if step.crash:
+            out["crash"] = crash_json(step.crash)
     return out
 
 

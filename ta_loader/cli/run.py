@@ -15,11 +15,12 @@ from tee.params import Kind
 from tee.session import PUBLIC, Client
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ta_loader.cli.calls import Step
     from ta_loader.cli.options import Arguments
     from ta_loader.cli.params import ParamSpec
+    from tee.observe import Crash
 
 
 class Plan(NamedTuple):
@@ -112,9 +113,7 @@ def perform(host: Host, plan: Plan) -> tuple[list[Step], int]:
         steps.append(caller.invoke(session, uuid, command, specs))
         if steps[-1].exit:
             break
-    crash = caller.close(session)
-    if crash is not None and not steps[-1].crash:
-        steps[-1] = steps[-1]._replace(crash=crash, exit=exits.DIED)
+    steps[-1] = steps[-1].with_close(caller.close(session, uuid))
     return steps, steps[-1].exit
 
 
@@ -126,13 +125,18 @@ def report(steps: Sequence[Step]) -> None:
             print(line)
 
 
+def crash_reports(crashes: Iterable[Crash]) -> str:
+    """In the order in which they died."""
+    from tee.crash import crash_lines
+
+    return "\n".join(line for crash in crashes for line in crash_lines(crash))
+
+
 def complain(step: Step) -> None:
     """What a failed step has to say, on standard error."""
-    if step.crash:
-        from tee.crash import crash_lines
-
+    if step.crashes:
         sys.stdout.flush()
-        print("\n".join(crash_lines(step.crash)), file=sys.stderr)
+        print(crash_reports(step.crashes), file=sys.stderr)
     elif step.problem:
         sys.stdout.flush()
         print(f"litebox-ta: {step.problem}", file=sys.stderr)

@@ -12,6 +12,7 @@ comes, since an earlier step may have saved them.
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ta_loader.cli import exits
@@ -21,10 +22,9 @@ from ta_loader.cli.expect import Expectation, read_expectation
 from ta_loader.cli.junit import Case, write_junit
 from ta_loader.cli.options import seconds, size
 from ta_loader.cli.params import ParamSpec, parse_params, read_named
-from ta_loader.cli.run import complain
+from ta_loader.cli.run import complain, crash_reports
 from ta_loader.errors import UsageError
 from ta_loader.inputs import read_input
-from tee.abi.results import Origin, Result
 from tee.errors import TeeError
 from tee.session import PUBLIC, Client
 
@@ -216,8 +216,7 @@ class Player:
         self._caller = Caller(host)
         self.sessions: dict[str, tuple[int, UUID]] = {}
 
-    def play(self, step: ScriptStep) -> Step | None:
-        """One step; None for a close."""
+    def play(self, step: ScriptStep) -> Step:
         if step.ta is not None:
             return self._open(step, step.ta)
         try:
@@ -227,8 +226,7 @@ class Player:
         if step.command is not None:
             return self._caller.invoke(number, uuid, step.command, step.params)
         del self.sessions[step.session]
-        crash = self._caller.close(number)
-        return crash and Step("close", uuid, 0, Result(0), Origin.TEE, (), (), 0.0, crash, exit=exits.DIED)
+        return self._caller.close(number, uuid)
 
     def _open(self, step: ScriptStep, ta: str) -> Step:
         if step.session in self.sessions:
@@ -264,7 +262,7 @@ def run_script(path: str, arguments: Arguments) -> int:
                 elif not quiet:
                     _print(number, wanted, step, differences)
                 if differences:
-                    code = (step.exit if step else exits.OK) or exits.TA_ERROR
+                    code = step.exit or exits.TA_ERROR
                     break
     except (UsageError, TeeError) as problem:
         cases.append(Case(_title(len(cases) + 1, script.steps[len(cases)], None), differences=(str(problem),)))
@@ -285,52 +283,51 @@ def run_script(path: str, arguments: Arguments) -> int:
     return code
 
 
-def _play(player: Player, wanted: ScriptStep) -> tuple[Step | None, list[str]]:
+def _play(player: Player, wanted: ScriptStep) -> tuple[Step, list[str]]:
     for turn in range(wanted.repeat):
         step = player.play(wanted)
-        differences = wanted.expected.differences(step) if step else []
+        differences = wanted.expected.differences(step)
         if differences:
             times = f" (turn {turn + 1} of {wanted.repeat})" if wanted.repeat > 1 else ""
             return step, [text + times for text in differences]
     return step, []
 
 
-def _keep(step: Step | None, save: Sequence[tuple[int, str]]) -> None:
+def _keep(step: Step, save: Sequence[tuple[int, str]]) -> None:
     from ta_loader.cli.output import memref_bytes, write_file
     from tee.params import Memref
 
     for index, path in save:
-        param = step.params[index] if step and index < len(step.params) else None
+        param = step.params[index] if index < len(step.params) else None
         if not isinstance(param, Memref):
             raise UsageError(f"save: parameter {index} is no memref")
         write_file(path, memref_bytes(param))
 
 
 def _title(number: int, wanted: ScriptStep, step: Step | None) -> str:
-    what = wanted.name or (step.title if step else f"close {wanted.session}")
+    what = wanted.name or (step.title if step and step.kind != "close" else f"close {wanted.session}")
     return f"{number} {what}"
 
 
-def _print(number: int, wanted: ScriptStep, step: Step | None, differences: Sequence[str]) -> None:
+def _print(number: int, wanted: ScriptStep, step: Step, differences: Sequence[str]) -> None:
     print(f"{'ok  ' if not differences else 'FAIL'} {_title(number, wanted, step)}")
     for text in differences:
         print(f"     {text}")
-    if step and differences:
+    if differences:
         complain(step)
+    elif len(step.crashes) > bool(step.crash):
+        # What was called did as expected, and is not all that died.
+        print(crash_reports(crash for crash in step.crashes if crash is not step.crash), file=sys.stderr)
 
 
-def _case(number: int, wanted: ScriptStep, step: Step | None, differences: Sequence[str]) -> Case:
-    report = ""
-    if step and step.crash and differences:
-        from tee.crash import crash_lines
-
-        report = "\n".join(crash_lines(step.crash))
-    return Case(_title(number, wanted, step), step.seconds if step else 0.0, tuple(differences), report)
+def _case(number: int, wanted: ScriptStep, step: Step, differences: Sequence[str]) -> Case:
+    report = crash_reports(step.crashes) if differences else ""
+    return Case(_title(number, wanted, step), step.seconds, tuple(differences), report)
 
 
-def _row(number: int, wanted: ScriptStep, step: Step | None, differences: list[str]) -> dict[str, Any]:
+def _row(number: int, wanted: ScriptStep, step: Step, differences: list[str]) -> dict[str, Any]:
     from ta_loader.cli.output import step_json
 
     row: dict[str, Any] = {"number": number, "name": wanted.name, "session": wanted.session}
     row |= {"passed": not differences, "differences": differences}
-    return row | (step_json(step) if step else {"step": "close"})
+    return row | step_json(step)
