@@ -259,6 +259,14 @@ class Cpu(Mmu, Protocol):
     def on_access(self, begin: int, end: int, callback: Callable[[Access, int, int, int], None] | None) -> None:
         """Call back with (access, address, size, value) for data accesses in [begin, end)."""
 
+    def sample(self, va: int, slots: int, offset: int, scale: int) -> None:
+        """About once a millisecond of running, count where the guest is: in word (pc - offset) / 2 * scale / 65536 of
+        the `slots` 16-bit words at `va` in its memory. Memory it may not write, and places beyond, are passed over.
+        """
+
+    def sampled(self) -> tuple[int, float]:
+        """End `sample`: (samples taken, seconds the guest ran meanwhile)."""
+
     def close(self) -> None: ...
 
 

@@ -22,6 +22,7 @@ SOURCES = [
     "turns.c",
     "hooks.c",
     "contain.c",
+    "sample.c",
 ]
 
 STRUCTS = """

@@ -328,6 +328,19 @@ class UnicornCpu:
         """Interrupt with BUDGET after about that many instructions; 0: no limit."""
         _check(lib.lb_hook_budget(self._raw, instructions), "cannot count instructions")
 
+    def sample(self, va: int, slots: int, offset: int, scale: int) -> None:
+        """Count about each millisecond of running in a histogram of the guest's: `slots` words of 16 bits at `va`.
+
+        The word of a program counter is number (pc - offset) / 2 * scale / 65536.
+        """
+        _check(lib.lb_sample_start(self._raw, va, slots, offset, scale), "cannot sample")
+
+    def sampled(self) -> tuple[int, float]:
+        """End `sample`: how many samples there were, and the seconds that the guest ran meanwhile."""
+        taken, ran = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+        lib.lb_sample_stop(self._raw, taken, ran)
+        return taken[0], ran[0] / 1e9
+
     def join(self, turn: Turn | None) -> None:
         """Run in turns with the others under `turn`; None: freely."""
         lib.lb_turn_join(self._raw, turn.raw if turn else ffi.NULL)

@@ -224,6 +224,25 @@ def test_a_budget_ends_a_loop(arch: Arch) -> None:
     assert guest.cpu.reason == Interrupt.BUDGET
 
 
+def test_samples_count_where_the_guest_runs(arch: Arch) -> None:
+    guest = Guest(arch, "inc", "spin")
+    counters, seconds, taken = DATA + 16, 0.0, 0
+    while taken < 5:  # a busy machine may not tick for long
+        guest.cpu.sample(counters, 4, CODE, 32768)  # a counter for four bytes
+        guest.cpu.set_deadline(0.02)
+        guest.cpu.enter(CODE, SP, (0, 0, 0, 0))
+        guest.cpu.acknowledge(Interrupt.DEADLINE)
+        more, ran = guest.cpu.sampled()
+        taken, seconds = taken + more, seconds + ran
+    words = struct.unpack("<4H", guest.cpu.read(counters, 8, Prot.R) or b"")
+    assert (sum(words), words[2:]) == (taken, (0, 0))
+    assert words[1] >= taken - 1  # it is in its loop; one sample may be of its first block
+    assert seconds > 0
+    guest.cpu.set_deadline(0.01)
+    guest.cpu.enter(CODE, SP, (0, 0, 0, 0))
+    assert struct.unpack("<4H", guest.cpu.read(counters, 8, Prot.R) or b"") == words
+
+
 def test_tracing_stops_at_calls_that_c_would_answer(arch: Arch) -> None:
     from tee.native import Task
 

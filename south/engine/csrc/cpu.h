@@ -99,6 +99,15 @@ struct lb_turn {
     uint64_t taken_ns;
 };
 
+/* Program counter sampling; see sample.c. */
+struct lb_samples {
+    uint64_t va, slots;      /* the histogram in the guest: 16-bit counters */
+    uint64_t offset, scale;  /* pc -> slot: (pc - offset) / 2 * scale / 65536 */
+    uint64_t taken;
+    atomic_ullong ran_ns, seen_ns;
+    atomic_bool on, due;
+};
+
 struct lb_cpu {
     uc_engine *uc;
     const struct lb_arch *arch;
@@ -129,7 +138,8 @@ struct lb_cpu {
     _Atomic(struct lb_turn *) turn;
     struct lb_cpu *next; /* the watchdog's list */
 
-    uc_hook intr_hook, fill_hook, unmapped_hook, block_hook, access_hook, budget_hook, stop_hook;
+    uc_hook intr_hook, fill_hook, unmapped_hook, block_hook, access_hook, budget_hook, stop_hook, sample_hook;
+    struct lb_samples samples;
     void *hook_owner; /* Python's handle for callbacks */
     uint64_t budget;  /* instructions left, counted by block */
     uint8_t *cover;   /* one byte per 4 bytes of [cover_va, cover_va + cover_size) */
@@ -184,6 +194,10 @@ int lb_hook_cover(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint8_t *map);
 int lb_hook_budget(struct lb_cpu *cpu, uint64_t instructions);
 extern void (*lb_block_callback)(void *owner, uint64_t pc, uint32_t size);
 extern void (*lb_access_callback)(void *owner, uint32_t type, uint64_t address, uint32_t size, uint64_t value);
+
+/* sample.c */
+int lb_sample_start(struct lb_cpu *cpu, uint64_t va, uint64_t slots, uint64_t offset, uint64_t scale);
+void lb_sample_stop(struct lb_cpu *cpu, uint64_t *taken, uint64_t *ran_ns);
 /* cffi: end */
 
 /* cpu.c */
@@ -211,6 +225,9 @@ unsigned lb_watchdog_period_us(void);
 bool lb_turn_take(struct lb_cpu *cpu);
 void lb_turn_give(struct lb_cpu *cpu);
 void lb_turn_tick(struct lb_cpu *cpu, uint64_t now_ns);
+
+/* sample.c */
+void lb_sample_tick(struct lb_cpu *cpu, uint64_t now_ns);
 
 /* hooks.c */
 uc_err lb_hook_stops(struct lb_cpu *cpu);

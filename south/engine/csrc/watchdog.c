@@ -67,6 +67,7 @@ static void look(struct lb_cpu *cpu, uint64_t now, unsigned why)
     /* Also one that is not running: it may be on its way in, and nobody will tell it a second time. */
     if (why)
         atomic_fetch_or(&cpu->why, why);
+    lb_sample_tick(cpu, now);
     if (!atomic_load(&cpu->running))
         return;
     due(cpu, now);

@@ -353,6 +353,8 @@ static void contained(bool wide)
     CHECK(enter(&g, 0, 0, 0) == LB_TRAP_ERROR && lb_cpu_resume(g.cpu, 0) == LB_TRAP_ERROR);
     CHECK(lb_cpu_proceed(g.cpu) == LB_TRAP_ERROR && !lb_cpu_save(g.cpu));
     CHECK(lb_hook_block(g.cpu, true) == LB_ERR_BROKEN && lb_hook_budget(g.cpu, 9) == LB_ERR_BROKEN);
+    CHECK(lb_sample_start(g.cpu, DATA, 1, 0, 1) == LB_ERR_BROKEN);
+    lb_sample_stop(g.cpu, &registers[0], &registers[1]);
     lb_cpu_registers(g.cpu, registers);
     lb_invalidate(g.cpu, CODE, LB_PAGE);
     CHECK(!lb_protect(g.cpu, CODE, LB_PAGE, LB_READ));
@@ -361,6 +363,38 @@ static void contained(bool wide)
     unmake(&g);
     CHECK(lb_cpu_resume(other.cpu, 100) == LB_TRAP_CALL && other.cpu->call.arg[0] == 101);
     unmake(&other);
+}
+
+/* Samples of a loop: counted where there is a counter that the guest may write, and nowhere else. */
+static void samples(bool wide)
+{
+    static const struct {
+        uint64_t va, slots, offset, scale;
+        bool counted;
+    } ways[] = {
+        {DATA + 2, 4, CODE, 65536, true},
+        {DATA + 1, 4, CODE, 65536, true},
+        {DATA + 2, 0, CODE, 65536, false},
+        {DATA + 2, 4, CODE + 4, 65536, false},
+        {DATA + 2, 4, 0, UINT64_MAX, false},
+        {CODE, 4, CODE, 65536, false},
+        {UINT64_MAX - 1, UINT64_MAX, 0, 65536, false},
+    };
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        struct guest g = make(wide);
+        uint64_t taken, ran;
+        uint8_t before[16] = {0}, after[16];
+
+        load(&g, wide ? &a64_spin : &a32_spin, 4);
+        CHECK(!lb_write(g.cpu, DATA, before, sizeof before, 0));
+        CHECK(!lb_sample_start(g.cpu, ways[i].va, ways[i].slots, ways[i].offset, ways[i].scale));
+        lb_set_deadline(g.cpu, 20000000);
+        CHECK(enter(&g, 0, 0, 0) == LB_TRAP_INTERRUPTED);
+        lb_sample_stop(g.cpu, &taken, &ran);
+        CHECK(!lb_read(g.cpu, DATA, after, sizeof after, 0));
+        CHECK((memcmp(before, after, sizeof after) != 0) == (ways[i].counted && taken));
+        unmake(&g);
+    }
 }
 
 /* --- turns ----------------------------------------------------------------------------------- */
@@ -429,6 +463,7 @@ int main(int argc, char **argv)
         hooks(wide);
         if (argc < 5) /* valgrind reports the fault itself, and TSan loses its way in the jump */
             contained(wide);
+        samples(wide);
     }
     turns(rounds * 20, false);
     turns(rounds * 20, true);
