@@ -111,6 +111,7 @@ samples: $(BUILT)
 	$(PY) -m ta_loader.samples.build
 	$(PY) -m tests.tas.cryptdrv.build
 	$(PY) -m tests.tas.cxx.build
+	$(PY) -m tests.tas.prof.build
 	$(PY) -m south.qemu_arm.build
 	$(PY) -m normal_world.agent.prebuilt
 

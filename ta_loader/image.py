@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tee.ports import Frame
 
     from .elf.object import ElfObject
+    from .ftrace import Ftrace
     from .link import Libraries
 
 RTLD_NOW = 0x2
@@ -46,6 +47,7 @@ class TaProgram:
         self._tables = ModuleTables(self._links)
         self._load(image.uuid, image.object)
         self.entry = self._entry(image.object)
+        self.trace = self._find_trace()
 
     @property
     def modules(self) -> Sequence[Module]:
@@ -79,7 +81,18 @@ class TaProgram:
         """Unwind from `registers`; innermost first. Never raises: an unreadable stack ends it."""
         from .symbolise.unwind import backtrace
 
-        return backtrace(self._links.space.arch, self.modules, registers, self._peek, self.elf)
+        return backtrace(self._links.space.arch, self.modules, registers, self._peek, self.elf, returns=self.returns())
+
+    def returns(self) -> tuple[int, Sequence[int]]:
+        """What `symbolise.unwind.backtrace` takes as `returns`."""
+        return (0, ()) if self.trace is None else self.trace.returns()
+
+    def _find_trace(self) -> Ftrace | None:
+        if self._links.resolve(b"__ftrace_info") is None:
+            return None
+        from .ftrace import find
+
+        return find(self._links)
 
     def _peek(self, va: int, size: int) -> bytes | None:
         try:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tee.objects import ObjectTable
     from tee.params import Param
     from tee.ports import Image
+    from tee.profile import Sampling, TraceWriter
     from tee.services.properties import Implementation
     from tee.services.time import TaTimes
     from tee.session import Client, Session
@@ -132,9 +133,19 @@ class TaInstance:
         self.native.bind(self.cpu)
         self._args = self.cpu.args
         self._stack_arguments = image.arch is Arch.ARM
+        self._trace = self._trace_writer()
+        self._sampling: Sampling | None = None
         self._tracing = world.observer is not None and world.observer.tracing
         if self._tracing:
             self.cpu.trace_calls(True)
+
+    def _trace_writer(self) -> TraceWriter | None:
+        trace = self.program.trace
+        if trace is None:
+            return None
+        from tee.profile import TraceWriter
+
+        return TraceWriter(trace, self.uuid, self.world.profiles)
 
     # --- running
 
@@ -210,6 +221,8 @@ class TaInstance:
                 raise
             if mapped.answers:
                 mapped.update(UTEE_PARAMS.unpack_from(self._params_view, 0))
+            if self._trace is not None:
+                self._trace.dump()
             return result
         finally:
             for identity in shared:
@@ -425,6 +438,14 @@ class TaInstance:
 
     def unmap(self, va: int, size: int) -> None:
         self.memory.unmap(self.space, va, size)
+
+    @property
+    def sampling(self) -> Sampling:
+        if self._sampling is None:
+            from tee.profile import Sampling
+
+            self._sampling = Sampling(self.cpu, self.program)
+        return self._sampling
 
     def immutable(self) -> list[bytes]:
         """The page above the stack is as if another call's buffers were there, so it is none of these."""

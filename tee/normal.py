@@ -9,6 +9,7 @@ Source: optee_os 4.5 core/include/optee_rpc_cmd.h; optee_client tee-supplicant.
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -132,6 +133,23 @@ class Plugins(Protocol):
 
         TeeError, when no plugin answered: ITEM_NOT_FOUND there is none, OUT_OF_MEMORY too much data, COMMUNICATION it
         died, BUSY others keep it busy, TIMEOUT it took too long, CANCEL stopped.
+        """
+
+
+class ProfileKind(enum.Enum):
+    """What a profile is: the start of its file's name, as tee-supplicant has it."""
+
+    GMON = "gmon-"
+    FTRACE = "ftrace-"
+
+
+class Profiles(Protocol):
+    """Where profiles of TAs go (OPTEE_RPC_CMD_GPROF, OPTEE_RPC_CMD_FTRACE)."""
+
+    def append(self, kind: ProfileKind, uuid: UUID, data: bytes, file: int) -> int:
+        """Append to file number `file` of TA `uuid`, 0: a new one; the file's number.
+
+        TeeError: NOT_SUPPORTED nobody takes profiles; BAD_PARAMETERS, STORAGE_NO_SPACE, GENERIC it cannot be written.
         """
 
 

@@ -34,11 +34,22 @@ class Module(NamedTuple):
     size: int
 
 
+class Trace(Protocol):
+    """What a TA built for function tracing recorded."""
+
+    def take(self, *, first: bool) -> bytes:
+        """What was recorded since the last time; first: with the text that such a file begins with."""
+
+
 class Program(Protocol):
     """A TA linked into one address space."""
 
     entry: int
     """Address of the entry function; bit 0 set: T32."""
+
+    @property
+    def trace(self) -> Trace | None:
+        """None: it records nothing."""
 
     @property
     def modules(self) -> Sequence[Module]: ...

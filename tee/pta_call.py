@@ -105,6 +105,7 @@ def _borrowed(p: TaParam) -> PtaMemref:
         lambda data: memory.copy_out(p.va, data),
         secure=p.secure(),
         null=not p.va,
+        va=p.va,
     )
 
 

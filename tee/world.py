@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from south.platform import Pages, Platform
-    from tee.normal import NormalWorld
+    from tee.normal import NormalWorld, Profiles
     from tee.observe import Crash, Observer
     from tee.params import Param
     from tee.ports import ImageSource
+    from tee.profile import ProfileSink
     from tee.pta.base import PseudoTa
     from tee.pta.ports import PtaPorts
     from tee.pta.registry import Registry
@@ -69,7 +70,7 @@ class SecureWorld:
     images: where TAs come from. limits: per instance. observer: watches calls, logs and crashes.
     normal: the normal world's services, None: there are none. pta_ports: gives what pseudo TAs need beyond this world,
     asked for when the first of them is looked for; None: they have nothing. rpmb_integrity: `TrustedStorage`.
-    own_clock: the normal world cannot change the platform's monotonic clock.
+    own_clock: the normal world cannot change the platform's monotonic clock. profiles: takes those of TAs.
     """
 
     def __init__(
@@ -83,10 +84,13 @@ class SecureWorld:
         pta_ports: Callable[[], PtaPorts] | None = None,
         rpmb_integrity: bool = False,
         own_clock: bool = False,
+        profiles: Profiles | None = None,
     ) -> None:
         self.platform = platform
         self._rpmb_integrity = rpmb_integrity
         self._own_clock = own_clock
+        self._profile_taker = profiles
+        self._profiles: ProfileSink | None = None
         self.images = images
         self.limits = limits or Limits()
         self.observer = observer
@@ -423,6 +427,16 @@ class SecureWorld:
             with self._making:
                 self._implementation = self._implementation or made
         return self._implementation
+
+    @property
+    def profiles(self) -> ProfileSink:
+        """Where TAs' profiles go."""
+        if self._profiles is None:
+            from tee.profile import ProfileSink
+
+            with self._making:
+                self._profiles = self._profiles or ProfileSink(self._profile_taker, self.platform.console)
+        return self._profiles
 
     @property
     def storage(self) -> TrustedStorage:

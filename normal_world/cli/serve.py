@@ -193,6 +193,8 @@ def _harden(plan: Plan, setup: Setup, services: ServiceOptions, host: Host, list
     write = [services.state or default_state_folder()]
     if setup.trace_out is not None:
         write.append(os.path.dirname(setup.trace_out) or ".")
+    if setup.profile_dir is not None:
+        write.append(setup.profile_dir)
     report = restrict(
         (*host.store.dirs, *setup.trust, *setup.elf),
         existing(write),

@@ -231,6 +231,7 @@ def _setup(options: LocalOptions) -> Setup:
         timeout=options.timeout,
         rpmb_integrity=options.rpmb_integrity,
         layout=read_layout(options.address_space, "address_space"),
+        profile_dir=None if options.profile_dir is None else os.fspath(options.profile_dir),
     )
 
 

@@ -25,7 +25,8 @@ class LocalOptions(NamedTuple):
     memory: bytes for each TA instance. timeout: seconds until a TA that goes on is stopped. sockets: what TAs may
     connect to. plugin_dirs: of <uuid>.plugin; plugin_seconds: a plugin's time for one call, None: 30.
     rpmb_integrity: an older copy of trusted storage is refused. address_space: of TAs, "board" or "wide"
-    (`north.memory.Layout`). log: called with what TAs and the secure world print; None: standard error.
+    (`north.memory.Layout`). profile_dir: where TAs built for profiling leave their profiles. log: called with what TAs
+    and the secure world print; None: standard error.
     """
 
     ta_dirs: Sequence[str | os.PathLike[str]] = ()
@@ -40,6 +41,7 @@ class LocalOptions(NamedTuple):
     plugin_seconds: float | None = None
     rpmb_integrity: bool = False
     address_space: str = "board"
+    profile_dir: str | os.PathLike[str] | None = None
     log: Callable[[str], None] | None = None
 
     def checked(self) -> LocalOptions:
@@ -66,6 +68,7 @@ class LocalOptions(NamedTuple):
             rpmb_integrity=flag(self.rpmb_integrity, "rpmb_integrity"),
             enc_key=None if self.enc_key is None else bytes(self.enc_key),
             state=None if self.state is None else path(self.state, "state"),
+            profile_dir=None if self.profile_dir is None else path(self.profile_dir, "profile_dir"),
             timeout=seconds(self.timeout, zero=False),
             plugin_seconds=seconds(self.plugin_seconds, "plugin_seconds", zero=False),
         )

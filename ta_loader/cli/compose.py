@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from south.platform import Console, Platform
     from ta_loader.cli.debug import DebugFiles
     from ta_loader.cli.options import Arguments
+    from ta_loader.cli.profiles import ProfileFolder
     from ta_loader.cli.trace import Tracer
     from ta_loader.container.verify import Container
     from ta_loader.container.versions import VersionDatabase
@@ -60,6 +61,7 @@ WORLD_OPTIONS = (
     ),
     Option("--timeout", "SECONDS", "stop a TA whose call takes longer (default: never)"),
     Option("--elf", "FILE", "unstripped ELF of a TA or library: backtraces show files and lines", many=True),
+    Option("--profile-dir", "DIR", "where TAs built with gprof or ftrace leave gmon-UUID.out and ftrace-UUID.out"),
     Option("--trace", "", "print every system call on standard error"),
     Option("--trace-out", "FILE", "write system calls as Chrome trace JSON (chrome://tracing, Perfetto)"),
 )
@@ -82,6 +84,7 @@ class Setup(NamedTuple):
     quiet: bool = False
     rpmb_integrity: bool = False
     layout: Layout = Layout.BOARD
+    profile_dir: str | None = None
 
 
 def read_setup(arguments: Arguments) -> Setup:
@@ -105,6 +108,7 @@ def read_setup(arguments: Arguments) -> Setup:
         quiet=arguments.switch("--quiet"),
         rpmb_integrity=arguments.switch("--rpmb-integrity"),
         layout=read_layout(arguments.one("--address-space"), "--address-space"),
+        profile_dir=arguments.one("--profile-dir"),
     )
     if memory is None:
         return setup
@@ -112,6 +116,14 @@ def read_setup(arguments: Arguments) -> Setup:
     if limit < MIN_MEMORY:
         raise UsageError(f"--memory {memory}: a TA instance needs at least 1M")
     return setup._replace(memory=limit)
+
+
+def _profiles(folder: str | None) -> ProfileFolder | None:
+    if folder is None:
+        return None
+    from ta_loader.cli.profiles import ProfileFolder
+
+    return ProfileFolder(folder)
 
 
 def read_layout(text: str | None, name: str) -> Layout:
@@ -265,6 +277,7 @@ class Host:
             self.platform = self.platform._replace(clock=GuestClock(self.platform.clock, guest))
             store = FetchedStore(store, guest.load_ta, trust, enc_key=enc_key, versions=versions)
         store = InstalledFirst(store, lambda: self.world.storage, self._may_be_installed)
+        self._profiles = _profiles(setup.profile_dir)
         self.images = WatchedSource(Loader(store), self._debug_files())
         self.trust = trust
         self.world = SecureWorld(
@@ -276,6 +289,7 @@ class Host:
             pta_ports=self._pta_ports,
             rpmb_integrity=setup.rpmb_integrity,
             own_clock=guest is not None,
+            profiles=self._profiles or (None if guest is None else guest.profiles),
         )
         self._interruptible = Interruptible() if interruptible else contextlib.nullcontext()
 
@@ -343,6 +357,8 @@ class Host:
             self._interruptible.__exit__(kind, problem, trace)
             if self._services is not None:
                 self._services.close()
+            if self._profiles is not None:
+                self._profiles.close()
             if self.tracer is not None and self.setup.trace_out is not None:
                 self.tracer.write(self.setup.trace_out)
 

@@ -59,6 +59,7 @@ class DebugProgram:
         self._space = space
         self._files = files
         self.entry = program.entry
+        self.trace = program.trace
 
     @property
     def modules(self) -> Sequence[Module]:
@@ -79,7 +80,9 @@ class DebugProgram:
         for module in program.modules:
             debug_of(module.uuid)
         self._files.complain()
-        return backtrace(self._space.arch, program.modules, registers, self._peek, program.elf, debug_of)
+        return backtrace(
+            self._space.arch, program.modules, registers, self._peek, program.elf, debug_of, program.returns()
+        )
 
     def _peek(self, va: int, size: int) -> bytes | None:
         try:

@@ -365,20 +365,26 @@ def backtrace(
     read: Callable[[int, int], bytes | None],
     elf_of: Callable[[UUID], bytes | None],
     debug_of: Callable[[UUID], bytes | None] = lambda _: None,
+    returns: tuple[int, Sequence[int]] = (0, ()),
 ) -> list[Frame]:
     """Frames from `registers` outwards, innermost first; at most MAX_FRAMES. Never raises.
 
     registers: 'pc', 'sp', 'lr' and x0..x30 or r0..r15; missing ones count as unknown. read(address, bytes):
     guest memory, None if it is not all there. elf_of: a module's ELF file as it was loaded; debug_of: its
-    unstripped twin, used if it is of the same build. Frame.pc is the return address for all frames but the
+    unstripped twin, used if it is of the same build. returns: a function that stands in the place of return
+    addresses, and those addresses, innermost first. Frame.pc is the return address for all frames but the
     first; names and lines are those of the instruction before it.
     """
     known = Modules(arch, modules, elf_of, debug_of)
     unwinder = Unwinder(arch, known, read)
     state: State | None = unwinder.start(registers)
     frames: list[Frame] = []
+    trampoline, hidden = returns[0] & -2 if arch is Arch.ARM else returns[0], iter(returns[1])
     while state is not None and len(frames) < MAX_FRAMES:
         innermost = not frames
         frames.append(known.describe(state.pc, state.pc if innermost else state.pc - 1))
         state = unwinder.step(state, innermost)
+        if state is not None and trampoline and state.pc == trampoline:
+            back = known.returns_to(next(hidden, 0))
+            state = None if back is None else state._replace(pc=back)
     return frames

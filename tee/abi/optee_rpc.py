@@ -24,7 +24,9 @@ class RpcCmd(enum.IntEnum):
     SUSPEND = 5
     SHM_ALLOC = 6
     SHM_FREE = 7
+    GPROF = 9
     SOCKET = 10
+    FTRACE = 11
     SUPP_PLUGIN = 12
 
 

@@ -21,10 +21,11 @@ from tee.abi.optee_rpc import (
 )
 from tee.abi.results import COMMUNICATION, ITEM_NOT_FOUND, OUT_OF_MEMORY
 from tee.abi.rpmb import FRAME_SIZE
+from tee.abi.uuids import tee_uuid_bytes
 from tee.errors import TeeError
 from tee.message.files import RpcFiles
 from tee.message.rpc import NO_BUFFER, value
-from tee.normal import PLUGIN_DATA_MAX, PluginAnswer, RpmbInfo
+from tee.normal import PLUGIN_DATA_MAX, PluginAnswer, ProfileKind, RpmbInfo
 from tee.params import Kind
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 IMAGE_MAX = 64 << 20
 """Bytes of a TA."""
+PROFILE_PIECE = 1 << 20
+"""Bytes of a profile in one request."""
 _IN = Kind.VALUE_INPUT
 
 
@@ -168,6 +171,33 @@ class RpcPlugins:
         return PluginAnswer(result, length)
 
 
+class RpcProfiles:
+    """`tee.normal.Profiles` of a tee-supplicant, which writes them to its /tmp.
+
+    Source: optee_os core/pta/gprof.c (`gprof_send_rpc`), core/kernel/user_ta.c (`user_ta_dump_ftrace`).
+    """
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+
+    def append(self, kind: ProfileKind, uuid: UUID, data: bytes, file: int) -> int:
+        for at in range(0, len(data) or 1, PROFILE_PIECE):
+            file = self._append(kind, uuid, data[at : at + PROFILE_PIECE], file)
+        return file
+
+    def _append(self, kind: ProfileKind, uuid: UUID, data: bytes, file: int) -> int:
+        name = tee_uuid_bytes(uuid)
+        buffer = self._rpc.buffer(len(name) + len(data))
+        buffer.shared.write(0, name + data)
+        back = self._rpc.call(
+            RpcCmd.GPROF if kind is ProfileKind.GMON else RpcCmd.FTRACE,
+            value(Kind.VALUE_INOUT, file),
+            buffer.memref(Kind.MEMREF_INPUT, len(name)),
+            buffer.memref(Kind.MEMREF_INPUT, len(data), len(name)),
+        )
+        return back[0][1] & 0xFFFFFFFF
+
+
 class RpcNormalWorld:
     """`tee.normal.NormalWorld`, each service made when it is first used."""
 
@@ -189,6 +219,10 @@ class RpcNormalWorld:
     @cached_property
     def plugins(self) -> RpcPlugins:
         return RpcPlugins(self.rpc)
+
+    @cached_property
+    def profiles(self) -> RpcProfiles:
+        return RpcProfiles(self.rpc)
 
     def load_ta(self, uuid: UUID) -> bytes:
         """The image in the normal world's file system (OPTEE_RPC_CMD_LOAD_TA), unchecked.

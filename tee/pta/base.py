@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tee.params import Kind, Value
+    from tee.profile import Sampling
 
     Params = Sequence["Value | PtaMemref | None"]
     """Of one call."""
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class PtaMemref:
     """A memref parameter of a PTA. size: bytes offered; set it to what the call reports."""
 
-    __slots__ = ("_read", "_write", "capacity", "kind", "null", "secure", "size")
+    __slots__ = ("_read", "_write", "capacity", "kind", "null", "secure", "size", "va")
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class PtaMemref:
         *,
         secure: bool,
         null: bool = False,
+        va: int = 0,
     ) -> None:
         self.kind = kind
         self.capacity = size
@@ -44,6 +46,8 @@ class PtaMemref:
         self.secure = secure
         """False: the normal world can see these bytes."""
         self.null = null
+        self.va = va
+        """Where the calling TA has it; 0: the normal world is the caller."""
 
     def read(self) -> bytes:
         return self._read()
@@ -71,6 +75,9 @@ class Caller(Protocol):
 
     def immutable(self) -> Iterable[bytes]:
         """Contents of the caller's own memory that it cannot write: code and constants, one piece a region."""
+
+    @property
+    def sampling(self) -> Sampling: ...
 
     def dlopen(self, uuid: UUID, flags: int) -> None: ...
 

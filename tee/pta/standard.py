@@ -61,6 +61,11 @@ def standard(world: SecureWorld) -> Registry:
 
         return RngPta(world.platform.entropy)
 
+    def gprof() -> PseudoTa:
+        from tee.pta.gprof import GprofPta
+
+        return GprofPta(world.profiles)
+
     registry.declare(uuids.PTA_SYSTEM_UUID, _CONCURRENT, system)
     registry.declare(uuids.PTA_DEVICE_UUID, PTA_DEFAULT_FLAGS, device)
     registry.declare(uuids.PTA_INVOKE_TESTS_UUID, _DEVICE | TA_FLAG_SECURE_DATA_PATH, invoke_tests)
@@ -68,6 +73,7 @@ def standard(world: SecureWorld) -> Registry:
     registry.declare(uuids.PTA_ATTESTATION_UUID, PTA_DEFAULT_FLAGS, attestation)
     registry.declare(uuids.PTA_RTC_UUID, _DEVICE, rtc)
     registry.declare(uuids.PTA_RNG_UUID, _DEVICE, rng)
+    registry.declare(uuids.PTA_GPROF_UUID, PTA_DEFAULT_FLAGS, gprof)
     sockets = world.normal.sockets if world.normal is not None else None
     if sockets is not None:
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from south.platform import Console, Pages
     from tee.instance import TaInstance
     from tee.limits import Limits
-    from tee.normal import NormalWorld
+    from tee.normal import NormalWorld, Profiles
 
 DIED = Outcome(TARGET_DEAD, Origin.TEE)
 FINE = Outcome(SUCCESS, Origin.TRUSTED_APP)
@@ -68,6 +68,7 @@ def make_world(
     console: Console | None = None,
     enc_key: Callable[[int], bytes] | None = None,
     normal: NormalWorld | None = None,
+    profiles: Profiles | None = None,
 ) -> SecureWorld:
     """A world with the samples and the driver TA; `folders` come first."""
     platform = linux_host(str(state), console=console or NullConsole())
@@ -79,6 +80,7 @@ def make_world(
         limits=limits,
         observer=observer or Crashes(),
         normal=normal,
+        profiles=profiles,
     )
 
 

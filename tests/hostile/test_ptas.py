@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from tee.params import Param
 
-PTAS = sorted(pta_uuids.STANDARD - {pta_uuids.PTA_SOCKET_UUID, pta_uuids.PTA_SYSTEM_UUID})
+FOR_TAS = {pta_uuids.PTA_SOCKET_UUID, pta_uuids.PTA_SYSTEM_UUID, pta_uuids.PTA_GPROF_UUID}
+PTAS = sorted(pta_uuids.STANDARD - FOR_TAS)
 """Those that serve the normal world at all."""
 ROOM = 3 * PAGE
 SIZES = st.sampled_from([0, 1, 3, 10, 16, 27, 28, 29, 32, 56, 72, 80, 280, 384, 415, 416, 512, PAGE])

@@ -24,6 +24,7 @@ from ta_loader import samples
 from tee.abi import results
 from tests.normal_world.plugin_kit import TEST_UUID, compile_plugin
 from tests.normal_world.ways import WAYS, device, local, over_agent
+from tests.tas import prof
 from tests.threads import eventually, together
 
 if TYPE_CHECKING:
@@ -368,6 +369,13 @@ def test_address_spaces_of_a_context(tmp_path: Path) -> None:
         places = [int(place, 16) for place in re.findall(r"^    (0x[0-9a-f]+)-0x", "".join(log), re.MULTILINE)]
         assert len(places) > 3
         assert all(0x4000_0000 <= place < 0x8000_0000 for place in places) is window
-    with pytest.raises(TeeError, match="say board or wide") as caught:
+    with pytest.raises(ValueError, match="'huge' is none of board, wide"):
         Context(address_space="huge")
-    assert (caught.value.result, caught.value.origin) == (results.BAD_PARAMETERS, Origin.API)
+
+
+def test_profiles_of_a_context(tmp_path: Path) -> None:
+    uuid = prof.UUIDS[Arch.AARCH64]
+    options = {"ta_dirs": [prof.HERE], "trust": [samples.public_key_file()], "state": tmp_path / "state"}
+    with Context(**options, profile_dir=tmp_path / "out") as tee, tee.open_session(uuid) as session:
+        session.invoke(prof.GPROF, Value.inout(1000, 0))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"ftrace-{uuid}.out", f"gmon-{uuid}.out"]

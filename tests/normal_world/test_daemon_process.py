@@ -25,7 +25,7 @@ from tee.abi import results
 from tee.errors import TeeError
 from tee.params import Kind
 from tests.normal_world.kit import LITEBOX_TA, RawClient, flat, in_process, memory, memref, value
-from tests.tas import cryptdrv, hogs
+from tests.tas import cryptdrv, hogs, prof
 from tests.threads import PATIENCE, cpu_seconds, eventually
 
 if TYPE_CHECKING:
@@ -99,6 +99,20 @@ def _victim(path: str, random: random.Random) -> int:
                 client.invoke(session, 6)
     finally:
         os._exit(1)
+
+
+def test_profiles_reach_their_folder_from_within_the_sandbox(tmp_path: Path) -> None:
+    uuid, folder = prof.UUIDS[Arch.AARCH64], tmp_path / "profiles"
+    options = (*OPTIONS, "--ta-dir", str(prof.HERE), "--profile-dir", str(folder))
+    with in_process(tmp_path, *options) as daemon:
+        client = RawClient(daemon.path)
+        for _ in range(2):
+            session = client.open(uuid).id
+            assert client.invoke(session, prof.GPROF, value(Kind.VALUE_INOUT, 1000)).result == 0
+        client.close()
+    names = [f"{kind}-{uuid}{number}.out" for kind in ("ftrace", "gmon") for number in (".1", "")]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert all(path.stat().st_size > 100 for path in folder.iterdir())
 
 
 def test_killed_clients_leave_nothing(tmp_path: Path) -> None:

@@ -20,10 +20,12 @@ from boards.catalogue import Stage, find_board
 from boards.errors import TargetError
 from normal_world import Memref, TeeError, Value
 from normal_world.libteec import has_c_library
+from south.platform import Arch
 from ta_loader import samples
 from ta_loader.errors import UsageError
 from tee.abi import results
 from tests.real import debian, xtest
+from tests.tas import prof
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,6 +170,22 @@ def test_linux_goes_on_while_a_ta_computes(booted: Board) -> None:
     assert 2.9 < elapsed < 6
     assert idle > elapsed / 4
     booted.run("wait", SECONDS)
+
+
+def test_profiles_are_left_in_the_guest(images: dict[str, str], tmp_path: Path) -> None:
+    """By Debian's tee-supplicant, in its /tmp."""
+    uuid = prof.UUIDS[Arch.AARCH64]
+    (tmp_path / "tas").mkdir()
+    shutil.copy(prof.HERE / f"{uuid}.ta", tmp_path / "tas")
+    variables = {"kernel": images["kernel"], "tas": str(tmp_path / "tas"), "trust": samples.public_key_file()}
+    with Board(find_board("qemu-virt-litebox"), tmp_path / "run", variables) as board:
+        with board.tee() as tee, tee.open_session(uuid) as session:
+            session.invoke(prof.GPROF, Value.inout(1000, 0))
+        found = board.run(
+            "cd /tmp; ls *.out; head -c 8 gmon-*.out | od -An -tx1; grep -c 'Function graph' ftrace-*.out"
+        )
+    lines = [line.strip() for line in found.output.splitlines()]
+    assert lines == [f"ftrace-{uuid}.out", f"gmon-{uuid}.out", "67 6d 6f 6e 01 00 00 00", "1"]
 
 
 @pytest.mark.parametrize("append", ["nokaslr mitigations=off", ""])

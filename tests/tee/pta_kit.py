@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from south.linux_host import linux_host
 from tee.params import Kind, Value
+from tee.profile import Sampling
 from tee.pta.base import PtaMemref
 from tests.fakes import FixedRoot, Lines
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from south.platform import Console, Platform
+    from south.platform import Console, Cpu, Platform
+    from tee.ports import Program
 
 
 def host_platform(console: Console | None = None) -> Platform:
@@ -58,6 +60,7 @@ class FakeCaller:
         self.calls: list[tuple[object, ...]] = []
         self.answer = 0
         self.pieces: list[bytes] = []
+        self.sampling = Sampling(cast("Cpu", None), cast("Program", None))
 
     def map_zeroed(self, size: int, before: int, after: int, at: int, flags: int) -> int:
         self.calls.append(("map", size, before, after, at, flags))

@@ -16,7 +16,7 @@ import pytest
 
 from south.platform import Arch
 from ta_loader import samples
-from tests.tas import cryptdrv, hogs
+from tests.tas import cryptdrv, hogs, prof
 from tests.threads import PATIENCE, cpu_seconds, eventually
 
 if TYPE_CHECKING:
@@ -294,6 +294,19 @@ def test_an_address_space_that_does_not_exist_is_a_usage_error(cli: Cli) -> None
     done = cli("run", "hello", "--address-space", "huge", "--invoke", "7")
     assert done.code == 2
     assert "--address-space huge: say board or wide" in done.err
+
+
+def test_profiles_are_left_in_the_folder_named(cli: Cli, tmp_path: Path) -> None:
+    uuid, folder = prof.UUIDS[Arch.AARCH64], tmp_path / "a" / "b"
+    command = ("run", str(prof.HERE / f"{uuid}.ta"), "--trust", samples.public_key_file(), "--invoke", "2", "value:9")
+    done = cli(*command, "--profile-dir", str(folder))
+    assert (done.code, done.err) == (0, "")
+    assert sorted(path.name for path in folder.iterdir()) == [f"ftrace-{uuid}.out", f"gmon-{uuid}.out"]
+    done = cli(*command, "--profile-dir", str(folder / f"gmon-{uuid}.out"))
+    assert done.code == 2
+    assert f"--profile-dir {folder}/gmon-{uuid}.out: " in done.err
+    done = cli(*command)
+    assert f"litebox: a profile of TA {uuid} is lost: --profile-dir names a folder for it" in done.err
 
 
 def test_demo(cli: Cli) -> None:

@@ -39,7 +39,7 @@ def _bench(folder: Path, limits: Limits, abilities: Capability = MODERN) -> Iter
     def make_world(normal: RpcNormalWorld) -> SecureWorld:
         store = FetchedStore(TaStore((), trust), normal.load_ta, trust)
         platform = linux_host(str(folder), console=NullConsole())
-        return SecureWorld(platform, Loader(store), normal=normal, limits=limits)
+        return SecureWorld(platform, Loader(store), normal=normal, limits=limits, profiles=normal.profiles)
 
     reserved = (BASE + (1 << 18), 1 << 18)
     monitor = MessageMonitor(machine, make_world, reserved=reserved, abilities=abilities, report=bugs.append)

@@ -14,6 +14,7 @@ import pytest
 
 from south.platform import PAGE, Arch
 from ta_loader import samples
+from tests.tas import prof
 from tests.tee.message.kit import (
     BASE,
     CANCEL,
@@ -312,3 +313,66 @@ def test_a_start_of_the_normal_world_forgets_everything(bench: Bench, driver: Dr
     assert driver.invoke(session, INCREMENT, (VALUE_INOUT, 1, 0, 0)).ret == 0xFFFF0006
     assert driver.call(driver.arg(UNREGISTER, [(5, 0, 0, cookie)])).ret == 0xFFFF0006
     assert driver.invoke(opened(driver), INCREMENT, (VALUE_INOUT, 1, 0, 0)).ret == 0
+
+
+PROF = prof.UUIDS[Arch.AARCH64]
+GPROF, FTRACE = 9, 11
+
+
+class Profiler:
+    """A supplicant that has the TA which profiles itself, and keeps files as tee-supplicant does.
+
+    result: of its answers.
+    """
+
+    def __init__(self, result: int = 0) -> None:
+        self.files: dict[tuple[int, int], bytes] = {}
+        self.result = result
+        self.asked = 0
+
+    def __call__(self, command: int, params: list[list[int]], driver: Driver) -> int:
+        if command == LOAD_TA:
+            data = (prof.HERE / f"{PROF}.ta").read_bytes()
+            _, offset, size, cookie = params[1]
+            params[1][2] = len(data)
+            if cookie and size >= len(data):
+                driver.put(driver.buffers[cookie], offset, data)
+            return 0
+        assert command in (GPROF, FTRACE)
+        self.asked += 1
+        assert params[0][0] == VALUE_INOUT
+        _, at, length, cookie = params[1]
+        assert (driver.get(driver.buffers[cookie], at, length), length) == (PROF.bytes_le, 16)
+        _, at, length, cookie = params[2]
+        data = driver.get(driver.buffers[cookie], at, length)
+        number = params[0][1] or 1 + sum(c == command for c, _ in self.files)
+        self.files[command, number] = self.files.get((command, number), b"") + data
+        params[0][1] = number
+        return self.result
+
+
+def test_profiles_go_to_the_supplicant(bench: Bench) -> None:
+    driver, taker = bench.driver, Profiler()
+    driver.supplicant = taker
+    opened = driver.open(PROF)
+    assert not opened.ret
+    for func, a in ((prof.WORK, 5), (prof.GPROF, 1000), (prof.WORK, 5)):
+        assert not driver.invoke(opened.session, func, (VALUE_INOUT, a, 0, 0)).ret
+    assert sorted(taker.files) == [(GPROF, 1), (FTRACE, 1)]
+    assert taker.files[GPROF, 1].startswith(b"gmon\1\0\0\0")
+    text, _, records = taker.files[FTRACE, 1].partition(b"FTRACE\0\1")
+    assert f"Function graph for TA: {PROF} @ ".encode() in text
+    assert len(records) > 8 * 2 * 16
+    assert not len(records) % 8
+
+
+@pytest.mark.parametrize("result", [0xFFFF000A, 0xFFFF0000])
+def test_a_supplicant_without_profiles_is_not_asked_again(bench: Bench, result: int) -> None:
+    driver, taker = bench.driver, Profiler(result)
+    driver.supplicant = taker
+    opened = driver.open(PROF)
+    for _ in range(3):
+        assert not driver.invoke(opened.session, prof.WORK, (VALUE_INOUT, 5, 0, 0)).ret
+    assert taker.asked == 1
+    answer = driver.invoke(opened.session, prof.GPROF, (VALUE_INOUT, 5, 0, 0))
+    assert (answer.ret, answer.origin) == (result, 4)
