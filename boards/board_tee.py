@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from boards.agent_upload import Agent, agent_on
 from boards.console_log import Direction
 from boards.console_shell import PROTOCOL
+from boards.deaths import PrintedDeaths
 from boards.errors import TargetError
 from ta_loader.errors import UsageError
 
@@ -100,7 +101,7 @@ class BoardTee:
         assert self._connection is not None
         self._open += 1
         try:
-            return Context.over(AgentWay(self._connection, closed=self._closed))
+            return Context.over(AgentWay(self._connection, self._closed, PrintedDeaths(self._board.log)))
         except BaseException:
             self._open -= 1
             raise

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from normal_world.api import Context, Login, Session
     from normal_world.cancelling import Operation
+    from normal_world.died import TaDied
     from normal_world.memory import Direction, SharedMemory
     from normal_world.params import Memref, Value
     from tee.abi.results import Origin, Result
@@ -39,6 +40,7 @@ _HOMES = {
     "Result": "tee.abi.results",
     "Session": "normal_world.api",
     "SharedMemory": "normal_world.memory",
+    "TaDied": "normal_world.died",
     "TeeError": "tee.errors",
     "Value": "normal_world.params",
 }
@@ -53,6 +55,7 @@ __all__ = [
     "Result",
     "Session",
     "SharedMemory",
+    "TaDied",
     "TeeError",
     "Value",
 ]

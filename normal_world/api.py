@@ -2,7 +2,8 @@
 
 GP TEE Client API v1.0 and OP-TEE's extensions, as classes: TEEC_InitializeContext, TEEC_OpenSession,
 TEEC_InvokeCommand, TEEC_RequestCancellation, TEEC_AllocateSharedMemory, TEEC_RegisterSharedMemory and
-their opposites. Whatever does not succeed raises `TeeError`, with result, origin and a sentence.
+their opposites. Whatever does not succeed raises `TeeError`, with result, origin and a sentence; `TaDied`, which is
+one, says how a TA died.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from normal_world.checks import WORD_MAX, seconds, whole
 from normal_world.checks import path as path_of
 from normal_world.client.ports import Argument, Outcome
 from normal_world.closing import Closing
+from normal_world.died import TaDied
 from normal_world.memory import Direction, Shadows, SharedMemory, closed
 from normal_world.params import OUTPUT, Param, Value, as_param, bytes_of, fits, wrong_direction
 from tee.abi import results
@@ -140,7 +142,7 @@ class Context(Closing):
             return outcome
 
         typed, outcome = self.call(call, params, timeout, operation)
-        check(outcome, f"opening a session to {uuid}", timeout)
+        check(outcome, f"opening a session to {uuid}", uuid, timeout)
         session = Session(self, uuid, number, typed)
         self._sessions.add(session)
         return session
@@ -325,7 +327,7 @@ class Session(Closing):
             return way.invoke(number, command, arguments, name)
 
         typed, outcome = context.call(call, params, timeout, operation)
-        check(outcome, f"command {command} of {self.uuid}", timeout)
+        check(outcome, f"command {command} of {self.uuid}", self.uuid, timeout)
         return typed
 
     @property
@@ -346,11 +348,13 @@ class Session(Closing):
             self._context.drop(lambda: way.close_session(number), f"a session to {self.uuid} was")
 
 
-def check(outcome: Outcome, what: str, timeout: float | None) -> None:
-    """TeeError unless it succeeded."""
+def check(outcome: Outcome, what: str, ta: UUID, timeout: float | None) -> None:
+    """TeeError unless it succeeded, TaDied if a TA is dead."""
     __tracebackhide__ = True
     if outcome.result == results.SUCCESS:
         return
+    if outcome.result == results.TARGET_DEAD:
+        raise TaDied(what, ta, outcome.origin, outcome.deaths)
     late = timeout is not None and outcome.result == results.CANCEL
     raise TeeError(outcome.result, f"{what}, {timeout} s after it began" if late else what, outcome.origin)
 

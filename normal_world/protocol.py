@@ -17,6 +17,8 @@ TOKEN_SIZE = 16
 PARAMS = 4
 NO_SHM = 0xFFFFFFFF
 """Instead of an object's number: the memref is NULL."""
+HAS_DEATHS = 1
+"""Of a HELLO's `size`: the daemon answers `DEATHS`."""
 NO_TOKEN = bytes(TOKEN_SIZE)
 SOCKET_VARIABLE = "LITEBOX_SOCKET"
 """Environment variable that names the daemon's socket, for libteec and Python alike."""
@@ -34,6 +36,7 @@ class Op(enum.IntEnum):
     REGISTER_SHM = 6
     RELEASE_SHM = 7
     STATUS = 8
+    DEATHS = 9
 
 
 _PARAMS = "IIQQ" * PARAMS
@@ -65,6 +68,7 @@ REQUESTS = {
     Op.REGISTER_SHM: REGISTER_SHM,
     Op.RELEASE_SHM: HANDLE,
     Op.STATUS: HANDLE,
+    Op.DEATHS: HANDLE,
 }
 """Every request has exactly one size."""
 

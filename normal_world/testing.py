@@ -1,4 +1,4 @@
-"""What the pytest plugin's fixtures are made of; imported when the first of them is used."""
+"""What the pytest plugin's fixtures are made of, and helpers of tests; imported when the first of them is used."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from normal_world.api import Context
 from normal_world.checks import SECONDS_MAX
 from normal_world.client.names import SAMPLES
 from normal_world.client.options import LocalOptions
+from normal_world.dies import DeathUnknownWarning, expect_death, expect_panic
 from normal_world.pytest_plugin import LEAKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+__all__ = ["DeathUnknownWarning", "SecureLog", "Settings", "expect_death", "expect_panic", "find_ta"]
 
 MOST_LOG = 1 << 20
 """Characters of log kept for one phase of a test: a TA may say more than anybody reads."""

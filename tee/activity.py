@@ -13,6 +13,7 @@ from south.platform import Interrupt
 
 if TYPE_CHECKING:
     from tee.instance import TaInstance
+    from tee.observe import Crash
 
 
 class Held(Protocol):
@@ -50,15 +51,24 @@ class Cancellation:
     """Lets another thread cancel a call: TEEC_RequestCancellation. One for each call.
 
     killed: the call is to end now; no TA is entered for it any more.
+    crashes: how the TAs died that the call found dead or that died of it, nested ones too, in that order.
     """
 
-    __slots__ = ("_inside", "_lock", "killed", "requested")
+    __slots__ = ("_inside", "_lock", "crashes", "killed", "requested")
+    MOST = 16
+    """Reports kept; a TA may open as many sessions to one that dies as it has time for."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside: list[TaInstance] = []
         self.requested = False
         self.killed = False
+        self.crashes: tuple[Crash, ...] = ()
+
+    def died(self, crash: Crash) -> None:
+        """In the thread of the call."""
+        if len(self.crashes) < self.MOST:
+            self.crashes += (crash,)
 
     def request(self) -> None:
         """Ask the TA to stop. It sees the flag when it unmasks cancellation; a wait of its ends."""

@@ -20,11 +20,12 @@ _REGISTERS_A_LINE = 4
 
 
 class Death(NamedTuple):
-    """kind: panic, fault, exception, limit or killed; code: of a panic."""
+    """kind: panic, fault, exception, limit or killed; code: of a panic; address: of a fault."""
 
     kind: str
     code: int
     detail: str
+    address: int | None = None
 
     @classmethod
     def of_trap(cls, trap: TrapKind, cpu: Cpu) -> Death:
@@ -33,7 +34,8 @@ class Death(NamedTuple):
             verb = {Access.READ: "read of", Access.WRITE: "write to", Access.FETCH: "execution at"}.get(
                 fault.access, "access to"
             )
-            return cls("fault", 0, f"{verb} {fault.address:#x} is not allowed, at pc {fault.pc:#x}")
+            text = f"{verb} {fault.address:#x} is not allowed, at pc {fault.pc:#x}"
+            return cls("fault", 0, text, fault.address)
         if trap is TrapKind.EXCEPTION:
             what = _EXCEPTIONS.get(fault.exception, f"exception {fault.exception}")
             return cls("exception", 0, f"{what} at pc {fault.pc:#x}")
@@ -49,25 +51,31 @@ def crash_report(instance: TaInstance, death: Death) -> Crash:
     backtrace = instance.program.backtrace(registers)
     owner = instance.session.owner if instance.session is not None else None
     caller = owner.uuid if owner is not None else None
-    return Crash(instance.uuid, death.kind, death.code, death.detail, registers, regions, backtrace, caller)
+    return Crash(instance.uuid, *death[:3], registers, regions, backtrace, caller, death.address)
 
 
 def crash_lines(crash: Crash) -> Iterable[str]:
-    """The report for a person: what happened, registers, symbolised backtrace, mapped regions."""
-    yield f"TA {crash.uuid} {_what(crash)}"
+    """The report for a person: what happened and where it was first, then registers and mapped regions."""
+    yield from crash_summary(crash)
     if crash.registers:
         yield "  registers:"
         yield from _registers(crash.registers)
-    if crash.backtrace:
-        yield "  backtrace:"
-        for number, frame in enumerate(crash.backtrace):
-            yield f"    #{number:<2} {frame_text(frame)}"
     if crash.regions:
         yield "  mapped regions:"
         yield from (f"    {region_text(region)}" for region in crash.regions)
 
 
-def _what(crash: Crash) -> str:
+def crash_summary(crash: Crash) -> Iterable[str]:
+    """The report without registers and regions: what happened, and the symbolised backtrace."""
+    yield f"TA {crash.uuid} {crash_reason(crash)}"
+    if crash.backtrace:
+        yield "  backtrace:"
+        for number, frame in enumerate(crash.backtrace):
+            yield f"    #{number:<2} {frame_text(frame)}"
+
+
+def crash_reason(crash: Crash) -> str:
+    """What became of the TA, as the predicate of a sentence about it."""
     detail = f": {crash.detail}" if crash.detail else ""
     if crash.kind == "panic":
         name = Result(crash.code).name

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from south.platform import Pages, Platform
     from tee.activity import Activity
     from tee.objects import ObjectTable
+    from tee.observe import Crash
     from tee.params import Param
     from tee.ports import Image
     from tee.profile import Sampling, TraceWriter
@@ -97,6 +98,8 @@ class TaInstance:
         self.root: TaInstance | None = None
         self.nested = 0
         self.dead: Death | None = None
+        self.crash: Crash | None = None
+        """The report of that, for calls that come later."""
         self.sessions: dict[int, Session] = {}
         self.session: Session | None = None
         self.activity: Activity | None = None
@@ -337,7 +340,10 @@ class TaInstance:
         if self.dead is None:
             self.dead = death
             self.flush_log()
-            self.world.report_crash(crash_report(self, death))
+            self.crash = crash_report(self, death)
+            if self.activity is not None and self.activity.cancellation is not None:
+                self.activity.cancellation.died(self.crash)
+            self.world.report_crash(self.crash)
         return results.TARGET_DEAD
 
     def release(self) -> None:

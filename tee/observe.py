@@ -44,6 +44,7 @@ class Crash(NamedTuple):
 
     caller: the TA whose session it served, None: the normal world's. Of the crashes of one call that leaves at most one
     without: the TA that was called.
+    address: that a fault could not access, None for other kinds.
     """
 
     uuid: UUID
@@ -54,6 +55,12 @@ class Crash(NamedTuple):
     regions: Sequence[MappedRegion]
     backtrace: Sequence[Frame]
     caller: UUID | None = None
+    address: int | None = None
+
+    @property
+    def pc(self) -> int | None:
+        """Where the TA was, as far as that is known."""
+        return self.registers.get("pc")
 
 
 class Observer:

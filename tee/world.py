@@ -346,6 +346,8 @@ class SecureWorld:
         instance = session.instance
         assert instance is not None
         if instance.dead:
+            if cancellation is not None and instance.crash is not None:
+                cancellation.died(instance.crash)
             return Outcome(results.TARGET_DEAD, Origin.TEE)
         if cancellation is not None:
             activity.cancellation = cancellation

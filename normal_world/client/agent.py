@@ -6,7 +6,7 @@ Shared memory is emulated: a call copies what it refers to there, and as much ba
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from normal_world.agent import messages
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from normal_world.agent.connection import Connection
     from normal_world.agent.messages import Answer
     from normal_world.client.ports import Argument
+    from normal_world.died import Death
 
 
 class AgentMemory:
@@ -37,19 +38,34 @@ class AgentMemory:
         pass
 
 
+class DeathLog(Protocol):
+    """What a secure world prints about TAs that die."""
+
+    def now(self) -> float:
+        """A moment, for `since`."""
+
+    def since(self, moment: float, ta: UUID) -> Sequence[Death]:
+        """Deaths that were printed after it, those of `ta` first; waits a moment for them to arrive."""
+
+
 class AgentWay:
     """Several may use one connection; closing one closes its sessions, and leaves the agent running.
 
+    deaths: where the TEE reports how TAs die, a board's consoles; None: nowhere.
     TeeError: what the board's libteec says of its TEE, ITEM_NOT_FOUND if there is none; COMMUNICATION.
     """
 
-    def __init__(self, connection: Connection, closed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, connection: Connection, closed: Callable[[], None] = lambda: None, deaths: DeathLog | None = None
+    ) -> None:
         """closed: called once, when it is."""
+        self._deaths = deaths
         self._on_close = closed
         self._connection = connection
         self._lock = threading.Lock()
         self._calls: dict[int, int] = {}
-        self._sessions: set[int] = set()
+        self._sessions: dict[int, tuple[UUID, float]] = {}
+        """By number: the TA, and when the session was opened."""
         self._closed = False
         answer = connection.ask(Op.HELLO)
         if answer.number >> 1 != messages.VERSION:
@@ -70,15 +86,23 @@ class AgentWay:
     def open_session(
         self, uuid: UUID, login: int, login_data: int, arguments: Sequence[Argument], call: int
     ) -> tuple[int, Outcome]:
+        began = 0.0 if self._deaths is None else self._deaths.now()
         head = messages.OPEN.pack(login, login_data & 0xFFFFFFFF, uuid.bytes)
         answer = self._call(Op.OPEN, head, arguments, call)
         if not answer.result:
             with self._lock:
-                self._sessions.add(answer.number)
-        return answer.number, _outcome(answer, arguments)
+                self._sessions[answer.number] = uuid, began
+        return answer.number, self._explained(_outcome(answer, arguments), uuid, began)
 
     def invoke(self, session: int, command: int, arguments: Sequence[Argument], call: int) -> Outcome:
-        return _outcome(self._call(Op.INVOKE, messages.INVOKE.pack(session, command), arguments, call), arguments)
+        answer = self._call(Op.INVOKE, messages.INVOKE.pack(session, command), arguments, call)
+        uuid, began = self._sessions.get(session, (None, 0.0))
+        return self._explained(_outcome(answer, arguments), uuid, began)
+
+    def _explained(self, outcome: Outcome, ta: UUID | None, began: float) -> Outcome:
+        if outcome.result != results.TARGET_DEAD or self._deaths is None or ta is None:
+            return outcome
+        return outcome._replace(deaths=tuple(self._deaths.since(began, ta)))
 
     def _call(self, op: Op, head: bytes, arguments: Sequence[Argument], call: int) -> Answer:
         self._check_open()
@@ -116,7 +140,7 @@ class AgentWay:
     def close_session(self, session: int) -> None:
         self._check_open()
         with self._lock:
-            self._sessions.discard(session)
+            self._sessions.pop(session, None)
         self._let_go(session)
 
     def _let_go(self, session: int) -> None:
@@ -139,7 +163,7 @@ class AgentWay:
             if self._closed:
                 return
             self._closed = True
-            left, self._sessions = self._sessions, set()
+            left, self._sessions = self._sessions, {}
         try:
             for session in left:
                 self._let_go(session)

@@ -12,6 +12,7 @@ from normal_world.client.options import LocalOptions
 from normal_world.client.ports import Outcome
 from normal_world.compose import ServiceOptions, normal_world, tell_crash
 from normal_world.daemon.logins import Peer, client_of, start_time
+from normal_world.died import Death
 from south.linux_host.memory import MappedPages
 from south.platform import PAGE
 from ta_loader.cli.compose import Host, Setup, read_layout
@@ -149,7 +150,9 @@ class Local:
                 result, origin = run(params, cancellation)
         finally:
             del self._calls[call]
-        return Outcome(results.Result.of(result), Origin(origin), tuple(_answer(param) for param in params))
+        answers = tuple(_answer(param) for param in params)
+        deaths = tuple(map(Death.of, cancellation.crashes)) if cancellation.crashes else ()
+        return Outcome(results.Result.of(result), Origin(origin), answers, deaths)
 
     def _param(self, argument: Argument) -> Param:
         kind = argument.kind

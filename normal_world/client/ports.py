@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from normal_world.died import Death
     from tee.abi.results import Origin, Result
     from tee.params import Kind
 
@@ -39,11 +40,15 @@ class Argument(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """answers: for each argument its (a, b) after the call; of a memref a is the size that the TA reports."""
+    """answers: for each argument its (a, b) after the call; of a memref a is the size that the TA reports.
+
+    deaths: of TAs that the call found dead or that died of it, as far as the way tells.
+    """
 
     result: Result
     origin: Origin
     answers: tuple[tuple[int, int], ...]
+    deaths: tuple[Death, ...] = ()
 
 
 class Way(Protocol):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from normal_world.client.ports import Argument
+    from normal_world.died import Death
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _NOTHING = (0, 0, 0, 0)
@@ -64,6 +65,7 @@ class Remote:
         self._lock = threading.Lock()
         self._idle: list[socket.socket] = []
         self._token = protocol.NO_TOKEN
+        self._has_deaths = False
         self._closed = False
         self._numbers = itertools.count(1)
         self._idle.append(self._connect())
@@ -106,11 +108,15 @@ class Remote:
     def open_session(
         self, uuid: UUID, login: int, login_data: int, arguments: Sequence[Argument], call: int
     ) -> tuple[int, Outcome]:
-        words = self._frame(Op.OPEN_SESSION, call, uuid.bytes, login, login_data, *self._params(arguments))
-        return words[5], _outcome(words, arguments)
+        deaths: list[Death] = []
+        params = self._params(arguments)
+        words = self._frame(Op.OPEN_SESSION, call, uuid.bytes, login, login_data, *params, deaths=deaths)
+        return words[5], _outcome(words, arguments, deaths)
 
     def invoke(self, session: int, command: int, arguments: Sequence[Argument], call: int) -> Outcome:
-        return _outcome(self._frame(Op.INVOKE, call, session, command, *self._params(arguments)), arguments)
+        deaths: list[Death] = []
+        words = self._frame(Op.INVOKE, call, session, command, *self._params(arguments), deaths=deaths)
+        return _outcome(words, arguments, deaths)
 
     def _params(self, arguments: Sequence[Argument]) -> list[int]:
         out: list[int] = []
@@ -164,6 +170,7 @@ class Remote:
             connection.close()
             raise
         self._token = words[8]
+        self._has_deaths = bool(words[7] & protocol.HAS_DEATHS)
         return connection
 
     def _no_daemon(self, problem: OSError) -> TeeError:
@@ -176,8 +183,8 @@ class Remote:
         why = problem.strerror or str(problem)
         return TeeError(results.ITEM_NOT_FOUND, f"no daemon at {self.path} ({why}): litebox-ta serve", Origin.API)
 
-    def _frame(self, op: Op, *words: Any, fd: int = -1) -> tuple[Any, ...]:
-        """The reply to a request, on a connection that nobody else uses meanwhile."""
+    def _frame(self, op: Op, *words: Any, fd: int = -1, deaths: list[Death] | None = None) -> tuple[Any, ...]:
+        """The reply to a request, on a connection that nobody else uses meanwhile. deaths: filled if a TA is dead."""
         if os.getpid() != self._pid:
             raise TeeError(results.BAD_STATE, "this context is the parent process's: make one here", Origin.API)
         with self._lock:
@@ -189,6 +196,8 @@ class Remote:
         keep = False
         try:
             reply = _exchange(connection, op, words, fd)
+            if deaths is not None and reply[3] == results.TARGET_DEAD and self._has_deaths:
+                deaths += _ask_deaths(connection)
             keep = True
             return reply
         except struct.error:
@@ -210,6 +219,24 @@ class Remote:
         return reply[3], reply[4], reply[5]
 
 
+def _ask_deaths(connection: socket.socket) -> tuple[Death, ...]:
+    """How TAs died of the call that this connection carried last."""
+    from normal_world.died import MOST_TEXT, unpack
+
+    layout = protocol.REQUESTS[Op.DEATHS]
+    try:
+        connection.send(layout.pack(protocol.VERSION, Op.DEATHS, layout.size, 0, 0))
+        answer, fds, _, _ = socket.recv_fds(connection, protocol.FRAME_MAX, 1)
+        try:
+            reply = _reply(answer, Op.DEATHS)
+            return () if reply[3] or not fds else unpack(os.pread(fds[0], min(reply[7], MOST_TEXT), 0))
+        finally:
+            for fd in fds:
+                os.close(fd)
+    except OSError:
+        raise _hung_up() from None
+
+
 def _exchange(connection: socket.socket, op: Op, words: Sequence[Any], fd: int = -1) -> tuple[Any, ...]:
     layout = protocol.REQUESTS[op]
     frame = layout.pack(protocol.VERSION, op, layout.size, *words)
@@ -221,6 +248,10 @@ def _exchange(connection: socket.socket, op: Op, words: Sequence[Any], fd: int =
         answer = connection.recv(protocol.FRAME_MAX)
     except OSError:
         raise _hung_up() from None
+    return _reply(answer, op)
+
+
+def _reply(answer: bytes, op: Op) -> tuple[Any, ...]:
     if len(answer) != protocol.REPLY.size:
         raise _hung_up()
     reply = protocol.REPLY.unpack(answer)
@@ -244,10 +275,10 @@ def _origin(origin: int) -> Origin:
         return Origin.COMMS
 
 
-def _outcome(reply: tuple[Any, ...], arguments: Sequence[Argument]) -> Outcome:
+def _outcome(reply: tuple[Any, ...], arguments: Sequence[Argument], deaths: Sequence[Death]) -> Outcome:
     answers = []
     for at, argument in enumerate(arguments):
         _, _, a, b = reply[9 + 4 * at : 13 + 4 * at]
         value = argument.kind < Kind.MEMREF_INPUT
         answers.append((a & 0xFFFFFFFF, b & 0xFFFFFFFF) if value else (b, 0))
-    return Outcome(Result.of(reply[3]), _origin(reply[4]), tuple(answers))
+    return Outcome(Result.of(reply[3]), _origin(reply[4]), tuple(answers), tuple(deaths))

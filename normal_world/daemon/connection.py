@@ -19,6 +19,7 @@ from normal_world.protocol import (
     CANCEL,
     FRAME_MAX,
     HANDLE,
+    HAS_DEATHS,
     HEADER,
     HELLO,
     INVOKE,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from normal_world.daemon.server import Server
     from normal_world.daemon.users import User
     from tee.activity import Cancellation
+    from tee.observe import Crash
     from tee.params import Param
 
 _KINDS = {int(kind): kind for kind in Kind if kind}
@@ -85,6 +87,8 @@ class Connection:
         self._passed = ffi.new("int *", -1)
         self._reply_fd = -1
         self._calls = user.calls
+        self._crashes: tuple[Crash, ...] = ()
+        """Of its last call."""
         self._last = False
         """The reply ends the connection."""
 
@@ -145,6 +149,7 @@ class Connection:
                     self._calls.leave(self)
             finally:
                 self.cancellation = None
+                self._crashes = cancellation.crashes
                 context.end(call)
                 if used:
                     context.leave(used)
@@ -177,6 +182,7 @@ class Connection:
                 _, result, origin = opened
             finally:
                 self.cancellation = None
+                self._crashes = cancellation.crashes
                 context.end(call)
                 context.leave(used)
         except TeeError as error:
@@ -264,6 +270,8 @@ class Connection:
             return self._refuse(op)
         if op == Op.OPEN_SESSION:
             return self._open_session(context)
+        if op == Op.DEATHS:
+            return self._deaths()
         number = 0
         if op == Op.CLOSE_SESSION:
             context.close_session(HANDLE.unpack_from(self._view)[3])
@@ -305,7 +313,7 @@ class Connection:
             raise over("connections of one user")
         token = HELLO.unpack_from(self._view)[3]
         self.context = self.server.attach(self.peer, self.user, token)
-        return self._reply(Op.HELLO, results.SUCCESS, Origin.COMMS, token=self.context.token)
+        return self._reply(Op.HELLO, results.SUCCESS, Origin.COMMS, size=HAS_DEATHS, token=self.context.token)
 
     def _register(self, context: Context) -> int:
         if self._passed[0] < 0:
@@ -317,11 +325,22 @@ class Connection:
 
         from normal_world.daemon.status import snapshot
 
-        text = json.dumps(snapshot(self.server, self.peer)).encode()
-        self._reply_fd = fd = os.memfd_create("litebox-status", os.MFD_CLOEXEC)
+        return self._text(Op.STATUS, json.dumps(snapshot(self.server, self.peer)).encode())
+
+    def _deaths(self) -> int:
+        """How TAs died of the last call; in full for those alone who own the daemon."""
+        from normal_world.died import Death, pack
+
+        deaths = map(Death.of, self._crashes)
+        owner = self.peer.uid in (0, os.geteuid())
+        return self._text(Op.DEATHS, pack(deaths if owner else (death.for_strangers() for death in deaths)))
+
+    def _text(self, op: Op, text: bytes) -> int:
+        """A reply with text in a file of its own."""
+        self._reply_fd = fd = os.memfd_create("litebox-text", os.MFD_CLOEXEC)
         with os.fdopen(os.dup(fd), "wb") as file:
             file.write(text)
-        return self._reply(Op.STATUS, results.SUCCESS, Origin.COMMS, size=len(text))
+        return self._reply(op, results.SUCCESS, Origin.COMMS, size=len(text))
 
     # --- frames
 

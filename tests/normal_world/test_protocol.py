@@ -28,6 +28,7 @@ NUMBERS = {
     "LB_TOKEN_SIZE": protocol.TOKEN_SIZE,
     "LB_PARAMS": protocol.PARAMS,
     "LB_NO_SHM": protocol.NO_SHM,
+    "LB_HAS_DEATHS": protocol.HAS_DEATHS,
     **{f"LB_OP_{op.name}": int(op) for op in Op},
 }
 

@@ -18,6 +18,7 @@
 #define LB_TOKEN_SIZE 16
 #define LB_UUID_SIZE 16
 #define LB_PARAMS 4
+#define LB_HAS_DEATHS 1u
 #define LB_NO_SHM 0xFFFFFFFFu /* the memref is NULL */
 
 enum lb_op {
@@ -29,6 +30,7 @@ enum lb_op {
 	LB_OP_REGISTER_SHM = 6, /* with one file descriptor: a memfd sealed against shrinking and growing */
 	LB_OP_RELEASE_SHM = 7,
 	LB_OP_STATUS = 8, /* the reply carries a memfd with JSON text; `size` is its length */
+	LB_OP_DEATHS = 9, /* the same: how TAs died of this connection's last call */
 };
 
 /* Before every request and every reply. */
@@ -72,7 +74,7 @@ struct lb_invoke {
 	struct lb_param params[LB_PARAMS];
 };
 
-/* LB_OP_CLOSE_SESSION: a session; LB_OP_RELEASE_SHM: an object. LB_OP_STATUS: 0. */
+/* LB_OP_CLOSE_SESSION: a session; LB_OP_RELEASE_SHM: an object. LB_OP_STATUS, LB_OP_DEATHS: 0. */
 struct lb_handle {
 	struct lb_header header;
 	uint32_t id;
@@ -89,7 +91,10 @@ struct lb_register_shm {
 	uint64_t size; /* bytes, not zero; no more than the file has */
 };
 
-/* The reply to everything. id: the session or object made. size: of LB_OP_STATUS's text, bytes. */
+/*
+ * The reply to everything. id: the session or object made. size: bytes of the text of LB_OP_STATUS and LB_OP_DEATHS; of
+ * LB_OP_HELLO what the daemon has beyond version 1: LB_HAS_DEATHS.
+ */
 struct lb_reply {
 	struct lb_header header;
 	uint32_t result; /* TEEC_Result */
