@@ -69,6 +69,15 @@ WRITE = (
 ON_FILES = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
 """What can be said of a path that is no folder."""
 
+LATER = {
+    2: "moving files between folders",
+    3: "emptying files (seccomp does)",
+    4: "TCP",
+    5: "ioctl of devices (seccomp does)",
+    6: "signals (seccomp does) and abstract sockets of others",
+}
+"""What is guarded from this ABI on. ABI 1 refuses every move between folders: that leaves nothing open."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -97,6 +106,11 @@ def handled(version: int) -> Access:
     """Rights to files that this version can withhold."""
     rights = HANDLED[min(version, 3)]
     return rights | Access.IOCTL_DEV if version >= 5 else rights
+
+
+def unguarded(version: int) -> list[str]:
+    """What a kernel with this ABI leaves to other layers, or open."""
+    return [what for since, what in LATER.items() if since > max(version, 2)]
 
 
 def restrict(

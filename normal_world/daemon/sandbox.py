@@ -130,7 +130,8 @@ def _landlock(read: Sequence[str], write: Sequence[str], unlink: Sequence[str], 
         unlink=unlink,
         sockets=sockets,
     )
-    return f"ABI {version}"
+    lack = landlock.unguarded(version)
+    return f"ABI {version}" + (f", which does not guard {', '.join(lack)}" if lack else "")
 
 
 def _seccomp(sockets: bool) -> str:

@@ -8,6 +8,8 @@ ours. docs/daemon.md lists the same; a test compares. Names are Linux's; one tha
 from __future__ import annotations
 
 import enum
+import fcntl
+import os
 import resource
 import signal
 import socket
@@ -22,6 +24,9 @@ PR_SET_NAME = 15
 """linux/prctl.h"""
 FIOCLEX, FIONCLEX = 0x5451, 0x5450
 """asm-generic/ioctls.h"""
+IP_RECVERR, IPV6_RECVERR = 11, 25
+"""linux/in.h, linux/in6.h"""
+_INT = 0xFFFFFFFF
 OWN_PID = -1
 """As the value of a condition: the process that is being restricted."""
 
@@ -50,7 +55,18 @@ class Rule(NamedTuple):
 
 def _one_of(argument: int, *values: int) -> tuple[tuple[Condition, ...], ...]:
     """An `int` argument: the kernel reads 32 bits, whatever the caller left above them."""
-    return tuple((Condition(argument, value, 0xFFFFFFFF),) for value in values)
+    return tuple((Condition(argument, value, _INT),) for value in values)
+
+
+def _opening(flags: int) -> tuple[tuple[Condition, ...], ...]:
+    """O_TRUNC only to write, which Landlock sees: before its ABI 3 a file that is opened to read, or for its ioctls
+    alone (both bits of the access mode), could be emptied.
+    """
+    return (
+        (Condition(flags, 0, os.O_TRUNC),),
+        (Condition(flags, os.O_WRONLY, os.O_ACCMODE),),
+        (Condition(flags, os.O_RDWR, os.O_ACCMODE),),
+    )
 
 
 _MEMORY = "memory of Python, of TA instances and of the emulator's translated code"
@@ -65,7 +81,7 @@ _SIGNALS = "signals: stop, and Python's own handling of them"
 _WHO = "who we are: ownership checks and messages"
 _EXIT = "the end of threads and of the process"
 _SCHEDULE = "number of processors, and giving one up while spinning"
-_CONTROL = "flags of descriptors: close-on-exec, blocking, seals, locks"
+_CONTROL = "descriptors: closing and duplicating"
 
 ALLOWED: dict[str, Rule] = {
     "accept4": Rule("new clients"),
@@ -89,8 +105,15 @@ ALLOWED: dict[str, Rule] = {
     "faccessat2": Rule(_LOAD),
     "access": Rule(_LOAD),
     "fallocate": Rule(_STORE),
-    "fchmod": Rule("modes of files in the state folder"),
-    "fcntl": Rule(_CONTROL),
+    # No F_SETOWN, F_SETSIG, F_NOTIFY and F_SETLEASE, nor O_ASYNC: they send signals to any process of the same user.
+    "fcntl": Rule(
+        "close-on-exec, blocking mode, duplicates and seals of descriptors",
+        (
+            *_one_of(1, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_DUPFD_CLOEXEC),
+            *_one_of(1, fcntl.F_ADD_SEALS, fcntl.F_GET_SEALS),
+            (Condition(1, fcntl.F_SETFL, _INT), Condition(2, 0, os.O_ASYNC)),
+        ),
+    ),
     "fdatasync": Rule(_STORE),
     "flock": Rule("one process alone in a state folder"),
     "fstat": Rule(_LOAD),
@@ -131,8 +154,8 @@ ALLOWED: dict[str, Rule] = {
     "munmap": Rule(_MEMORY),
     "nanosleep": Rule("pauses between polls"),
     "newfstatat": Rule(_LOAD),
-    "open": Rule(_LOAD),
-    "openat": Rule(_LOAD),
+    "open": Rule(_LOAD, _opening(1)),
+    "openat": Rule(_LOAD, _opening(2)),
     "pidfd_open": Rule("a client's process by a number that is never another's: whether it is still there"),
     "pipe2": Rule("waking a thread that waits; signals for the watchdog"),
     "poll": Rule(_WAIT),
@@ -167,19 +190,15 @@ ALLOWED: dict[str, Rule] = {
     # Without an address: to who is connected, and nobody else.
     "sendto": Rule("frames to clients; word to the service manager", ((Condition(4, 0),),)),
     "set_robust_list": Rule(_THREADS),
-    "setsockopt": Rule(_CLIENTS),
     "shutdown": Rule("hanging up on a client"),
     "sigaltstack": Rule(_THREADS),
     "stat": Rule(_LOAD),
     "statx": Rule(_LOAD),
     "tgkill": Rule("to our own threads: abort, and waking one that blocks", _one_of(0, OWN_PID)),
     "time": Rule(_TIME),
-    "truncate": Rule(_STORE),
-    "umask": Rule("modes of files in the state folder"),
     "uname": Rule("the platform's name in messages"),
     "unlink": Rule("trusted storage: old versions; the daemon's own socket at its end"),
     "unlinkat": Rule("trusted storage: old versions"),
-    "utimensat": Rule(_STORE),
     "write": Rule(_STORE),
     "writev": Rule(_STORE),
 }
@@ -193,6 +212,19 @@ SOCKETS: dict[str, Rule] = {
     "recvmmsg": Rule("the resolver"),
     "sendmmsg": Rule("the resolver"),
     "sendto": Rule("GP TEE Sockets; the resolver"),
+    "setsockopt": Rule(
+        "buffers of TAs' sockets; the resolver",
+        tuple(
+            (Condition(1, level, _INT), Condition(2, option, _INT))
+            for level, option in (
+                (socket.SOL_SOCKET, socket.SO_RCVBUF),
+                (socket.SOL_SOCKET, socket.SO_SNDBUF),
+                (socket.SOL_SOCKET, socket.SO_REUSEADDR),
+                (socket.IPPROTO_IP, IP_RECVERR),
+                (socket.IPPROTO_IPV6, IPV6_RECVERR),
+            )
+        ),
+    ),
     "socket": Rule(
         "TCP and UDP; AF_NETLINK and AF_UNIX are the resolver's", _one_of(0, *_NET, socket.AF_UNIX, socket.AF_NETLINK)
     ),

@@ -28,7 +28,7 @@ from tests.threads import eventually
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "daemon.md"
-COUNT = 106
+COUNT = 101
 """Calls that are always allowed. Whoever changes it says in `syscalls.ALLOWED` and in docs/daemon.md why."""
 
 
@@ -77,7 +77,7 @@ parent = os.getppid()
 pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 with Host(Setup(state=state, quiet=True)) as host:
     hello = host.resolve("hello")
-    report = restrict([], [state], sockets=False)
+    report = restrict([os.path.join(outside, "ta")], [state], sockets=False)
     print(report.line())
     before = set(sys.modules)
     from ta_loader.cli.calls import Caller
@@ -145,6 +145,20 @@ with Host(Setup(state=state, quiet=True)) as host:
     refused("netlink", lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW))
     refused("kill", lambda: os.kill(parent, 0))
     refused("chmod", lambda: os.chmod(state, 0o777))
+    tas = open(os.path.join(outside, "ta"), "rb")  # a folder that may be read
+    refused("fchmod", lambda: os.fchmod(tas.fileno(), 0o6777))
+    refused("fchown", lambda: os.fchown(tas.fileno(), 1, 1))
+    refused("utime", lambda: os.utime(tas.name, (1, 1)))
+    refused("futime", lambda: os.utime(tas.fileno(), (1, 1)))
+    refused("xattr", lambda: os.setxattr(tas.name, "user.x", b"x"))
+    refused("truncate", lambda: os.truncate(tas.name, 0))
+    import fcntl
+    refused("owner", lambda: fcntl.fcntl(pair[0], fcntl.F_SETOWN, parent))
+    refused("signal", lambda: fcntl.fcntl(pair[0], fcntl.F_SETSIG, signal.SIGUSR1))
+    refused("async", lambda: fcntl.fcntl(pair[0], fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC))
+    refused("notify", lambda: fcntl.fcntl(os.open(state, os.O_RDONLY), fcntl.F_NOTIFY, fcntl.DN_CREATE))
+    refused("lease", lambda: fcntl.fcntl(tas, fcntl.F_SETLEASE, fcntl.F_RDLCK))
+    refused("attach", lambda: pair[0].setsockopt(socket.SOL_SOCKET, 26, bytes(16)))  # SO_ATTACH_FILTER
     refused("chown", lambda: os.chown(state, 1, 1))
     refused("setuid", lambda: os.setuid(12345))
     refused("nice", lambda: os.nice(1))
@@ -157,6 +171,8 @@ def test_a_world_works_and_the_host_is_out_of_reach(tmp_path: Path) -> None:
     state.mkdir(mode=0o700)
     outside.mkdir()
     (outside / "file").write_text("secret")
+    (outside / "ta").write_text("ta")
+    before = (outside / "ta").stat()
     done = child(WORK, str(state), str(outside))
     assert done.returncode == 0, done.stderr + done.stdout
     lines = done.stdout.splitlines()
@@ -165,7 +181,51 @@ def test_a_world_works_and_the_host_is_out_of_reach(tmp_path: Path) -> None:
     assert lines[1:4] == ["results 0 0 4294914084 1", "imported True", "program True None"]
     assert lines[4] == "storage and clients"
     assert not [line for line in lines if line.startswith("ALLOWED")]
-    assert len(lines) == 5 + 19, done.stdout
+    assert len(lines) == 5 + 31, done.stdout
+    after = (outside / "ta").stat()
+    assert (after.st_mode, after.st_mtime, after.st_size) == (before.st_mode, before.st_mtime, before.st_size)
+
+
+@needs_host
+@pytest.mark.parametrize("version", range(1, 8))
+def test_an_older_landlock_lets_no_file_be_emptied_and_no_signal_out(version: int, tmp_path: Path) -> None:
+    """The kernel's ABI as it would be: rights that came later are not asked for."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "ta").write_text("ta")
+    code = f"""
+import fcntl, os, signal, socket, sys
+from normal_world.daemon import landlock
+landlock.abi = lambda: {version}
+from normal_world.daemon.sandbox import restrict
+ta, pair, parent = sys.argv[2], socket.socketpair(), os.getppid()
+report = restrict([ta], [sys.argv[1]], sockets=False)
+print(report.line())
+def signal_by_descriptor():
+    fcntl.fcntl(pair[0], fcntl.F_SETOWN, parent)
+for attempt in (
+    lambda: os.truncate(ta, 0),
+    lambda: os.open(ta, os.O_RDONLY | os.O_TRUNC),
+    lambda: os.open(ta, 3 | os.O_TRUNC),
+    lambda: os.open(ta, os.O_WRONLY | os.O_TRUNC),
+    lambda: os.kill(parent, 0),
+    signal_by_descriptor,
+):
+    try:
+        print("done", attempt())
+    except OSError as problem:
+        print("refused")
+os.close(os.open(os.path.join(sys.argv[1], "own"), os.O_RDWR | os.O_CREAT | os.O_TRUNC))
+"""
+    done = child(code, str(tmp_path / "state"), str(tmp_path / "ta"))
+    line, *lines = done.stdout.splitlines()
+    assert lines == ["refused"] * 6, done.stdout + done.stderr
+    assert not done.stderr
+    assert (tmp_path / "ta").read_text() == "ta"
+    if landlock.abi() >= version:
+        named = line.partition("Landlock (")[2].partition("seccomp (")[0]
+        assert f"ABI {version}" in named
+        for since, what in ((3, "emptying files"), (4, "TCP"), (5, "ioctl of devices"), (6, "signals")):
+            assert (what in named) == (version < since)
 
 
 @needs_host
