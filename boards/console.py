@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from boards.console_log import Direction, Entry, Lines, Plain, printable
 from boards.errors import TargetError
 from boards.pattern import compile_pattern
+from tee.errors import reason
 
 if TYPE_CHECKING:
     import re
@@ -179,7 +180,7 @@ class Console:
                     if self._pace.rest:
                         time.sleep(self._pace.rest)
             except (OSError, ValueError) as problem:
-                raise self._failure(f"cannot write: {problem}") from None
+                raise self._failure(f"cannot write: {reason(problem)}") from None
 
     def send_line(self, text: str) -> None:
         self.write(text.encode() + b"\n")
@@ -331,7 +332,7 @@ class Console:
             try:
                 data = self._link.read(POLL)
             except (OSError, ValueError) as problem:
-                self._disconnect(str(problem))
+                self._disconnect(reason(problem))
                 continue
             self._idle = 0 if data else self._idle + 1
             try:

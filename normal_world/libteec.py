@@ -150,7 +150,7 @@ def in_first(places: Iterable[Path], make: Callable[[Path], Path], what: str) ->
         try:
             return make(folder)
         except OSError as error:
-            problems.append(str(error))
+            problems.append(f"{error.filename or folder}: {error.strerror or error}")
     raise BuildError(f"{what}: nowhere to write it: {'; '.join(problems)}")
 
 
@@ -183,7 +183,7 @@ def compile_with(command: list[str], what: str = "libteec") -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"{what}: {command[0]}: {error}") from error
+        raise BuildError(f"{what}: {command[0]}: {getattr(error, 'strerror', None) or error}") from error
     if done.returncode:
         raise BuildError(f"{what}: {command[0]} failed:\n{done.stderr.strip()}")
 

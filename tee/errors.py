@@ -16,3 +16,11 @@ class TeeError(Exception):
         self.origin = origin
         self.detail = detail
         super().__init__(f"{self.result} ({origin.name})" + (f": {detail}" if detail else ""))
+
+
+def reason(problem: BaseException) -> str:
+    """What the system refused, in its own words and without its number: `FILE: No space left on device`."""
+    if not isinstance(problem, OSError) or not problem.strerror:
+        return str(problem)
+    name = problem.filename if isinstance(problem.filename, str) else ""
+    return f"{name}: {problem.strerror}" if name else problem.strerror

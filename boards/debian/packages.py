@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from boards.cache import cache_dir, locked
 from boards.debian.apt import Apt, FetchError
+from tee.errors import reason
 
 SUITE = "trixie"
 ARCHITECTURE = "arm64"
@@ -134,4 +135,4 @@ def _fetch(wanted: list[PackageSet]) -> None:
         except FetchError as problem:
             raise FetchError(f"{what}: {problem}") from None
         except OSError as problem:
-            raise FetchError(f"{what}: {problem}") from None
+            raise FetchError(f"{what}: {reason(problem)}") from None

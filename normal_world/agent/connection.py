@@ -13,7 +13,7 @@ from normal_world.agent.messages import Answer, Op
 from normal_world.agent.stream import Stream
 from tee.abi import results
 from tee.abi.results import Origin
-from tee.errors import TeeError
+from tee.errors import TeeError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,7 +149,7 @@ class Connection:
         try:
             self._speak()
         except OSError as problem:
-            self._lose(f"the line: {problem}")
+            self._lose(f"the line: {reason(problem)}")
         except messages.BadMessage as problem:
             self._lose(f"it does not keep to the protocol: {problem}")
         except BaseException as problem:

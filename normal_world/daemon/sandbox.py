@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from normal_world.daemon import landlock, privileges, programs, seccomp, syscalls, systemd
+from tee.errors import reason
 
 _READ_ALWAYS = ("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/dev/urandom", "/proc")
 _READ_NET = (
@@ -97,7 +98,7 @@ def _layer(name: str, apply: Callable[[], str]) -> Layer:
     try:
         return Layer(name, True, apply())
     except OSError as problem:
-        return Layer(name, False, problem.strerror or str(problem))
+        return Layer(name, False, reason(problem))
     except (landlock.LandlockError, seccomp.SeccompError, ValueError) as problem:
         return Layer(name, False, str(problem))
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from normal_world.daemon.syscalls import OWN_PID, Compare, Condition, Rule
+from tee.errors import reason
 
 SONAME = "libseccomp.so.2"
 # seccomp.h
@@ -57,9 +58,9 @@ def _library(name: str) -> Any:
         array = library.seccomp_rule_add_array
         array.argtypes = (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(_ArgCmp))
     except OSError as problem:
-        raise SeccompError(f"libseccomp is not there ({problem})") from None
+        raise SeccompError(f"libseccomp is not there ({reason(problem)})") from None
     except AttributeError as problem:
-        raise SeccompError(f"{name} is no libseccomp ({problem})") from None
+        raise SeccompError(f"{name} is no libseccomp ({reason(problem)})") from None
     return library
 
 

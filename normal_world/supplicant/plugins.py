@@ -17,7 +17,7 @@ from normal_world.supplicant import plugins_python
 from normal_world.supplicant.plugins_c import CPlugin, PluginRefused
 from ta_loader.errors import UsageError
 from tee.abi import results
-from tee.errors import TeeError
+from tee.errors import TeeError, reason
 from tee.normal import PLUGIN_DATA_MAX
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class HostPlugins:
             try:
                 plugin = CPlugin(*keeper_command(path, self._sysroot), self._limit)
             except (PluginRefused, OSError) as problem:
-                self._tell(f"{path}: {problem}")
+                self._tell(f"{path}: {reason(problem)}")
                 continue
             self._started.append(plugin)
             starting.append((path, plugin))
@@ -111,7 +111,7 @@ class HostPlugins:
                 if self._add(uuid, f"{path} ({name})", plugin):
                     continue
             except PluginRefused as problem:
-                self._tell(f"{path}: {problem}")
+                self._tell(f"{path}: {reason(problem)}")
             self._started.remove(plugin)
             plugin.close()
 
@@ -140,7 +140,7 @@ def keeper_command(path: str, sysroot: str | None) -> tuple[list[str], dict[str,
     try:
         machine = machine_of(path) if os.path.isfile(path) else None
     except (UsageError, OSError) as problem:
-        raise PluginRefused(str(problem)) from None
+        raise PluginRefused(reason(problem)) from None
     if machine is None:
         raise PluginRefused("no shared object")
     folder = os.path.dirname(path)

@@ -6,6 +6,8 @@ import ipaddress
 import socket
 from typing import NamedTuple
 
+from tee.errors import reason
+
 
 class Rule(NamedTuple):
     network: ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -40,7 +42,7 @@ class Policy:
                 try:
                     found = socket.getaddrinfo(host, None)
                 except (OSError, UnicodeError) as error:
-                    raise ValueError(f"sockets policy: {host!r}: {error}") from None
+                    raise ValueError(f"sockets policy: {host!r}: {reason(error)}") from None
                 networks = [ipaddress.ip_network(a) for a in sorted({str(f[4][0]) for f in found})]
             rules += [Rule(network, int(number)) for network in networks]
         return cls(tuple(rules))

@@ -10,7 +10,7 @@ from normal_world.supplicant.policy import Policy
 from ta_loader.cli.services import FILES
 from ta_loader.errors import UsageError
 from tee.abi.results import GENERIC
-from tee.errors import TeeError
+from tee.errors import TeeError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ class Late(Generic[_T]):
         try:
             return self.made or self.make()
         except (UsageError, OSError) as problem:
-            raise TeeError(GENERIC, str(problem)) from None
+            raise TeeError(GENERIC, reason(problem)) from None
 
 
 class Supplicant:

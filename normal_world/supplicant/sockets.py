@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tee.abi import pta_socket as abi
 from tee.abi import results
-from tee.errors import TeeError
+from tee.errors import TeeError, reason
 
 if TYPE_CHECKING:
     from normal_world.supplicant.policy import Policy
@@ -71,7 +71,7 @@ class HostSockets:
                 return sock
             except OSError as error:
                 late = isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT
-                why = TeeError(abi.ISOCKET_TIMEOUT if late else results.COMMUNICATION, str(error))
+                why = TeeError(abi.ISOCKET_TIMEOUT if late else results.COMMUNICATION, reason(error))
                 if own is not None:
                     own.setblocking(False)
                 elif sock is not None:
@@ -150,9 +150,9 @@ def _ready(sock: socket.socket, events: int, timeout: float | None) -> None:
         if not poll.poll(None if timeout is None else max(0.0, timeout) * 1000):
             raise TeeError(abi.ISOCKET_TIMEOUT, "nothing happened in time")
     except (OSError, ValueError) as error:
-        raise TeeError(results.BAD_PARAMETERS, str(error)) from None
+        raise TeeError(results.BAD_PARAMETERS, reason(error)) from None
 
 
 def _failure(error: OSError) -> TeeError:
     late = isinstance(error, BlockingIOError | InterruptedError)
-    return TeeError(abi.ISOCKET_TIMEOUT if late else results.BAD_PARAMETERS, str(error))
+    return TeeError(abi.ISOCKET_TIMEOUT if late else results.BAD_PARAMETERS, reason(error))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ta_loader.cli import exits
 from ta_loader.errors import ImageRefused, UsageError
-from tee.errors import TeeError
+from tee.errors import TeeError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,13 +85,6 @@ def _spare_the_collector(words: list[str]) -> None:
 def _fail(message: str, code: int) -> int:
     print(f"litebox-ta: {message}", file=sys.stderr)
     return code
-
-
-def reason(problem: OSError) -> str:
-    """What the system refused, without its number: `FILE: No space left on device`."""
-    text = problem.strerror or str(problem)
-    name = problem.filename if isinstance(problem.filename, str) else ""
-    return f"{name}: {text}" if name else text
 
 
 def _known(name: str) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tee import native
 from tee.abi import results
-from tee.errors import TeeError
+from tee.errors import TeeError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def core_digest(packages: tuple[str, ...] = PACKAGES) -> bytes:
     try:
         return native.digest("sha256", *(piece for package in packages for piece in _pieces(package)))
     except OSError as problem:
-        raise TeeError(results.GENERIC, f"the core's code cannot be read: {problem}") from None
+        raise TeeError(results.GENERIC, f"the core's code cannot be read: {reason(problem)}") from None
 
 
 def _pieces(package: str) -> Iterator[bytes]:

@@ -306,7 +306,7 @@ def test_a_socket_path_that_is_too_long() -> None:
 
 def test_without_pyserial_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "serial", None)
-    with pytest.raises(UsageError, match=r"pip install 'litebox-ta\[boards\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'pyserial>=3.5,<4'"):
         link_maker("/dev/ttyUSB0")
 
 
