@@ -132,6 +132,9 @@ class PrivatePages(Pages, Protocol):
     def discard(self) -> None:
         """Give the memory back to the host; what is read from then on is zero."""
 
+    def close(self) -> None:
+        """Give back the addresses, too: no view of it is used any more, and `view` raises ValueError."""
+
 
 class Mmu(Protocol):
     """The engine's region table. Ranges are page-aligned and never overlap."""

@@ -354,7 +354,7 @@ class TaInstance:
             self._objects.close()
         self._known.close()
         self.native.close()
-        self._arena.discard()
+        self._arena.close()
 
     # --- for services
 

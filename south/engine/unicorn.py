@@ -350,6 +350,8 @@ class UnicornCpu:
         if self._raw != ffi.NULL:
             lib.lb_cpu_free(self._raw)
             self._raw = ffi.NULL
+            self._handle = None  # it refers to this object: a cycle that only a collection would end
+            self.block_callback = self.access_callback = None
 
 
 class Turn:

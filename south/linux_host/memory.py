@@ -7,6 +7,7 @@ import itertools
 import mmap
 import os
 from bisect import bisect_right
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from south.engine.unicorn import ffi
@@ -45,6 +46,13 @@ class MappedPages:
 
     def discard(self) -> None:
         self._map.madvise(mmap.MADV_DONTNEED)
+
+    def close(self) -> None:
+        """Private memory alone. Whoever still has a view of it keeps the addresses until that view goes."""
+        self._view.release()
+        self._map.madvise(mmap.MADV_DONTNEED)
+        with suppress(BufferError):
+            self._map.close()
 
     def __del__(self) -> None:
         if self.fd is not None:
