@@ -22,6 +22,7 @@ from tee.errors import TeeError
 from tee.known import KnownMemory
 from tee.mapping import UTEE_PARAMS, MappedParams
 from tee.native import Task
+from tee.shortage import STORAGE_CALLS
 from tee.usermemory import TaMemory
 
 if TYPE_CHECKING:
@@ -107,10 +108,14 @@ class TaInstance:
         self.releasing = False
         self._cancel_at: float | None = None
         self._dead_at: float | None = None
-        self._arena = platform.pages.arena(limits.memory)
+        try:
+            self._arena = platform.pages.arena(limits.memory)
+        except OSError as error:
+            raise TeeError(results.OUT_OF_MEMORY, f"no addresses for {limits.memory} bytes: {error}") from error
         try:
             self.cpu = platform.engine.create(image.arch, self._arena)
         except EngineError as error:
+            self._arena.close()
             raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
         try:
             self.space = AddressSpace(self.cpu, self._arena, platform.entropy, limits.memory, limits.layout)
@@ -125,11 +130,11 @@ class TaInstance:
             stack = self.space.map(max(image.stack_size, 1) + ABOVE_STACK, Prot.RW, name=STACK)
             top = stack.end - ABOVE_STACK
             self.space.protect(top, ABOVE_STACK, Prot.R)
-        except SpaceError as error:
-            self.cpu.close()
+        except (SpaceError, EngineError, MemoryError) as error:
+            self._unmake()
             raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
         except BaseException:
-            self.cpu.close()
+            self._unmake()
             raise
         self._params_va = top - (UTEE_PARAMS.size + STACK_ALIGNMENT - 1 & -STACK_ALIGNMENT)
         self._params_view = self.space.view(self._params_va, UTEE_PARAMS.size)
@@ -149,6 +154,11 @@ class TaInstance:
         from tee.profile import TraceWriter
 
         return TraceWriter(trace, self.uuid, self.world.profiles)
+
+    def _unmake(self) -> None:
+        """What was begun of an instance that cannot be."""
+        self.cpu.close()
+        self._arena.close()
 
     # --- running
 
@@ -205,7 +215,7 @@ class TaInstance:
         try:
             try:
                 mapped = MappedParams(self.space, params, known.places, known.keep)
-            except OutOfMemory as error:
+            except (OutOfMemory, EngineError) as error:
                 raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
             except SpaceError as error:  # a memref that its memory does not hold: xtest regression_1018
                 raise TeeError(results.BAD_PARAMETERS, str(error)) from error
@@ -311,6 +321,9 @@ class TaInstance:
             return results.BAD_PARAMETERS
         except (MemoryError, EngineError):
             return results.OUT_OF_MEMORY
+        except OSError as problem:
+            otherwise = results.STORAGE_NOT_AVAILABLE if number in STORAGE_CALLS else results.GENERIC
+            return self.world.shortage(problem, f"system call {number}", otherwise)
         except Exception as bug:
             # A handler of ours failed. Whatever the TA passed, the host and the other TAs go on.
             self.world.report_bug(number, bug)

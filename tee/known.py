@@ -38,8 +38,8 @@ class KnownMemory:
         if pages.identity not in self._kept:
             if len(self._kept) >= _MOST:
                 self._cpu.forget(self._kept.pop(next(iter(self._kept))))
-            self._kept[pages.identity] = pages
             self._cpu.keep(pages)
+            self._kept[pages.identity] = pages
 
     def forget(self, pages: Pages) -> None:
         """The client's memory goes away: the engine no longer knows it, at the latest when the call inside ends.

@@ -24,6 +24,7 @@ from tee.instances import Instances
 from tee.limits import Limits
 from tee.session import LOGIN_TRUSTED_APP, PUBLIC, Client, Session
 from tee.sharing import Sharing
+from tee.shortage import result_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
     from tee.syscalls.declare import Syscall
 
 __all__ = ["PUBLIC", "Cancellation", "Client", "Opened", "Outcome", "SecureWorld"]
+
+
+SHORTAGES_MOST = 256
+"""Reasons of the host's that are logged: each once."""
 
 
 class Outcome(NamedTuple):
@@ -110,6 +115,7 @@ class SecureWorld:
             self._instances, lambda session, activity: self._enter(ENTRY_CLOSE, session, 0, (), activity, None, None)
         )
         self._unserved: set[int] = set()
+        self._shortages: set[str] = set()
         self.bugs = 0
         """System calls that ended in an error of our own (`report_bug`)."""
         self._implementation: Implementation | None = None
@@ -292,6 +298,9 @@ class SecureWorld:
             instance = self._instances.open(uuid, activity)
         except TeeError as error:
             return Outcome(error.result, error.origin)
+        except (OSError, MemoryError) as problem:
+            origin = Origin.TEE if session.pta is None else Origin.TRUSTED_APP
+            return Outcome(self.shortage(problem, f"opening a session to {uuid}"), origin)
         session.instance = instance
         opened = False
         try:
@@ -322,7 +331,11 @@ class SecureWorld:
             with session.lock:
                 if session.closed:
                     return Outcome(results.BAD_PARAMETERS, Origin.TEE)
-                return Outcome(*pta_call.invoke(session.pta, session.context, command, params, session.owner))
+                try:
+                    return Outcome(*pta_call.invoke(session.pta, session.context, command, params, session.owner))
+                except (OSError, MemoryError) as problem:
+                    where = f"command {command} of a pseudo TA"
+                    return Outcome(self.shortage(problem, where), Origin.TRUSTED_APP)
         if not self._instances.acquire(instance, activity):
             return Outcome(results.BUSY, Origin.TEE)
         try:
@@ -359,6 +372,8 @@ class SecureWorld:
             result = instance.enter(function, session, command, params, activity, timeout)
         except TeeError as error:
             return Outcome(error.result, error.origin)
+        except (OSError, MemoryError) as problem:
+            return Outcome(self.shortage(problem, f"a call into {instance.uuid}"), Origin.TEE)
         finally:
             if cancellation is not None:
                 cancellation.detach()
@@ -388,6 +403,17 @@ class SecureWorld:
         self.bugs += 1
         text = "".join(traceback.format_exception(bug))
         self.platform.console.write(f"litebox: internal error in system call {number}, please report it:\n{text}")
+
+    def shortage(self, problem: OSError | MemoryError, where: str, otherwise: Result = results.GENERIC) -> Result:
+        """The result for a TA or client when the host fails or runs short; the reason is logged, once."""
+        text = f"{where}: {text_of(problem)}"
+        with self._lock:
+            new = text not in self._shortages and len(self._shortages) < SHORTAGES_MOST
+            if new:
+                self._shortages.add(text)
+        if new:
+            self.platform.console.write(f"litebox: {text}\n")
+        return result_of(problem, otherwise)
 
     def find_pta(self, uuid: UUID) -> PseudoTa | None:
         """The pseudo TA, or None: then `uuid` may be a user TA's."""

@@ -9,7 +9,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#define ROOM (40u << 20) /* bytes of addresses that a CPU takes at most while it is made and first runs */
 #define TCG_BUFFER (8u << 20) /* bytes of translations; Unicorn's default reserves 1 GiB a CPU */
 
 uint64_t lb_reg(struct lb_cpu *cpu, int id)
@@ -287,10 +289,17 @@ static void unmake(struct lb_cpu *cpu)
     free(cpu);
 }
 
+/* The library ends the process, or a CPU half made, where it gets no memory: look before it asks. */
+static bool has_room(void)
+{
+    void *probe = mmap(NULL, ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return probe != MAP_FAILED && munmap(probe, ROOM) == 0;
+}
+
 /* model: an index of arch->models. */
 struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, int model, uint8_t *arena, uint64_t arena_size, int *error)
 {
-    struct lb_cpu *cpu = calloc(1, sizeof *cpu);
+    struct lb_cpu *cpu = has_room() ? calloc(1, sizeof *cpu) : NULL;
     if (!cpu) {
         *error = UC_ERR_NOMEM;
         return NULL;
