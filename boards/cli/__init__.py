@@ -25,6 +25,8 @@ ACTIONS = {
     "console": "boards.cli.console",
     "run": "boards.cli.run",
     "test": "boards.cli.test_",
+    "put": "boards.cli.put",
+    "get": "boards.cli.get",
     "guest": "boards.cli.guest",
 }
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from boards.board import Board
 from boards.catalogue import Stage, find_board
 from boards.cli import BOARD_FAILED, BOARD_OPTIONS, say, show, variables
+from boards.cli.get import fetch
+from boards.cli.put import local_file, send
 from boards.ending import Interrupted
 from boards.errors import TargetError
 from boards.report import merged, write_report
@@ -18,6 +20,8 @@ from ta_loader.cli.options import Command, Option, seconds
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from boards.console_log import Entry
     from ta_loader.cli.options import Arguments
 
@@ -37,13 +41,18 @@ def run(arguments: Arguments) -> int:
     keep = arguments.switch("--keep")
     if keep and stage < Stage.SHELL:
         raise UsageError(f"--keep needs stage shell or tee, not --to {stage.word}")
+    puts = [(source, target, *local_file(source)) for source, target in _pairs(arguments, "--put")]
+    gets = _pairs(arguments, "--get")
+    if (puts or gets) and stage < Stage.SHELL:
+        raise UsageError(f"--put and --get need stage shell or tee, not --to {stage.word}")
     report = arguments.one("--report")
     folder = Path(report) if report else None
     with Board(entry, folder, variables(arguments)) as board:
         if arguments.switch("--verbose"):
             board.log.listener = _show
         try:
-            code = _run(board, stage, command, timeout)
+            board.advance_to(stage)
+            code = _work(board, puts, command, timeout, gets)
             if keep:
                 _output(arguments, board)
                 _keep(board)
@@ -58,11 +67,36 @@ def run(arguments: Arguments) -> int:
     return code
 
 
-def _run(board: Board, stage: Stage, command: str, timeout: float) -> int:
-    board.advance_to(stage)
-    if not command:
-        return exits.OK
-    return board.run(command, timeout).exit_code
+def _work(
+    board: Board,
+    puts: Sequence[tuple[str, str, bytes, int]],
+    command: str,
+    timeout: float,
+    gets: Sequence[tuple[str, str]],
+) -> int:
+    """The exit code. A path that is wrong keeps no report from being written."""
+    code = exits.OK
+    try:
+        for source, target, data, mode in puts:
+            send(board.shell, data, mode, source, target)
+        if command:
+            code = board.run(command, timeout).exit_code
+        for source, target in gets:
+            fetch(board.shell, source, target)
+    except UsageError as problem:
+        say(str(problem))
+        return code or exits.USAGE
+    return code
+
+
+def _pairs(arguments: Arguments, option: str) -> list[tuple[str, str]]:
+    out = []
+    for word in arguments.many(option):
+        source, equals, target = word.rpartition("=")
+        if not equals or not source or not target:
+            raise UsageError(f"{option} {word}: write {option} FROM=TO")
+        out.append((source, target))
+    return out
 
 
 def _keep(board: Board) -> None:
@@ -137,6 +171,8 @@ COMMAND = Command(
         *BOARD_OPTIONS,
         Option("--to", "STAGE", "rom, firmware, bootloader, kernel, shell or tee (default: the board's last)"),
         Option("--timeout", "SECONDS", f"for the command (default {COMMAND_SECONDS:g})"),
+        Option("--put", "FILE=PATH", "before the command send a file to the board", many=True),
+        Option("--get", "PATH=FILE", "after the command fetch a file from the board", many=True),
         Option("--report", "DIR", "write report.html, junit.xml, merged.log and console.log"),
         Option("--symbols", "DIR", "folder with UUID.elf files, for panics of TAs", many=True),
         Option("--core", "FILE", "tee.elf, for panics of OP-TEE itself"),

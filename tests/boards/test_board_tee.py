@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from boards.agent_upload import NAME, posix_cksum
+from boards.agent_upload import NAME
 from boards.board import Board
 from boards.catalogue import read_board
 from boards.errors import TargetError
@@ -275,12 +275,6 @@ def test_power_off_under_a_call(environment: dict[str, str], description: Path, 
         with pytest.raises(TeeError, match="the power went off"):
             tee.open_session(HELLO)
         tee.close()
-
-
-def test_posix_cksum() -> None:
-    for data in (b"", b"abc", bytes(range(256)) * 3):
-        done = subprocess.run(["cksum"], input=data, capture_output=True, check=True)
-        assert int(done.stdout.split()[0]) == posix_cksum(data)
 
 
 def test_target_errors_latch(tmp_path: Path) -> None:

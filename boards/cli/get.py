@@ -1,0 +1,71 @@
+"""`litebox-ta board get BOARD PATH FILE`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boards.board import Board
+from boards.catalogue import Stage, find_board
+from boards.cli import BOARD_OPTIONS, say, variables
+from boards.shell_files import Report, get
+from ta_loader.cli import exits
+from ta_loader.cli.options import Command
+from ta_loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from boards.console_shell import Shell
+    from ta_loader.cli.options import Arguments
+
+
+def run(arguments: Arguments) -> int:
+    name, source, target = arguments.words
+    with Board(find_board(name), None, variables(arguments)) as board:
+        board.advance_to(Stage.SHELL)
+        fetch(board.shell, source, target)
+    return exits.OK
+
+
+def fetch(shell: Shell, source: str, target: str) -> None:
+    """target: ending with a slash or a folder, the folder for it. UsageError, TargetError."""
+    path = Path(target, os.path.basename(source)) if target.endswith("/") or os.path.isdir(target) else Path(target)
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent}: no such folder")
+    data = get(shell, source, tell=Report(source, say))
+    try:
+        # Beside it, then renamed: nobody finds half a file.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                file.write(data)
+                file.flush()
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as problem:
+        raise UsageError(f"{path}: {problem.strerror}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+COMMAND = Command(
+    name="board get",
+    summary="Fetch a file from a board, over its console.",
+    words=("BOARD", "PATH", "FILE"),
+    options=BOARD_OPTIONS,
+    run=run,
+    epilog="""\
+PATH is on the board. Each block and the whole are compared by checksum. A board that is off is turned on for it, and
+off afterwards; `board run --get PATH=FILE` does it after a command.
+
+examples:
+  litebox-ta board get ./desk.toml /var/log/messages logs/
+  litebox-ta board run ./desk.toml --get /tmp/gmon.out=gmon.out -- ./measure""",
+)

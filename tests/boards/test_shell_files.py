@@ -1,0 +1,218 @@
+"""Files to and from boards: whole or not at all, whatever tools a board has and whatever its line does."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import stat
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from boards.console import Console
+from boards.console_link import link_maker
+from boards.console_log import Log
+from boards.console_shell import Shell
+from boards.errors import TargetError
+from boards.shell_files import BLOCK, CHUNK, Report, get, posix_cksum, put
+from boards.testing import FakeLine, Faults
+from ta_loader.cli import main
+from ta_loader.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NEEDED = ("sh", "dd", "wc", "od", "mv", "rm", "chmod", "cat", "cksum")
+NOISE = random.Random(1).randbytes(2 * BLOCK + 17)
+DATA = {
+    "empty": b"",
+    "text": b"hello\n",
+    "octets": bytes(range(256)) * 3,
+    "chunk": NOISE[: CHUNK * 3 // 4],
+    "block": NOISE[:BLOCK],
+    "blocks": NOISE,
+    "zeros": bytes(100_000),
+}
+
+
+@pytest.fixture
+def shell() -> Iterator[Shell]:
+    with Console("c", link_maker("process:/bin/sh -i"), Log()) as console:
+        made = Shell(console)
+        made.check(30)
+        yield made
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_there_and_back(shell: Shell, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a 'b' \"c\" $d"
+    put(shell, DATA[name], str(path))
+    assert path.read_bytes() == DATA[name]
+    assert get(shell, str(path)) == DATA[name]
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("missing", [["base64"], ["gzip"], ["sha256sum"], ["base64", "gzip", "sha256sum"]])
+def test_with_what_a_board_has(shell: Shell, tmp_path: Path, missing: list[str]) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in {*NEEDED, "base64", "gzip", "sha256sum"} - set(missing):
+        found = shutil.which(tool)
+        assert found is not None
+        (tools / tool).symlink_to(found)
+    shell.run(f"PATH={tools}", check=True)
+    for data in (DATA["octets"], DATA["text"] * 400):
+        put(shell, data, str(tmp_path / "f"))
+        assert (tmp_path / "f").read_bytes() == data
+        assert get(shell, str(tmp_path / "f")) == data
+
+
+def test_without_a_checksum_nothing_is_sent(shell: Shell, tmp_path: Path) -> None:
+    shell.run(f"mkdir {tmp_path}/bin; PATH={tmp_path}/bin")
+    with pytest.raises(UsageError, match="neither sha256sum nor cksum"):
+        put(shell, b"x", str(tmp_path / "f"))
+    assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize(
+    "faults", [Faults(drop=0.0003), Faults(garble=0.0003), Faults(double=0.0003), Faults(0.0002, 0.0002, 0.0002)]
+)
+def test_over_a_bad_line(tmp_path: Path, faults: Faults) -> None:
+    data = NOISE[:9000]
+    with FakeLine(link_maker("process:/bin/sh -i"), faults, seed=5) as line:
+        with Console("bad", line.make, Log()) as console:
+            shell = Shell(console, patience=1.0)
+            shell.check(60)
+            put(shell, data, str(tmp_path / "f"))
+            assert (tmp_path / "f").read_bytes() == data
+            assert get(shell, str(tmp_path / "f")) == data
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("{tmp}", "it is no file"),
+        ("{tmp}/no/f", "f"),
+        ("/dev/null", "it is no file"),
+        ("{tmp}/f/", "is no name of a file"),
+        ("", "is no name of a file"),
+        ("a\0b", "is no name of a file"),
+    ],
+)
+def test_where_no_file_can_be(shell: Shell, tmp_path: Path, path: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        put(shell, b"x", path.format(tmp=tmp_path))
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [("{tmp}", "it is a folder"), ("{tmp}/no", "No such file|nonexistent"), ("/dev/zero", "is no file")],
+)
+def test_what_cannot_be_fetched(shell: Shell, tmp_path: Path, path: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        get(shell, path.format(tmp=tmp_path))
+
+
+def test_an_option_is_a_name(shell: Shell, tmp_path: Path) -> None:
+    shell.run(f"cd {tmp_path}", check=True)
+    put(shell, b"x", "-rf")
+    assert get(shell, "-rf") == b"x"
+
+
+def test_permissions_and_links_stay(shell: Shell, tmp_path: Path) -> None:
+    put(shell, b"#!/bin/sh\n", str(tmp_path / "program"), mode=0o751)
+    assert stat.S_IMODE((tmp_path / "program").stat().st_mode) == 0o751
+    (tmp_path / "link").symlink_to("program")
+    put(shell, b"new", str(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "program").read_bytes() == b"new"
+
+
+def test_a_card_that_is_full_keeps_the_old_file(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+    shell.run("trap '' XFSZ; ulimit -f 8", check=True)
+    with pytest.raises(TargetError, match="cannot be written"):
+        put(shell, NOISE, str(tmp_path / "f"))
+    assert (tmp_path / "f").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+@pytest.mark.parametrize("answer", ["", "nonsense", "0 0", "f" * 64 + "  -"])
+def test_a_checksum_that_is_not_the_files(shell: Shell, tmp_path: Path, answer: str) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+    shell.run(f"sha256sum() {{ cat >/dev/null; echo '{answer}'; }}", check=True)
+    with pytest.raises(TargetError, match="came damaged"):
+        put(shell, b"new", str(tmp_path / "f"))
+    assert (tmp_path / "f").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["f"]
+    with pytest.raises(TargetError, match="changed while it was read"):
+        get(shell, str(tmp_path / "f"))
+
+
+BOMB = "head -c 20000000 /dev/zero | command gzip -c"
+
+
+@pytest.mark.parametrize("answer", ["echo ====", "echo QUJD", "true", f"{BOMB} | command base64", "seq 1 5000"])
+def test_a_block_that_is_none(shell: Shell, tmp_path: Path, answer: str) -> None:
+    (tmp_path / "f").write_bytes(b"data")
+    shell.run(f"base64() {{ cat >/dev/null; {answer}; }}", check=True)
+    with pytest.raises(TargetError, match="what stands at 0 came damaged 10 times"):
+        get(shell, str(tmp_path / "f"))
+
+
+def test_progress_is_shown_if_it_takes_long() -> None:
+    said: list[str] = []
+    report = Report("f", said.append, patience=0.0, again=0.0)
+    for done in (10, 50, 100):
+        report(done, 100)
+    assert said == ["f: 10 %", "f: 50 %"]
+    quick = Report("f", said.append)
+    quick(1, 2)
+    assert len(said) == 2
+
+
+def test_posix_cksum() -> None:
+    for data in (b"", b"abc", bytes(range(256)) * 3):
+        done = subprocess.run(["cksum"], input=data, capture_output=True, check=True)
+        assert int(done.stdout.split()[0]) == posix_cksum(data)
+
+
+def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    (here / "f").write_bytes(NOISE)
+    (here / "f").chmod(0o640)
+    assert main(["board", "put", "host", str(here / "f"), f"{there}/"]) == 0
+    assert (there / "f").read_bytes() == NOISE
+    assert stat.S_IMODE((there / "f").stat().st_mode) == 0o640
+    assert main(["board", "get", "host", str(there / "f"), f"{here}/g"]) == 0
+    assert main(["board", "get", "host", str(there / "f"), str(here)]) == 0
+    assert (here / "g").read_bytes() == (here / "f").read_bytes() == NOISE
+    assert not capsys.readouterr().out
+    for words, problem in (
+        (["get", "host", f"{there}/none", str(here)], "none on the board: "),
+        (["get", "host", f"{there}/f", f"{here}/no/f"], "no such folder"),
+        (["put", "host", f"{here}/none", str(there)], "No such file"),
+        (["put", "host", f"{here}/f", str(there)], "it is no file"),
+    ):
+        assert main(["board", *words]) == 2, words
+        assert problem in capsys.readouterr().err
+
+
+def test_with_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").write_bytes(b"abc\n")
+    words = ["board", "run", "host", "--to", "shell", "--report", str(tmp_path / "report")]
+    files = ["--put", f"{tmp_path}/in={tmp_path}/sent", "--get", f"{tmp_path}/made={tmp_path}/out"]
+    assert main([*words, *files, "--", f"tr a-z A-Z <{tmp_path}/sent >{tmp_path}/made; (exit 7)"]) == 7
+    assert (tmp_path / "out").read_bytes() == b"ABC\n"
+    assert main([*words, "--get", f"{tmp_path}/none={tmp_path}/out", "--", "true"]) == 2
+    assert "none on the board: " in capsys.readouterr().err
+    assert (tmp_path / "report/report.html").exists()
+    assert main([*words, "--put", "x"]) == 2
+    assert "write --put FROM=TO" in capsys.readouterr().err
