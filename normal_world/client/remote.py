@@ -21,6 +21,7 @@ from normal_world import protocol
 from normal_world.client.names import uuid_of
 from normal_world.client.ports import Outcome
 from normal_world.protocol import Op
+from normal_world.serving import require_trusted
 from tee.abi import results
 from tee.abi.results import Origin, Result
 from tee.errors import TeeError
@@ -158,6 +159,7 @@ class Remote:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             connection.connect(self.path)
+            require_trusted(connection)
         except OSError as problem:
             connection.close()
             raise self._no_daemon(problem) from None
@@ -176,7 +178,9 @@ class Remote:
     def _no_daemon(self, problem: OSError) -> TeeError:
         if self._token != protocol.NO_TOKEN:
             return _hung_up()
-        if problem.errno in (errno.EACCES, errno.EPERM):
+        if problem.errno == errno.EPERM:
+            return TeeError(results.ACCESS_DENIED, f"{self.path}: {problem.strerror}", Origin.API)
+        if problem.errno == errno.EACCES:
             return TeeError(
                 results.ACCESS_DENIED, f"{self.path}: {problem.strerror}; its group may connect", Origin.API
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -25,12 +26,12 @@ class Listener:
     def __init__(self, path: str, sock: socket.socket) -> None:
         self.path = path
         self.socket = sock
-        status = os.stat(path)
+        status = os.lstat(path)
         self._file = status.st_dev, status.st_ino
 
     def remove(self) -> None:
         try:
-            status = os.stat(self.path)
+            status = os.lstat(self.path)
             if (status.st_dev, status.st_ino) == self._file:
                 os.unlink(self.path)
         except OSError:
@@ -47,14 +48,16 @@ def listen(path: str, mode: int = MODE, group: int | None = None) -> Listener:
             _clear(path)
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
             try:
-                before = os.umask(0o177)  # nobody connects before mode and group are right
+                # bind(2) gives the file the mode of the socket's own inode: no name is followed afterwards, which
+                # somebody who may write to the folder could have replaced by a link.
+                os.fchmod(sock.fileno(), mode if group is None else 0o600)
+                before = os.umask(0)
                 try:
                     sock.bind(path)
                 finally:
                     os.umask(before)
                 if group is not None:
-                    os.chown(path, -1, group)
-                os.chmod(path, mode)
+                    _give(path, group, mode)
                 sock.listen(BACKLOG)
             except BaseException:
                 sock.close()
@@ -62,6 +65,19 @@ def listen(path: str, mode: int = MODE, group: int | None = None) -> Listener:
         return Listener(path, sock)
     except OSError as problem:
         raise UsageError(f"cannot listen at {path}: {problem.strerror or problem}") from None
+
+
+def _give(path: str, group: int, mode: int) -> None:
+    """Group and mode of the socket's file, by descriptor. OSError if something else is at `path` by now."""
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+            raise OSError(errno.EEXIST, "somebody else replaced it")
+        os.chown(f"/proc/self/fd/{fd}", -1, group)
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from normal_world.daemon.programs import program_of
 from normal_world.protocol import HANDLE, REPLY, VERSION, Op
+from normal_world.serving import require_trusted
 from ta_loader.errors import UsageError
 from tee.abi.results import Result
 
@@ -91,6 +92,7 @@ def fetch(path: str) -> dict[str, Any]:
         sock.settimeout(_TIMEOUT)
         try:
             sock.connect(path)
+            require_trusted(sock)
             sock.send(HANDLE.pack(VERSION, Op.STATUS, HANDLE.size, 0, 0))
             reply, fds, _, _ = socket.recv_fds(sock, REPLY.size, 1)
         except OSError as problem:

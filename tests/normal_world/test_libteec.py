@@ -207,6 +207,26 @@ def test_without_daemon(native: Path, tmp_path: Path) -> None:
     run([str(native), "nobody"], tmp_path)
 
 
+@pytest.fixture(scope="module")
+def fooled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The client, which sees $FAKE_UID as the daemon's."""
+    flags = ("-Wl,--wrap=getsockopt", str(SOURCE.parent / "other_uid.c"))
+    return compile_client(tmp_path_factory.mktemp("uid"), "cc", *flags, sources=True)
+
+
+@pytest.mark.parametrize("given", ["", "12346", "12345x", "-1", "4294979641", " 12345"])
+def test_a_stranger_that_serves_hears_nothing(fooled: Path, daemon: FakeDaemon, tmp_path: Path, given: str) -> None:
+    run([str(fooled), "stranger"], tmp_path, FAKE_UID="12345", LITEBOX_SERVER_UID=given)
+    assert daemon.ops == []
+
+
+@pytest.mark.parametrize("uid", [0, os.geteuid(), 12345])
+def test_root_oneself_and_who_is_named_may_serve(fooled: Path, daemon: FakeDaemon, tmp_path: Path, uid: int) -> None:
+    named = {"LITEBOX_SERVER_UID": "12345"} if uid == 12345 else {}
+    run([str(fooled), "basic"], tmp_path, FAKE_UID=str(uid), **named)
+    assert daemon.ops[0] == Op.HELLO
+
+
 def test_open_frame(native: Path, daemon: FakeDaemon, tmp_path: Path) -> None:
     run([str(native), "basic"], tmp_path, LITEBOX_SPIN_US="0")
     assert daemon.opened == [(bytes(range(1, 17)), 2, 77)]

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -33,6 +34,7 @@ static atomic_int spinners;
 
 static const struct lb_outcome success = { TEEC_SUCCESS, TEEC_ORIGIN_API };
 static const struct lb_outcome lost = { TEEC_ERROR_COMMUNICATION, TEEC_ORIGIN_COMMS };
+static const struct lb_outcome untrusted = { TEEC_ERROR_ACCESS_DENIED, TEEC_ORIGIN_API };
 static const struct lb_outcome no_room = { TEEC_ERROR_OUT_OF_MEMORY, TEEC_ORIGIN_COMMS };
 
 static void before_fork(void)
@@ -131,6 +133,28 @@ static bool receive_reply(int fd, uint16_t op, struct lb_reply *reply)
 	       reply->header.version == LB_PROTOCOL_VERSION && reply->header.op == op;
 }
 
+/*
+ * The daemon runs as root, as us, or as LITEBOX_SERVER_UID says: somebody else may have taken the path of the socket. The
+ * kernel names who called listen(2); normal_world/serving.py has the same rule.
+ */
+static bool server_is_trusted(int fd)
+{
+	const char *text = secure_getenv("LITEBOX_SERVER_UID");
+	struct ucred server;
+	socklen_t size = sizeof(server);
+	char *end = NULL;
+	unsigned long long given = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &server, &size) || size != sizeof(server))
+		return false;
+	if (server.uid == 0 || server.uid == geteuid())
+		return true;
+	if (!text || *text < '0' || *text > '9')
+		return false;
+	given = strtoull(text, &end, 10);
+	return !*end && given == server.uid;
+}
+
 /* Connects and says hello with `token`; *fd is the connection, and `token` the context's. */
 static struct lb_outcome connect_with(uint8_t *token, int *fd)
 {
@@ -146,6 +170,10 @@ static struct lb_outcome connect_with(uint8_t *token, int *fd)
 		return no_room;
 	if (connection < 0)
 		return lost;
+	if (!server_is_trusted(connection)) {
+		close(connection);
+		return untrusted;
+	}
 	memcpy(hello.token, token, sizeof(hello.token));
 	if (lb_send(connection, &hello, sizeof(hello), -1) || !receive_reply(connection, LB_OP_HELLO, &reply)) {
 		close(connection);

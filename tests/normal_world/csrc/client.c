@@ -270,6 +270,11 @@ static void nobody(void)
 	CHECK(TEEC_InitializeContext(NULL, &context) == TEEC_ERROR_ITEM_NOT_FOUND);
 }
 
+static void stranger(void)
+{
+	CHECK(TEEC_InitializeContext(NULL, &context) == TEEC_ERROR_ACCESS_DENIED);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -280,6 +285,7 @@ int main(int argc, char **argv)
 		{ "basic", basic, false },     { "temporary", temporary, true }, { "registered", registered, true },
 		{ "allocated", allocated, true }, { "cancel", cancel, true },	 { "threads", threads, true },
 		{ "forks", forks, true },      { "hang_up", hang_up, true },	 { "nobody", nobody, false },
+		{ "stranger", stranger, false },
 	};
 
 	for (size_t n = 0; argc == 2 && n < sizeof(all) / sizeof(all[0]); n++) {
