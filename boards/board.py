@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -79,11 +80,11 @@ class Board:
         self.entry = entry
         resolve(entry, given or {}, Path())  # a mistake there must leave no folder behind
         self._temporary = folder is None
-        self.folder = Path(tempfile.mkdtemp(prefix="board-")) if folder is None else folder.absolute()
         try:
+            self.folder = Path(tempfile.mkdtemp(prefix="board-")) if folder is None else folder.absolute()
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise UsageError(f"{self.folder}: {problem.strerror}") from None
+            raise UsageError(f"{folder or tempfile.gettempdir()}: {problem.strerror}") from None
         self.log = Log(self.folder / "console.log")
         for name in RUN_FILES:
             (self.folder / name).unlink(missing_ok=True)  # an earlier run's: a folder is of one
@@ -291,7 +292,7 @@ class Board:
         console = self.consoles[entry.console]
         console.expect(entry.pattern, entry.timeout)
         if entry.send:
-            console.write(self.text(entry.send).encode())
+            console.write(os.fsencode(self.text(entry.send)))
 
     def _steps(self, console: Console, entry: StageEntry) -> None:
         deadline = time.monotonic() + entry.timeout
@@ -304,7 +305,7 @@ class Board:
                     where = f"step {number} of {len(entry.steps)}: {problem.problem}"
                     raise TargetError(where, output=problem.output, log=problem.log) from None
             if step.send:
-                console.write(self.text(step.send).encode(), secret=step.secret)
+                console.write(os.fsencode(self.text(step.send)), secret=step.secret)
 
     def _log_in(self, entry: ShellEntry) -> None:
         console = self.consoles[entry.console]
@@ -317,7 +318,7 @@ class Board:
             console.send_line(self.text(entry.user))
             asked = console.expect(f"(?P<password>[Pp]assword: ?$)|{prompt}", PROMPT_SECONDS)
             if asked.groups[0]:
-                console.write(self.text(entry.password).encode() + b"\n", secret=True)
+                console.write(os.fsencode(self.text(entry.password)) + b"\n", secret=True)
                 console.expect(prompt, PROMPT_SECONDS)
         shell = Shell(console)
         shell.check(PROMPT_SECONDS)

@@ -6,6 +6,7 @@ Whatever the other end does, memory stays bounded and nothing waits without a li
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -183,7 +184,7 @@ class Console:
                 raise self._failure(f"cannot write: {reason(problem)}") from None
 
     def send_line(self, text: str) -> None:
-        self.write(text.encode() + b"\n")
+        self.write(os.fsencode(text) + b"\n")
 
     def take_lines(self, taker: Callable[[bytes], bool] | None) -> None:
         """From now on `taker` is shown each whole line by the reader's thread; what it says True to is seen by nobody

@@ -265,7 +265,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         began = item.stash[_BEGAN]
         entries = [e for e in board.log.entries() if e.time >= began and not e.text.startswith(f"test {item.nodeid}")]
         lines = [str(entry) for entry in entries if not PROTOCOL.search(entry.text)]
-        text = "\n".join(lines[-REPORT_LINES:]) or "(nothing while this test ran)"
+        cut = len(lines) - REPORT_LINES
+        first = [f"(the first {cut} lines are in {board.log.path})"] if cut > 0 else []
+        text = "\n".join([*first, *lines[-REPORT_LINES:]]) or "(nothing while this test ran)"
         report.sections.append((f"Consoles of board {board.name}", text))
         item.user_properties += [("board", board.name), ("consoles", text)]
         item.user_properties += [("began", board.log.date(began).isoformat(timespec="milliseconds"))]

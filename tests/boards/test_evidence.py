@@ -128,6 +128,12 @@ def test_a_folder_that_cannot_be_made_is_a_message(tmp_path: Path) -> None:
         Board(entry, tmp_path / "run")
 
 
+def test_no_room_for_a_folder_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(UsageError, match="none: No such file or directory"):
+        Board(read_board(board_that_says(tmp_path, "true")))
+
+
 def test_each_line_of_the_log_has_its_date(tmp_path: Path) -> None:
     moment = datetime(2026, 3, 4, 5, 6, 7, 250_000).timestamp()
     log = Log(tmp_path / "log", clock=iter([100.0, 102.5]).__next__, wall=lambda: moment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -75,6 +76,15 @@ def test_two_boards_and_what_a_failure_shows(tmp_path: Path) -> None:
     assert suite.get("tests") == "9"
     assert suite.get("failures") == "1"
     assert (tmp_path / "logs/two/console.log").is_file()
+
+
+def test_a_report_that_was_cut_says_so(tmp_path: Path) -> None:
+    (tmp_path / "test_loud.py").write_text("def test_loud(shell): shell.run('seq 1 900; false', check=True)\n")
+    code, text = run(tmp_path, "--board", "host", "--board-report=logs", "test_loud.py")
+    assert code == 1, text
+    found = re.search(r"\(the first ([0-9]+) lines are in .*logs/host/console\.log\)", text)
+    assert found is not None, text
+    assert int(found[1]) > 600
 
 
 def test_a_board_that_hangs_is_reported_once(tmp_path: Path) -> None:

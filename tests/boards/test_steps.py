@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,15 @@ def test_each_step_waits_for_its_own(tmp_path: Path) -> None:
     log = (tmp_path / "run/console.log").read_text()
     assert "> (not shown)" in log
     assert "> sEcr3t" not in log
+
+
+def test_what_is_sent_need_not_be_utf_8(tmp_path: Path) -> None:
+    steps = (STOP, "{ expect = '=> $', send = \"${key}\\n\" }")
+    entry = read_board(described(tmp_path, *steps))
+    with Board(entry, tmp_path / "run", {"key": os.fsdecode(b"set \xff")}) as board:
+        board.advance_to("bootloader")
+    log = (tmp_path / "run/console.log").read_text()
+    assert r"> set \xff\x0a" in log
 
 
 @pytest.mark.parametrize(
