@@ -37,10 +37,9 @@ def normal_world(options: ServiceOptions) -> Supplicant:
     read. The caller closes it, after the world that uses it.
     """
     from normal_world.supplicant.services import Supplicant
-    from south.linux_host.root_of_trust import default_state_folder
 
     return Supplicant(
-        options.state or default_state_folder(),
+        options.state,
         sockets=options.sockets,
         plugin_dirs=options.plugin_dirs,
         sysroot=options.sysroot,
@@ -65,6 +64,8 @@ class DaemonHost(Host):
 
     def __enter__(self) -> DaemonHost:
         try:
+            # Before there is anything that only this key opens.
+            self.platform.root_of_trust.hardware_unique_key()
             self._supplicant.make_all()
             super().__enter__()
         except BaseException:

@@ -183,7 +183,7 @@ def _listeners(plan: Plan) -> tuple[Listener | None, list[socket.socket]]:
 def _harden(plan: Plan, setup: Setup, services: ServiceOptions, host: Host, listener: Listener | None) -> None:
     """Give up, for good, what a running daemon does not need: before its threads start, for they inherit it."""
     from normal_world.daemon.sandbox import existing, restrict
-    from south.linux_host.root_of_trust import default_state_folder
+    from south.linux_host.state import default_state_folder
 
     # Made on first use, by a link that nobody may make later.
     host.platform.root_of_trust.hardware_unique_key()

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from south.linux_host.state import FILES, StateFolder, open_folder
 from ta_loader.cli import exits
 from ta_loader.cli.compose import STATE_OPTION
 from ta_loader.cli.options import Command, Option
@@ -41,26 +42,46 @@ class GivenRoot:
         return b"BEEF" * 4
 
 
-def open_store(arguments: Arguments, *, new: bool = False) -> ReeFs:
-    """new: one is made in an empty folder. UsageError: there is none."""
+def open_store(arguments: Arguments, *, new: bool = False, changes: bool = False) -> ReeFs:
+    """new: one is made in an empty folder. changes: what is in it. UsageError: there is none; StateError."""
     from normal_world.supplicant.files import ReeFiles
     from south.linux_host import linux_host
-    from south.linux_host.root_of_trust import default_state_folder
-    from ta_loader.cli.services import FILES
-    from tee.abi.ree_fs import DIRFILE
     from tee.storage.keys import StorageKeys
     from tee.storage.ree_fs import ReeFs
 
-    state = arguments.one("--state") or default_state_folder()
-    folder = arguments.one("--store") or os.path.join(state, FILES)
-    if not os.path.isdir(folder):
-        raise UsageError(f"{folder}: no such folder; --store names a folder of REE files, --state a state folder")
-    if not new and not os.path.exists(os.path.join(folder, DIRFILE)):
-        raise UsageError(f"{folder}: holds no trusted storage (no {DIRFILE})")
+    state = arguments.one("--state")
     platform = linux_host(state)
     huk = arguments.one("--huk")
     root = platform.root_of_trust if huk is None else GivenRoot(_key_bytes(huk))
-    return ReeFs(ReeFiles(folder), platform.entropy, StorageKeys(root))
+    folder = _open_folder(arguments, state, changes)
+    try:
+        _require_store(folder, arguments.one("--store") or os.path.join(StateFolder(state).path, FILES), new)
+        return ReeFs(ReeFiles(folder), platform.entropy, StorageKeys(root))
+    finally:
+        os.close(folder)
+
+
+def _open_folder(arguments: Arguments, state: str | None, changes: bool) -> int:
+    """A store elsewhere, a board's, may belong to somebody else as long as it is only read."""
+    place = arguments.one("--store")
+    shown = place or os.path.join(StateFolder(state).path, FILES)
+    try:
+        if place is None:
+            return StateFolder(state).folder(FILES)
+        if changes:
+            return open_folder(place)
+        return os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(
+            f"{shown}: no such folder; --store names a folder of REE files, --state a state folder"
+        ) from None
+
+
+def _require_store(folder: int, shown: str, new: bool) -> None:
+    from tee.abi.ree_fs import DIRFILE
+
+    if not new and DIRFILE not in os.listdir(folder):
+        raise UsageError(f"{shown}: holds no trusted storage (no {DIRFILE})")
 
 
 def _key_bytes(text: str) -> bytes:
@@ -233,7 +254,7 @@ def run(arguments: Arguments) -> int:
     action, least, most = ACTIONS[name]
     if not least <= len(words) <= most:
         raise UsageError(f"storage {name} takes {least if least == most else f'{least} to {most}'} words")
-    system = open_store(arguments, new=name == "put")
+    system = open_store(arguments, new=name == "put", changes=name in ("put", "rm"))
     try:
         return action(system, arguments, words)
     finally:

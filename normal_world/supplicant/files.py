@@ -15,6 +15,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from south.linux_host.state import open_folder
 from tee.abi.results import (
     ACCESS_CONFLICT,
     BAD_PARAMETERS,
@@ -88,9 +89,11 @@ def _parts(name: str) -> list[bytes]:
     return parts
 
 
-def _require_regular(mode: int) -> None:
-    if not stat.S_ISREG(mode):
+def _require_regular(info: os.stat_result) -> None:
+    if not stat.S_ISREG(info.st_mode):
         raise TeeError(BAD_PARAMETERS, "not a regular file")
+    if info.st_nlink > 1:
+        raise TeeError(BAD_PARAMETERS, "a file with another name (a hard link), which would change, too: copy it")
 
 
 class _Open:
@@ -112,14 +115,21 @@ class ReeFiles:
     """`tee.normal.Files` in `folder`, which is made if it is not there.
 
     A name may not be absolute, nor have empty parts, `.`, `..` or NUL: BAD_PARAMETERS, as for a part that is a link
-    or no folder and for anything but a regular file. May be used by several threads.
+    or no folder, for anything but a regular file, and for a file that has another name. May be used by several threads.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """OSError: the folder cannot be made or opened."""
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._gate = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def __init__(self, folder: str | os.PathLike[str] | int) -> None:
+        """folder: a descriptor of it is taken as it is, and stays the caller's.
+
+        StateError: it is a link, somebody else's, or others can write it; OSError: it cannot be made or opened.
+        """
+        fd = os.dup(folder) if isinstance(folder, int) else open_folder(folder, make=True)
+        try:
+            self._gate = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._root = fd
         """A lock on it is this process's alone, for nobody else has this open file description."""
         self._names = threading.Lock()
         """Held while the tree changes: a folder must not be emptied away between its making and its first file."""
@@ -234,7 +244,7 @@ class ReeFiles:
     @staticmethod
     def _checked(fd: int) -> int:
         try:
-            _require_regular(os.fstat(fd).st_mode)
+            _require_regular(os.fstat(fd))
         except BaseException:
             os.close(fd)
             raise
@@ -296,7 +306,7 @@ class ReeFiles:
         *old_folders, old_leaf = _parts(old)
         *new_folders, new_leaf = _parts(new)
         with _as_tee(), self._names, self._walk(old_folders) as source, self._walk(new_folders) as target:
-            _require_regular(os.stat(old_leaf, dir_fd=source[-1], follow_symlinks=False).st_mode)
+            _require_regular(os.stat(old_leaf, dir_fd=source[-1], follow_symlinks=False))
             if overwrite:
                 os.rename(old_leaf, new_leaf, src_dir_fd=source[-1], dst_dir_fd=target[-1])
             else:

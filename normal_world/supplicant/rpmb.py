@@ -10,7 +10,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from normal_world.supplicant.rpmb_store import Geometry, RpmbStore, State
+from normal_world.supplicant.rpmb_store import Geometry, RpmbStore, State, exists
 from ta_loader.errors import UsageError
 from tee.abi.results import BAD_PARAMETERS, GENERIC, ITEM_NOT_FOUND
 from tee.abi.rpmb import (
@@ -56,9 +56,11 @@ class EmulatedRpmb:
         size_mult: int = 1,
         cid: bytes | None = None,
         reliable_sectors: int = 1,
+        within: int | None = None,
     ) -> None:
         """size_mult: units of 128 KiB, 1..128. cid: 16 bytes; None: what the file has, in a new one a serial number
-        by chance. reliable_sectors: 512-byte sectors of a reliable write, 1..255.
+        by chance. reliable_sectors: 512-byte sectors of a reliable write, 1..255. within: descriptor of the folder that
+        the last part of `path` is a name in.
 
         UsageError: the file is in use, damaged, made with other values, or cannot be opened.
         """
@@ -68,9 +70,9 @@ class EmulatedRpmb:
             raise UsageError(f"a CID has {CID_SIZE} bytes, not {len(cid)}")
         place = os.fspath(path)
         try:
-            if cid is None and not os.path.lexists(place):
-                cid = model_cid(os.urandom(4))
-            self._store = RpmbStore(place, Geometry(size_mult, reliable_sectors, cid or b""))
+            fresh = cid is None and not exists(place, within)
+            wanted = Geometry(size_mult, reliable_sectors, model_cid(os.urandom(4)) if fresh else cid or b"")
+            self._store = RpmbStore(place, wanted, within)
         except OSError as error:
             raise UsageError(f"{place}: {error.strerror or error}") from None
         self._lock = threading.Lock()

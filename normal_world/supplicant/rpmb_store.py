@@ -10,9 +10,11 @@ All numbers are little-endian.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import stat
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,6 +38,7 @@ _MARK_AT = PAGE
 _MARK_STEP = 512
 _SLOTS_AT = 2 * PAGE
 _BLOCK_SUM = 16
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _RECORD = DATA_SIZE + _BLOCK_SUM
 
 
@@ -129,21 +132,35 @@ class RpmbStore:
     the file is opened anew.
     """
 
-    def __init__(self, path: str, wanted: Geometry) -> None:
+    def __init__(self, path: str, wanted: Geometry, within: int | None = None) -> None:
         """Open the file, or make it. wanted.cid empty: whatever it has, which a new file must not.
 
-        UsageError: another process has it, it is damaged, or it was made with another geometry. OSError: of the host.
+        within: descriptor of the folder that the last part of `path` is a name in.
+
+        UsageError: another process has it, it is not the user's alone, it is damaged, or it was made with another
+        geometry. OSError: of the host.
         """
         self.broken = False
         self.path = path
-        if not os.path.lexists(path):
-            _make(path, wanted)
-        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        folder, name = os.path.split(path)
+        # Whatever the folder is by its name a moment later: one and the same for all that follows.
+        place = os.open(folder or ".", _FOLDER) if within is None else os.dup(within)
+        try:
+            if not exists(name, place):
+                _make(place, name, wanted)
+            self._fd = os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise UsageError(f"{path} is a symbolic link: name the file itself, or remove the link") from None
+        finally:
+            os.close(place)
         try:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UsageError(f"{path}: the emulated RPMB is in use by another process") from None
+            self._require_own(os.fstat(self._fd))
             self.geometry = self._header(wanted)
             self._number, self.state = self._recover()
         except BaseException:
@@ -155,6 +172,14 @@ class RpmbStore:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def _require_own(self, info: os.stat_result) -> None:
+        if not stat.S_ISREG(info.st_mode):
+            raise UsageError(f"{self.path} is not a regular file: name another one")
+        if info.st_uid != os.geteuid() or info.st_mode & 0o022:
+            raise UsageError(f"{self.path} can be changed by other users: chown, chmod go-w, or name another file")
+        if info.st_nlink != 1:
+            raise UsageError(f"{self.path} has another name (a hard link), whose file would change, too: copy it")
 
     def _damaged(self, what: str) -> UsageError:
         return UsageError(f"{self.path}: the emulated RPMB's state is damaged ({what}); it was left as it is")
@@ -248,26 +273,29 @@ class RpmbStore:
         return found
 
 
-def _make(path: str, geometry: Geometry) -> None:
-    """A blank file appears whole, or not at all; one that another process makes meanwhile is left alone."""
-    folder, name = os.path.split(path)
-    temporary = f"{name}.{os.getpid()}.new"
-    place = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def exists(path: str, within: int | None = None) -> bool:
+    """Something of that name; a link that leads nowhere, too. within: the folder that its last part is a name in."""
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(temporary, flags, 0o600, dir_fd=place)
-        try:
-            _blank(fd, geometry)
-            rename_new(place, os.fsencode(temporary), place, os.fsencode(name))
-        except BaseException as error:
-            os.unlink(temporary, dir_fd=place)
-            if not isinstance(error, FileExistsError):
-                raise
-        finally:
-            os.close(fd)
-        os.fsync(place)
+        os.stat(os.path.basename(path) if within is not None else path, dir_fd=within, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _make(place: int, name: str, geometry: Geometry) -> None:
+    """A blank file appears whole, or not at all; one that another process makes meanwhile is left alone."""
+    temporary = f"{name}.{os.getpid()}.{os.urandom(4).hex()}.new"
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=place)
+    try:
+        _blank(fd, geometry)
+        rename_new(place, os.fsencode(temporary), place, os.fsencode(name))
+    except BaseException as error:
+        os.unlink(temporary, dir_fd=place)
+        if not isinstance(error, FileExistsError):
+            raise
     finally:
-        os.close(place)
+        os.close(fd)
+    os.fsync(place)
 
 
 def _blank(fd: int, geometry: Geometry) -> None:

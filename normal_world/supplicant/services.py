@@ -7,7 +7,8 @@ import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from normal_world.supplicant.policy import Policy
-from ta_loader.cli.services import FILES
+from south.linux_host.root_of_trust import KEY_FILE, lost_key
+from south.linux_host.state import FILES, StateFolder
 from ta_loader.errors import UsageError
 from tee.abi.results import GENERIC
 from tee.errors import TeeError, reason
@@ -50,9 +51,9 @@ class Late(Generic[_T]):
 
 
 class Supplicant:
-    """state: folder of REE files and of the RPMB. sockets: a policy as `Policy.parse` takes it. plugin_dirs: folders
-    of C plugins; sysroot: root of another machine's libraries, for plugins of that machine; plugin_seconds: a plugin's
-    time for one call.
+    """state: folder of REE files and of the RPMB, None: the user's. sockets: a policy as `Policy.parse` takes it.
+    plugin_dirs: folders of C plugins; sysroot: root of another machine's libraries, for plugins of that machine;
+    plugin_seconds: a plugin's time for one call.
 
     UsageError for a policy that cannot be read, and for C plugins that cannot be started.
     """
@@ -61,14 +62,14 @@ class Supplicant:
 
     def __init__(
         self,
-        state: str,
+        state: str | None,
         *,
         sockets: str = "off",
         plugin_dirs: Sequence[str] = (),
         sysroot: str | None = None,
         plugin_seconds: float | None = None,
     ) -> None:
-        self._state = state
+        self._state = StateFolder(state)
         self._files = Late(self._make_files)
         self._rpmb = Late(self._make_rpmb)
         self._plugins = Late(lambda: _make_plugins(plugin_dirs, sysroot, plugin_seconds))
@@ -93,7 +94,7 @@ class Supplicant:
             for service in (self._files, self._rpmb, self._plugins):
                 service.make()
         except OSError as problem:
-            raise UsageError(f"{problem.filename or self._state}: {problem.strerror}") from None
+            raise UsageError(reason(problem)) from None
 
     def close(self) -> None:
         """When no TA can call any more."""
@@ -103,17 +104,25 @@ class Supplicant:
             self._rpmb.made.close()
         if self._files.made is not None:
             self._files.made.shut()
+        self._state.close()
 
     def _make_files(self) -> ReeFiles:
         from normal_world.supplicant.files import ReeFiles
 
-        return ReeFiles(os.path.join(self._state, FILES))
+        fd = self._state.folder(FILES, make=True)
+        try:
+            return ReeFiles(fd)
+        finally:
+            os.close(fd)
 
     def _make_rpmb(self) -> EmulatedRpmb:
         from normal_world.supplicant.rpmb import EmulatedRpmb
 
-        os.makedirs(self._state, 0o700, exist_ok=True)
-        return EmulatedRpmb(os.path.join(self._state, RPMB))
+        made = EmulatedRpmb(os.path.join(self._state.path, RPMB), within=self._state.made())
+        if made.state.key is not None and not self._state.holds(KEY_FILE):
+            made.close()
+            raise lost_key(self._state, RPMB)
+        return made
 
 
 def _make_plugins(folders: Sequence[str], sysroot: str | None, limit: float | None) -> HostPlugins:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from south.engine.unicorn import UnicornEngine
 from south.linux_host.host import HostClock, HostEntropy, StderrConsole
 from south.linux_host.memory import HostPages
-from south.linux_host.root_of_trust import FileRootOfTrust, default_state_folder
+from south.linux_host.root_of_trust import FileRootOfTrust
+from south.linux_host.state import StateFolder
 from south.platform import Console, Platform
 
 if TYPE_CHECKING:
@@ -35,6 +36,6 @@ def linux_host(
         pages=HostPages(),
         clock=clock or HostClock(),
         entropy=source,
-        root_of_trust=FileRootOfTrust(state or default_state_folder(), source),
+        root_of_trust=FileRootOfTrust(StateFolder(state), source),
         console=console or StderrConsole(),
     )

@@ -6,32 +6,33 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from south.linux_host.state import SEALED, StateError, StateFolder
+
 if TYPE_CHECKING:
     from south.platform import Entropy
 
 KEY_SIZE = 16  # HW_UNIQUE_KEY_LENGTH, optee_os core/include/kernel/tee_common_otp.h
-_KEY_FILE = "hardware-unique-key"
+KEY_FILE = "hardware-unique-key"
 
 
-class RootOfTrustError(OSError):
+class RootOfTrustError(StateError):
     """The key file cannot be used; the message says why and what to do."""
 
 
-def default_state_folder() -> str:
-    """$XDG_STATE_HOME/litebox-ta, by default ~/.local/state/litebox-ta."""
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(base, "litebox-ta")
-
-
 class FileRootOfTrust:
-    """A hardware unique key made on first use (mode 0600) in the state folder."""
+    """A hardware unique key made on first use (mode 0600) in the state folder.
 
-    def __init__(self, folder: str, entropy: Entropy) -> None:
-        self.folder = folder
+    None is made beside trusted storage that another key has sealed: that one is lost, and the storage with it, and
+    whoever can still bring it back should hear of it first.
+    """
+
+    def __init__(self, state: StateFolder, entropy: Entropy) -> None:
+        self._state = state
         self._entropy = entropy
         self._key: bytes | None = None
 
     def hardware_unique_key(self) -> bytes:
+        """RootOfTrustError, StateError; OSError: of the host."""
         if self._key is None:
             self._key = self._read() or self._make()
         return self._key
@@ -41,11 +42,14 @@ class FileRootOfTrust:
         return b"BEEF" * (KEY_SIZE // 4)
 
     def _path(self) -> str:
-        return os.path.join(self.folder, _KEY_FILE)
+        return os.path.join(self._state.path, KEY_FILE)
 
     def _read(self) -> bytes | None:
+        folder = self._state.open()
+        if folder is None:
+            return None
         try:
-            fd = os.open(self._path(), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(KEY_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         except FileNotFoundError:
             return None
         with os.fdopen(fd, "rb") as file:
@@ -60,26 +64,35 @@ class FileRootOfTrust:
         return key
 
     def _make(self) -> bytes:
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
-        temporary = f"{self._path()}.{os.getpid()}.{self._entropy.fill(4).hex()}"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        folder = self._state.made()
+        self._require_new()
+        temporary = f"{KEY_FILE}.{os.getpid()}.{self._entropy.fill(4).hex()}"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
         try:
             with os.fdopen(fd, "wb") as file:
                 file.write(self._entropy.fill(KEY_SIZE))
                 file.flush()
                 os.fsync(fd)
             try:
-                os.link(temporary, self._path())  # never replaces a key that another process made first
+                # Never replaces a key that another process made first.
+                os.link(temporary, KEY_FILE, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
             except FileExistsError:
                 pass
         finally:
-            os.unlink(temporary)
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            os.unlink(temporary, dir_fd=folder)
+        os.fsync(folder)
         key = self._read()
         if key is None:
             raise RootOfTrustError(f"{self._path()} vanished while it was made")
         return key
+
+    def _require_new(self) -> None:
+        if self._state.holds(SEALED) and not self._state.holds(KEY_FILE):
+            raise lost_key(self._state, SEALED)
+
+
+def lost_key(state: StateFolder, sealed: str) -> RootOfTrustError:
+    return RootOfTrustError(
+        f"{os.path.join(state.path, KEY_FILE)} is gone, and nothing else opens {os.path.join(state.path, sealed)}: "
+        "restore the key from a copy, or begin a new device in another folder (--state)"
+    )

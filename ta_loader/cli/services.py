@@ -9,8 +9,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Protocol
 
-from south.linux_host.root_of_trust import default_state_folder
-from tee.abi.ree_fs import DIRFILE
+from south.linux_host.state import SEALED, default_state_folder
 from tee.abi.results import STORAGE_NOT_AVAILABLE
 from tee.errors import TeeError
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 GROUP = "litebox_ta.normal_world"
 """Entry points; a callable (state folder or None) -> `Services`."""
 DEFAULT = "supplicant"
-FILES = "tee"
-"""Folder of REE files in the state folder; tee-supplicant's is /var/lib/tee."""
 
 
 class Services(Protocol):
@@ -58,9 +55,7 @@ class LateServices:
     @property
     def blank(self) -> bool:
         """Whether there are no REE files yet: costs no more than a look."""
-        return self._made is None and not os.path.exists(
-            os.path.join(self._state or default_state_folder(), FILES, DIRFILE)
-        )
+        return self._made is None and not os.path.exists(os.path.join(self._state or default_state_folder(), SEALED))
 
     def _make(self) -> Services:
         with self._lock:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tee import native
+from tee.abi import results
 from tee.abi.algorithms import Algorithm
 from tee.abi.huk import HukSubkey
 from tee.abi.ree_fs import CORE_TSK_MESSAGE, FEK_SIZE
 from tee.abi.uuids import tee_uuid_bytes
+from tee.errors import TeeError, reason
 from tee.huk import huk_subkey
 
 if TYPE_CHECKING:
@@ -30,12 +32,20 @@ class StorageKeys:
         self._ssk: bytes | None = None
         self._tsks: dict[UUID | None, bytes] = {}
 
+    def ready(self) -> None:
+        """Have the device's key. STORAGE_NOT_AVAILABLE: the host cannot give it."""
+        if self._ssk is None:
+            try:
+                self._ssk = huk_subkey(self._root, HukSubkey.SSK)
+            except OSError as problem:
+                raise TeeError(results.STORAGE_NOT_AVAILABLE, reason(problem)) from problem
+
     def tsk(self, owner: UUID | None) -> bytes:
         """Trusted-application storage key. owner: None for the secure world's own files."""
         found = self._tsks.get(owner)
         if found is None:
-            if self._ssk is None:
-                self._ssk = huk_subkey(self._root, HukSubkey.SSK)
+            self.ready()
+            assert self._ssk is not None
             message = CORE_TSK_MESSAGE if owner is None else tee_uuid_bytes(owner)
             found = self._tsks[owner] = native.hmac_sha256(self._ssk, message)
         return found

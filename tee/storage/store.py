@@ -34,6 +34,15 @@ class TrustedStorage:
         self._rpmb: RpmbStorage | None = None
         self.keys = StorageKeys(platform.root_of_trust)
         self.pobjs = PobjTable()
+        self._said: set[str] = set()
+
+    def _missing(self, problem: TeeError) -> TeeError:
+        """STORAGE_NOT_AVAILABLE, and why in the log, once: the TA sees the result alone."""
+        text = problem.detail or str(problem)
+        if text not in self._said:
+            self._said.add(text)
+            self._platform.console.write(f"litebox: trusted storage cannot be used: {text}\n")
+        return TeeError(results.STORAGE_NOT_AVAILABLE, text)
 
     def system(self, storage_id: int) -> FileSystem:
         """ITEM_NOT_FOUND: no such storage; STORAGE_NOT_AVAILABLE: the normal world offers none."""
@@ -48,10 +57,13 @@ class TrustedStorage:
 
         with self._lock:
             if self._ree is None:
-                try:
-                    files = self._normal.files if self._normal is not None else None
-                except TeeError as error:
-                    raise TeeError(results.STORAGE_NOT_AVAILABLE, error.detail) from error
+                files = None
+                if self._normal is not None:
+                    try:
+                        self.keys.ready()  # before anything is made that only this key opens
+                        files = self._normal.files
+                    except TeeError as error:
+                        raise self._missing(error) from error
                 if files is None:
                     raise TeeError(results.STORAGE_NOT_AVAILABLE, "the normal world offers no files")
                 self._ree = ReeFs(files, self._platform.entropy, self.keys, self._anchor())
@@ -69,14 +81,20 @@ class TrustedStorage:
 
         with self._lock:
             if self._rpmb is None:
+                rpmb = None
+                platform = self._platform
+                if self._normal is not None:
+                    try:
+                        self.keys.ready()
+                        rpmb = self._normal.rpmb
+                    except TeeError as error:
+                        raise self._missing(error) from error
+                if rpmb is None:
+                    raise TeeError(results.STORAGE_NOT_AVAILABLE, "the normal world offers no RPMB")
                 try:
-                    rpmb = self._normal.rpmb if self._normal is not None else None
-                    if rpmb is None:
-                        raise TeeError(results.STORAGE_NOT_AVAILABLE, "the normal world offers no RPMB")
-                    platform = self._platform
                     self._rpmb = RpmbStorage(rpmb, platform.root_of_trust, platform.entropy, self.keys)
                 except TeeError as error:
-                    raise TeeError(results.STORAGE_NOT_AVAILABLE, error.detail) from error
+                    raise self._missing(error) from error
             return self._rpmb
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, cast
 from uuid import UUID
 
+from south.linux_host.host import NullConsole
 from tee import services
 from tee.abi import results
 from tee.abi.attributes import FLAG_VALUE, UTEE_ATTRIBUTE
@@ -20,7 +21,7 @@ from tests.fakes import FixedRoot
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from south.platform import Clock, Console, Engine, PageSource, Platform
+    from south.platform import Clock, Engine, PageSource, Platform
     from tee.native import Task
     from tee.services.properties import Implementation
     from tee.syscalls.declare import Syscall
@@ -114,7 +115,7 @@ class FakeTask:
             cast("Clock", None),
             self.entropy,
             FixedRoot(bytes(range(16)), b"0123456789abcdef"),
-            cast("Console", None),
+            NullConsole(),
         )
         self.implementation: Implementation = Implementation()
         self._native = native
