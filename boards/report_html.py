@@ -37,7 +37,7 @@ td, th { text-align: left; vertical-align: top; padding: 3px 12px 3px 6px; borde
 th { color: #555; font-weight: 600; } td.n, th.n { white-space: nowrap; width: 1%; }
 tr.bad td:first-child { border-left: 4px solid #b00020; } tr.good td:first-child { border-left: 4px solid #1b6e2c; }
 tr.warn td:first-child { border-left: 4px solid #b77a00; }
-td { overflow-wrap: anywhere; color: #222; }
+td { overflow-wrap: anywhere; color: #222; } td:first-child { min-width: 9em; }
 tr.bad td.o { color: #b00020; font-weight: 600; } tr.good td.o { color: #1b6e2c; }
 tr.warn td.o { color: #8a5a00; }
 pre { font: 13px/1.4 ui-monospace, monospace; margin: 0.2em 0; white-space: pre-wrap; overflow-wrap: anywhere; }

@@ -83,6 +83,17 @@ def test_a_panic_that_a_test_expected(running: Board, outcome: str, at: float, k
     assert suite.get("failures") == str((kind == "bad") + (outcome == "failed"))
 
 
+def test_a_panic_is_of_the_test_in_which_it_came(running: Board) -> None:
+    """Not of the one before, which passed a moment ago."""
+    began = running.log.now()
+    running.tests = [
+        Outcome("one", "passed", 0.1, "", began, began + 0.1),
+        Outcome("two", "failed", 0.1, "why", began + 0.11, began + 0.2),
+    ]
+    running.log.add("normal", Direction.IN, f"TA {UUID(int=1)} panicked with code 0x00000bad", began + 0.12)
+    assert "1 panic or abort" in headline(page(running))[1]
+
+
 def test_the_core_has_no_panic_that_a_test_expects(running: Board) -> None:
     began = running.log.now()
     running.tests = [Outcome("t", "passed", 1.0, "", began, began + 1)]
