@@ -98,7 +98,7 @@ class TeeOfBoards:
         from normal_world.testing import BOARD, Settings
 
         settings = Settings.read(request.config)._replace(way=BOARD)
-        yield from connected(request, settings, lambda _: _tee(board))
+        yield from connected(request, settings, lambda _: settings.limited(_tee(board)))
 
     @pytest.fixture
     def ta(self, request: pytest.FixtureRequest) -> str:

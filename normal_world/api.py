@@ -23,10 +23,12 @@ from normal_world.checks import WORD_MAX, seconds, whole
 from normal_world.checks import path as path_of
 from normal_world.client.ports import Argument, Outcome
 from normal_world.closing import Closing
-from normal_world.died import TaDied
+from normal_world.died import Death, TaDied
+from normal_world.limited import GivenUp, within
 from normal_world.memory import Direction, Shadows, SharedMemory, closed
 from normal_world.params import OUTPUT, Param, Value, as_param, bytes_of, fits, wrong_direction
 from tee.abi import results
+from tee.abi.results import Origin
 from tee.errors import TeeError
 from tee.params import Kind
 
@@ -97,6 +99,9 @@ class Context(Closing):
         return made
 
     def _start(self, way: Way) -> None:
+        self._limit: float | None = None
+        self._left: list[tuple[int, Memory]] = []
+        """Memory of calls that were given up."""
         self._way: Way | None = way
         self._shadows = Shadows(way)
         self._calls = itertools.count(1)
@@ -104,6 +109,17 @@ class Context(Closing):
         self._objects: weakref.WeakSet[SharedMemory] = weakref.WeakSet()
         self._dropped: collections.deque[Callable[[], None]] = collections.deque()
         self._lost: collections.deque[str] = collections.deque(maxlen=MOST_LOST)
+
+    @property
+    def limit(self) -> float | None:
+        """Seconds of one call, after which its caller gives it up, whatever the TA does: TaDied, kind "limit". None: it
+        waits. For a TEE that is not in this process; in this one the option `timeout` stops the TA itself.
+        """
+        return self._limit
+
+    @limit.setter
+    def limit(self, given: float | None) -> None:
+        self._limit = seconds(given, "limit", zero=False)
 
     @property
     def way(self) -> Way:
@@ -141,8 +157,12 @@ class Context(Closing):
             number, outcome = way.open_session(uuid, login, group or 0, arguments, name)
             return outcome
 
-        typed, outcome = self.call(call, params, timeout, operation)
-        check(outcome, f"opening a session to {uuid}", uuid, timeout)
+        what = f"opening a session to {uuid}"
+        try:
+            typed, outcome = self.call(call, params, timeout, operation)
+        except GivenUp:
+            raise given_up(what, uuid, self._limit) from None
+        check(outcome, what, uuid, timeout)
         session = Session(self, uuid, number, typed)
         self._sessions.add(session)
         return session
@@ -169,10 +189,18 @@ class Context(Closing):
         try:
             arguments = [self._argument(param, taken) for param in typed]
             with Cancelling(way, name, timeout, operation):
-                outcome = run(arguments, name)
+                if self._limit is None:
+                    outcome = run(arguments, name)
+                else:
+                    outcome = within(self._limit, lambda: run(arguments, name), lambda: way.abandon(name))
             for param, argument, answer in zip(typed, arguments, outcome.answers, strict=False):
                 _take_back(param, argument, answer)
             return typed, outcome
+        except (GivenUp, KeyboardInterrupt):
+            # The TA may be at it still: nobody else gets this memory.
+            self._left += taken
+            taken.clear()
+            raise
         finally:
             for entry in taken:
                 self._shadows.give_back(entry)
@@ -238,6 +266,8 @@ class Context(Closing):
                 shared.close()
             self._bury()
             self._shadows.close()
+            for _, memory in self._left:
+                memory.close()
         finally:
             way, self._way = self._way, None
             way.close()
@@ -326,8 +356,12 @@ class Session(Closing):
         def call(arguments: Sequence[Argument], name: int) -> Outcome:
             return way.invoke(number, command, arguments, name)
 
-        typed, outcome = context.call(call, params, timeout, operation)
-        check(outcome, f"command {command} of {self.uuid}", self.uuid, timeout)
+        what = f"command {command} of {self.uuid}"
+        try:
+            typed, outcome = context.call(call, params, timeout, operation)
+        except GivenUp:
+            raise given_up(what, self.uuid, context.limit) from None
+        check(outcome, what, self.uuid, timeout)
         return typed
 
     @property
@@ -357,6 +391,11 @@ def check(outcome: Outcome, what: str, ta: UUID, timeout: float | None) -> None:
         raise TaDied(what, ta, outcome.origin, outcome.deaths)
     late = timeout is not None and outcome.result == results.CANCEL
     raise TeeError(outcome.result, f"{what}, {timeout} s after it began" if late else what, outcome.origin)
+
+
+def given_up(what: str, ta: UUID, limit: float | None) -> TaDied:
+    reason = f"was given up: the call took more than {limit:g} s"
+    return TaDied(what, ta, Origin.API, [Death(ta, "limit", None, None, None, reason, f"TA {ta} {reason}")])
 
 
 def _take_back(param: Param, argument: Argument, answer: tuple[int, int]) -> None:

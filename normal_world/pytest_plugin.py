@@ -6,12 +6,15 @@ until a fixture is used, and none is used by itself.
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+    from types import FrameType
 
     import pluggy
 
@@ -37,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("plugin-dir", "append", "DIR", "folder of supplicant plugins, <uuid>.plugin; repeatable"),
         ("ta", "store", "TA", "what the fixture `ta` names, unless a test's marker does: a file, a UUID or hello"),
         ("sockets", "store", "POLICY", "where TAs may connect to: off (default), loopback, or HOST:PORT,..."),
-        ("timeout", "store", "SECONDS", "stop a TA whose call takes longer (default 60; 0: never)"),
+        ("timeout", "store", "SECONDS", "no call takes longer, wherever TAs run (default 60; 0: no limit)"),
         ("way", "store", "WAY", "where TAs run: local (default), daemon[:SOCKET] or device[:PATH]"),
         ("leaks", "store", "WHAT", f"of sessions and shared memory left open: {', '.join(LEAKS)} (default warn)"),
     ):
@@ -78,6 +81,7 @@ def connected(
     request: pytest.FixtureRequest, settings: Settings, make: Callable[[SecureLog], Context]
 ) -> Iterator[Context]:
     """What every fixture `tee` does around the connection that `make` makes: its log, and what is left open."""
+    _end_in_order(request.config)
     log = request.node.stash[_LOG_KEY] = settings.new_log()
     context = make(log)
     try:
@@ -91,6 +95,24 @@ def connected(
     if settings.leaks == "error":
         pytest.fail(text, pytrace=False)
     request.node.warn(LeakWarning(text))
+
+
+def _end_in_order(config: pytest.Config) -> None:
+    """SIGTERM ends a run as Ctrl-C does, with its reports written; until the run has ended, and where nobody else takes
+    care of it.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminated)
+        config.add_cleanup(_as_before)
+
+
+def _as_before() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminated(_: int, __: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one is meant
+    raise KeyboardInterrupt("terminated")
 
 
 @pytest.fixture

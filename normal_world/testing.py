@@ -114,12 +114,15 @@ class Settings(NamedTuple):
         }
         return SecureLog(f"[{where[self.way]}]\n" if self.way in where else "")
 
+    def limited(self, context: Context) -> Context:
+        """With the limit of a call, for a TEE that is told of none."""
+        context.limit = self.timeout
+        return context
+
     def context(self, state: Path, log: SecureLog) -> Context:
         """state: folder of the device, for one of this process."""
-        if self.way == "daemon":
-            return Context.daemon(self.address)
-        if self.way == "device":
-            return Context.device(self.address)
+        if self.way != "local":
+            return self.limited((Context.daemon if self.way == "daemon" else Context.device)(self.address))
         options = LocalOptions(
             ta_dirs=self.ta_dirs,
             trust=self.trust,

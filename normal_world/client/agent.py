@@ -6,6 +6,7 @@ Shared memory is emulated: a call copies what it refers to there, and as much ba
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
@@ -63,7 +64,12 @@ class AgentWay:
         self._on_close = closed
         self._connection = connection
         self._lock = threading.Lock()
-        self._calls: dict[int, int] = {}
+        self._calls: dict[int, tuple[int, int | None]] = {}
+        """By name: the request, and the session that it is for."""
+        self._abandoned: set[int] = set()
+        """Sessions with a call that nobody waits for; they end with the agent."""
+        self._dropped: set[int] = set()
+        """Such calls: nothing is copied back for them."""
         self._sessions: dict[int, tuple[UUID, float]] = {}
         """By number: the TA, and when the session was opened."""
         self._closed = False
@@ -95,7 +101,7 @@ class AgentWay:
         return answer.number, self._explained(_outcome(answer, arguments), uuid, began)
 
     def invoke(self, session: int, command: int, arguments: Sequence[Argument], call: int) -> Outcome:
-        answer = self._call(Op.INVOKE, messages.INVOKE.pack(session, command), arguments, call)
+        answer = self._call(Op.INVOKE, messages.INVOKE.pack(session, command), arguments, call, session)
         uuid, began = self._sessions.get(session, (None, 0.0))
         return self._explained(_outcome(answer, arguments), uuid, began)
 
@@ -104,7 +110,9 @@ class AgentWay:
             return outcome
         return outcome._replace(deaths=tuple(self._deaths.since(began, ta)))
 
-    def _call(self, op: Op, head: bytes, arguments: Sequence[Argument], call: int) -> Answer:
+    def _call(
+        self, op: Op, head: bytes, arguments: Sequence[Argument], call: int, session: int | None = None
+    ) -> Answer:
         self._check_open()
         offers = [self._offer(argument) for argument in arguments]
         if sum(offer.size for offer in offers if offer.memory is not None) > messages.MEMORY_MAX:
@@ -113,13 +121,13 @@ class AgentWay:
         sizes = [0 if offer.memory is None else offer.size for offer in offers]
         id, waiting = self._connection.begin(op, head + messages.offers(offers), sizes)
         with self._lock:
-            self._calls[call] = id
+            self._calls[call] = id, session
         try:
             answer = self._connection.finish(waiting)
         finally:
             with self._lock:
                 del self._calls[call]
-        for offer, answered in zip(offers, answer.params, strict=False):
+        for offer, answered in zip(offers, () if call in self._dropped else answer.params, strict=False):
             if offer.memory is not None and offer.kind & 2:
                 size = min(answered.a, offer.size)
                 offer.memory[:size] = answered.memory[:size].ljust(size, b"\0")
@@ -141,7 +149,8 @@ class AgentWay:
         self._check_open()
         with self._lock:
             self._sessions.pop(session, None)
-        self._let_go(session)
+        if session not in self._abandoned:
+            self._let_go(session)
 
     def _let_go(self, session: int) -> None:
         """With the agent its sessions have gone."""
@@ -153,10 +162,22 @@ class AgentWay:
 
     def cancel(self, call: int) -> bool:
         with self._lock:
-            id = self._calls.get(call)
-        if id is None:
+            found = self._calls.get(call)
+        if found is None:
             return False
-        return not self._connection.ask(Op.CANCEL, messages.NUMBER.pack(id)).result
+        return not self._connection.ask(Op.CANCEL, messages.NUMBER.pack(found[0])).result
+
+    def abandon(self, call: int) -> None:
+        """A request to cancel, whose answer nobody waits for either. What the call would have brought is dropped."""
+        with self._lock:
+            found = self._calls.get(call)
+        if found is None:
+            return
+        self._dropped.add(call)
+        if found[1] is not None:
+            self._abandoned.add(found[1])
+        with suppress(TeeError):
+            self._connection.begin(Op.CANCEL, messages.NUMBER.pack(found[0]))
 
     def close(self) -> None:
         with self._lock:
@@ -166,7 +187,8 @@ class AgentWay:
             left, self._sessions = self._sessions, {}
         try:
             for session in left:
-                self._let_go(session)
+                if session not in self._abandoned:
+                    self._let_go(session)
         finally:
             self._on_close()
 

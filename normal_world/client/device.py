@@ -10,6 +10,7 @@ import fcntl
 import mmap
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -66,6 +67,8 @@ class Device:
         self._ioctl = ioctl
         self._calls: dict[int, int | None] = {}
         self._calls_lock = threading.Lock()
+        self._abandoned: set[int] = set()
+        """Sessions with a call that nobody waits for; the driver closes them with the file."""
         self._fd, self._caps = self._open(DEVICES if path is None else (path,))
         self.null_memrefs = bool(self._caps & abi.GEN_CAP_MEMREF_NULL)
 
@@ -174,6 +177,8 @@ class Device:
         return abi.PARAM.pack(kind, argument.offset, argument.size, memory.number)
 
     def close_session(self, session: int) -> None:
+        if session in self._abandoned:
+            return
         self._call(abi.IOC_CLOSE_SESSION, bytearray(abi.CLOSE_SESSION.pack(session)))
 
     def cancel(self, call: int) -> bool:
@@ -189,6 +194,15 @@ class Device:
             if error.result != results.BAD_PARAMETERS:  # EINVAL: the session has ended
                 raise
         return True
+
+    def abandon(self, call: int) -> None:
+        """No more than a request: the driver waits for the secure world whatever happens."""
+        with self._calls_lock:
+            session = self._calls.get(call)
+        if session is not None:
+            self._abandoned.add(session)
+        with suppress(TeeError):
+            self.cancel(call)
 
     def resolve(self, ta: str) -> UUID:
         return uuid_of(ta)

@@ -183,6 +183,11 @@ class Local:
         cancellation.request()
         return True
 
+    def abandon(self, call: int) -> None:
+        cancellation = self._calls.get(call)
+        if cancellation is not None:
+            cancellation.kill()
+
     def close(self) -> None:
         if os.getpid() == self._pid:
             try:

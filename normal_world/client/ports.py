@@ -75,6 +75,11 @@ class Way(Protocol):
     def cancel(self, call: int) -> bool:
         """Whether the TEE was told: False if no such call is under way (yet)."""
 
+    def abandon(self, call: int) -> None:
+        """Nobody waits for the call any more: it is ended as soon as this way can, and `close_session` of its session
+        returns at once. Never waits for the TA.
+        """
+
     def resolve(self, ta: str) -> UUID:
         """The TA that the text names. ValueError."""
 

@@ -14,6 +14,7 @@ import os
 import socket
 import struct
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _NOTHING = (0, 0, 0, 0)
+SPARE_SECONDS = 2.0
+"""For a daemon to greet a connection that nobody waits for."""
 
 
 class RemoteMemory:
@@ -66,6 +69,8 @@ class Remote:
         self._lock = threading.Lock()
         self._idle: list[socket.socket] = []
         self._token = protocol.NO_TOKEN
+        self._busy: dict[int, socket.socket] = {}
+        """Connections by the call that they carry."""
         self._has_deaths = False
         self._closed = False
         self._numbers = itertools.count(1)
@@ -145,6 +150,18 @@ class Remote:
             raise
         return True
 
+    def abandon(self, call: int) -> None:
+        """The daemon stops the TA of a connection that hung up. The context must not end with it: it gets another."""
+        connection = self._busy.get(call)
+        if connection is None:
+            return
+        with suppress(TeeError):
+            spare = self._connect(SPARE_SECONDS)
+            with self._lock:
+                self._idle.append(spare)
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         with self._lock:
             self._closed = True
@@ -154,9 +171,10 @@ class Remote:
 
     # --- frames
 
-    def _connect(self) -> socket.socket:
-        """A connection of this context."""
+    def _connect(self, seconds: float | None = None) -> socket.socket:
+        """A connection of this context. seconds: how long its daemon may take to answer."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.settimeout(seconds)
         try:
             connection.connect(self.path)
             require_trusted(connection)
@@ -171,6 +189,7 @@ class Remote:
         except TeeError:
             connection.close()
             raise
+        connection.settimeout(None)
         self._token = words[8]
         self._has_deaths = bool(words[7] & protocol.HAS_DEATHS)
         return connection
@@ -198,7 +217,10 @@ class Remote:
         if connection is None:
             connection = self._connect()
         keep = False
+        call = words[0] if op in (Op.INVOKE, Op.OPEN_SESSION) else None
         try:
+            if call is not None:
+                self._busy[call] = connection
             reply = _exchange(connection, op, words, fd)
             if deaths is not None and reply[3] == results.TARGET_DEAD and self._has_deaths:
                 deaths += _ask_deaths(connection)
@@ -208,6 +230,8 @@ class Remote:
             raise TeeError(results.BAD_PARAMETERS, "a number is larger than its field", Origin.API) from None
         finally:
             # Without its answer, after Ctrl-C for one, it is no use: its end ends the call, too.
+            if call is not None:
+                self._busy.pop(call, None)
             with self._lock:
                 keep = keep and not self._closed
                 if keep:

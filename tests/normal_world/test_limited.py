@@ -1,0 +1,179 @@
+"""A TA in an endless loop: every way to a TEE gives up after the limit, Ctrl-C and SIGTERM end a run at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from boards.testing import Faults
+from normal_world import Context, Memref, TaDied, Value
+from normal_world.dies import expect_death
+from normal_world.limited import GivenUp, within
+from south.platform import Arch
+from ta_loader import samples
+from tests.normal_world.ways import WAYS, device, local, over_agent
+from tests.threads import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from normal_world.daemon.server import Server
+
+HELLO = samples.HELLO[Arch.AARCH64]
+INCREMENT, SPIN = 0, 6
+LIMIT = 0.3
+"""Seconds."""
+SOON = 30.0
+"""Seconds: generous, and far from for ever."""
+
+
+@pytest.fixture(params=WAYS)
+def tee(
+    request: pytest.FixtureRequest, daemon: tuple[str, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Context]:
+    with contextlib.ExitStack() as kept:
+        made = {
+            "local": lambda: local(tmp_path / "own", samples.FOLDER, trust=samples.public_key_file()),
+            "daemon": lambda: Context.daemon(daemon[0]),
+            "device": lambda: device(daemon[0], tmp_path, monkeypatch),
+            "agent": lambda: over_agent(daemon[0], Faults(), kept),
+            "agent-bad-line": lambda: over_agent(daemon[0], Faults(0.0003, 0.0003, 0.0003, 0.001), kept),
+        }[request.param]()
+        with made:
+            yield made
+
+
+def test_an_endless_loop_is_given_up(tee: Context) -> None:
+    """The context goes on, and so do its other sessions; the end does not wait for the loop either."""
+    tee.limit = SOON
+    began = time.monotonic()
+    with tee.open_session(HELLO) as stuck, tee.open_session(HELLO) as other:
+        tee.limit = LIMIT
+        with pytest.raises(TaDied) as died:
+            stuck.invoke(SPIN)
+        assert died.value.kind in ("limit", "killed")
+        assert died.value.ta == HELLO
+        tee.limit = SOON
+        assert other.invoke(INCREMENT, Value.inout(1))[0].a == 2  # type: ignore[union-attr]
+        with tee.open_session(HELLO) as third:
+            third.invoke(INCREMENT, Value.inout(1))
+    assert time.monotonic() - began < SOON
+
+
+def test_a_helper_says_limit(daemon: tuple[str, Server]) -> None:
+    with Context.daemon(daemon[0]) as tee, tee.open_session(HELLO) as session:
+        tee.limit = LIMIT
+        with expect_death("limit"):
+            session.invoke(SPIN)
+
+
+def test_a_daemon_stops_the_ta_that_was_given_up(daemon: tuple[str, Server]) -> None:
+    with Context.daemon(daemon[0]) as tee, tee.open_session(HELLO) as session:
+        tee.limit = LIMIT
+        with pytest.raises(TaDied):
+            session.invoke(SPIN)
+        assert eventually(lambda: all(instance.dead for instance in daemon[1].world.alive()))
+
+
+def test_a_call_in_time_is_as_ever(tee: Context) -> None:
+    tee.limit = SOON
+    with tee.open_session(HELLO) as session:
+        assert session.invoke(INCREMENT, Value.inout(41))[0].a == 42  # type: ignore[union-attr]
+        with pytest.raises(TaDied):
+            session.invoke(2, 0xBAD)
+    for wrong in (0, -1, float("nan"), "5"):
+        with pytest.raises((TypeError, ValueError)):
+            tee.limit = wrong  # type: ignore[assignment]
+
+
+def test_memory_of_a_call_that_was_given_up_is_not_used_again(daemon: tuple[str, Server]) -> None:
+    with Context.daemon(daemon[0]) as tee, tee.open_session(HELLO) as session:
+        session.invoke(1, b"abc", Memref.output(32))
+        idle = len(tee._shadows._idle)
+        tee.limit = LIMIT
+        with pytest.raises(TaDied):
+            session.invoke(SPIN, b"abc")
+        assert len(tee._left) == 1
+        assert len(tee._shadows._idle) == idle - 1
+
+
+def test_within() -> None:
+    gave_up: list[int] = []
+    assert within(SOON, lambda: 5, lambda: gave_up.append(1)) == 5
+    with pytest.raises(KeyError):
+        within(SOON, lambda: os.environ["NO SUCH NAME"], lambda: gave_up.append(1))
+    assert not gave_up
+    release = threading.Event()
+    with pytest.raises(GivenUp):
+        within(0.05, release.wait, lambda: gave_up.append(1))
+    assert gave_up == [1]
+    # The way answers once it was told: its word counts.
+    assert within(0.05, release.wait, release.set)
+
+
+TEST = """
+import time
+
+def test_before(session):
+    session.invoke(7)
+
+def test_loops(session):
+    open("began", "w").close()
+    session.invoke(6)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "test_it.py").write_text(TEST)
+    (folder / "pytest.ini").write_text("[pytest]\nlitebox_ta = hello\n")
+    return folder
+
+
+def start(project: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "--junit-xml=junit.xml"]
+    return subprocess.Popen(
+        [*command, *options], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@pytest.mark.parametrize("way", ["local", "daemon"])
+def test_the_plugins_limit(project: Path, daemon: tuple[str, Server], way: str) -> None:
+    where = way if way == "local" else f"daemon:{daemon[0]}"
+    running = start(project, f"--litebox-way={where}", "--litebox-timeout=0.5")
+    out, _ = running.communicate(timeout=120)
+    assert "1 failed, 1 passed" in out
+    assert "TaDied" in out
+    assert "more than 0.5 s" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("way", ["local", "daemon"])
+def test_a_signal_ends_a_run_and_its_report_is_written(
+    project: Path, daemon: tuple[str, Server], way: str, number: signal.Signals
+) -> None:
+    running = start(project, f"--litebox-way={'local' if way == 'local' else f'daemon:{daemon[0]}'}")
+    try:
+        assert eventually(lambda: (project / "began").exists(), 60)
+        time.sleep(0.3)
+        running.send_signal(number)
+        out, _ = running.communicate(timeout=SOON)
+    finally:
+        running.kill()
+        running.wait()
+    assert running.returncode == 2, out
+    assert "KeyboardInterrupt" in out
+    report = (project / "junit.xml").read_text()
+    assert "test_before" in report
+    assert os.path.getsize(project / "junit.xml")
