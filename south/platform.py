@@ -252,15 +252,25 @@ class Cpu(Mmu, Protocol):
     def invalidate(self, va: int, size: int) -> None:
         """Forget translations of code that the host rewrote."""
 
-    def snapshot(self) -> object: ...
+    def snapshot(self) -> object:
+        """Registers and private memory, to go back to."""
 
-    def restore(self, snapshot: object) -> None: ...
+    def restore(self, snapshot: object) -> None:
+        """Go back, at the cost of what was written since the snapshot was taken or last restored."""
 
-    def on_block(self, callback: Callable[[int, int], None] | None) -> None:
-        """Call back with (pc, size) per basic block; None: off, at no cost."""
+    def on_block(self, callback: Callable[[int, int], None] | None) -> Callable[[], None]:
+        """Call back with (pc, size) per basic block, beside other callbacks; None: no callback any more, at no cost.
 
-    def on_access(self, begin: int, end: int, callback: Callable[[Access, int, int, int], None] | None) -> None:
-        """Call back with (access, address, size, value) for data accesses in [begin, end)."""
+        Returns what takes this callback back.
+        """
+
+    def on_access(
+        self, begin: int, end: int, callback: Callable[[Access, int, int, int], None] | None
+    ) -> Callable[[], None]:
+        """Call back with (access, address, size, value) for data accesses that touch the guest's [begin, end).
+
+        Beside other callbacks; None: no callback any more. Returns what takes this callback back.
+        """
 
     def sample(self, va: int, slots: int, offset: int, scale: int) -> None:
         """About once a millisecond of running, count where the guest is: in word (pc - offset) / 2 * scale / 65536 of

@@ -23,6 +23,7 @@ SOURCES = [
     "hooks.c",
     "contain.c",
     "sample.c",
+    "dirty.c",
 ]
 
 STRUCTS = """
@@ -46,7 +47,8 @@ unsigned lb_why(struct lb_cpu *cpu);
 uintptr_t lb_guest_at(struct lb_cpu *cpu);
 void lb_acknowledge(struct lb_cpu *cpu, unsigned why);
 extern "Python" void lb_python_block(void *owner, uint64_t pc, uint32_t size);
-extern "Python" void lb_python_access(void *owner, uint32_t type, uint64_t address, uint32_t size, uint64_t value);
+extern "Python" void lb_python_access(void *owner, uint32_t watch, uint32_t type, uint64_t address, uint32_t size,
+                                      uint64_t value);
 """
 
 GLUE = """

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from south.platform import (
-    PAGE,
     Access,
     Arch,
     Call,
@@ -41,6 +40,7 @@ _RESUME = lib.lb_cpu_resume
 _UNPACK = ffi.unpack
 _ACCESS = {16: Access.READ, 17: Access.WRITE, 18: Access.FETCH}  # uc_mem_type
 _LIBRARY = os.path.join("unicorn", "lib", "libunicorn.so.2")
+_WATCHES = 16  # LB_WATCHES of cpu.h
 _BROKEN = 1000  # LB_ERR_BROKEN of contain.h
 _KINDS = (TrapKind.ERROR, *TrapKind)  # by value; 0 never happens
 
@@ -64,13 +64,15 @@ def find_library() -> str:
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
 def lb_python_block(owner: Any, pc: int, size: int) -> None:
-    ffi.from_handle(owner).block_callback(pc, size)
+    for callback in tuple(ffi.from_handle(owner).block_callbacks):
+        callback(pc, size)
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
-def lb_python_access(owner: Any, kind: int, address: int, size: int, value: int) -> None:
-    cpu = ffi.from_handle(owner)
-    cpu.access_callback(_ACCESS.get(kind, Access.NONE), address, size, value)
+def lb_python_access(owner: Any, watch: int, kind: int, address: int, size: int, value: int) -> None:
+    callback = ffi.from_handle(owner).access_callbacks.get(watch)
+    if callback is not None:
+        callback(_ACCESS.get(kind, Access.NONE), address, size, value)
 
 
 def _description(arch: Arch) -> Any:
@@ -89,11 +91,16 @@ def models(arch: Arch) -> list[str]:
 class Snapshot:
     """Registers and private memory of a CPU at one moment; regions must be the same at restore."""
 
-    __slots__ = ("context", "memory")
+    __slots__ = ("context", "copy", "cpu", "size")
 
-    def __init__(self, context: Any, memory: list[tuple[int, bytes]]) -> None:
+    def __init__(self, cpu: UnicornCpu, context: Any, copy: Any, size: int) -> None:
+        self.cpu = cpu
         self.context = context
-        self.memory = memory
+        self.copy = copy
+        self.size = size
+
+    def __del__(self) -> None:
+        lib.lb_snapshot_free(self.cpu.raw, self.copy, self.size)
 
 
 class UnicornCpu:
@@ -114,8 +121,9 @@ class UnicornCpu:
         self.names = [ffi.string(description.names[i]).decode() for i in range(description.saved_count)]
         self._handle = ffi.new_handle(self)
         raw.hook_owner = self._handle
-        self.block_callback: Callable[[int, int], None] | None = None
-        self.access_callback: Callable[[Access, int, int, int], None] | None = None
+        self.block_callbacks: list[Callable[[int, int], None]] = []
+        self.access_callbacks: dict[int, Callable[[Access, int, int, int], None]] = {}
+        self._covers: list[bytearray] = []
         self._kept: dict[int, tuple[Pages, int]] = {}
         self._call = raw.call
         self._args = raw.call.arg
@@ -283,49 +291,86 @@ class UnicornCpu:
     def set_register(self, name: str, value: int) -> None:
         _check(lib.lb_cpu_set_register(self._raw, self.names.index(name), value), f"cannot set {name}")
 
+    @property
+    def raw(self) -> Any:
+        """Its struct lb_cpu; NULL when it is closed."""
+        return self._raw
+
     def snapshot(self) -> Snapshot:
+        """State to go back to. Costs a look at all private memory once; then each page its first write."""
         context = lib.lb_cpu_save(self._raw)
         if context == ffi.NULL:
             raise EngineError("cannot save the CPU's context: out of memory")
-        view = self._arena.view(0, self._arena.size)
-        zero = bytes(PAGE)
-        memory = [(at, page) for at in range(0, len(view), PAGE) if (page := bytes(view[at : at + PAGE])) != zero]
-        return Snapshot(ffi.gc(context, lib.lb_context_free), memory)
+        context = ffi.gc(context, lib.lb_context_free)
+        copy = lib.lb_snapshot(self._raw)
+        if copy == ffi.NULL:
+            raise EngineError("cannot copy the CPU's memory: out of memory")
+        return Snapshot(self, context, copy, self._arena.size)
 
     def restore(self, snapshot: object) -> None:
-        if not isinstance(snapshot, Snapshot):
-            raise TypeError("restore() wants what snapshot() gave")
-        view = self._arena.view(0, self._arena.size)
-        saved = dict(snapshot.memory)
-        zero = bytes(PAGE)
-        for at in range(0, len(view), PAGE):
-            page = saved.get(at, zero)
-            if view[at : at + PAGE] != page:
-                view[at : at + PAGE] = page
+        """Go back. Costs what was written since, if `snapshot` is the one last taken or restored; else all memory."""
+        if not isinstance(snapshot, Snapshot) or snapshot.cpu is not self:
+            raise TypeError("restore() wants what snapshot() of this CPU gave")
+        exposed = getattr(self._arena, "exposed", None)
+        lib.lb_go_back(self._raw, snapshot.copy, ffi.NULL if exposed is None else ffi.from_buffer("uint8_t[]", exposed))
         _check(lib.lb_cpu_load(self._raw, snapshot.context), "cannot restore the CPU's context")
 
-    def on_block(self, callback: Callable[[int, int], None] | None) -> None:
-        self.block_callback = callback
-        lib.lb_block_callback = lib.lb_python_block
-        _check(lib.lb_hook_block(self._raw, callback is not None), "cannot hook blocks")
+    def on_block(self, callback: Callable[[int, int], None] | None) -> Callable[[], None]:
+        """Call back with (pc, size) per basic block, beside those there are; None: none any more.
 
-    def on_access(self, begin: int, end: int, callback: Callable[[Access, int, int, int], None] | None) -> None:
-        self.access_callback = callback
+        Returns what takes this one back.
+        """
+        if callback is None:
+            self.block_callbacks.clear()
+        else:
+            lib.lb_block_callback = lib.lb_python_block
+            self.block_callbacks.append(callback)
+        _check(lib.lb_hook_block(self._raw, bool(self.block_callbacks)), "cannot hook blocks")
+
+        def remove() -> None:
+            if callback in self.block_callbacks:
+                self.block_callbacks.remove(callback)
+                if not self.block_callbacks and self._raw != ffi.NULL:
+                    lib.lb_hook_block(self._raw, False)
+
+        return remove
+
+    def on_access(
+        self, begin: int, end: int, callback: Callable[[Access, int, int, int], None] | None
+    ) -> Callable[[], None]:
+        """Call back with (access, address, size, value) for data accesses that touch the guest's [begin, end).
+
+        Beside those there are, at most 16; None: none any more. Returns what takes this one back.
+        """
+        if callback is None:
+            for watch in list(self.access_callbacks):
+                self._unwatch(watch)
+            return lambda: None
+        watch = next((i for i in range(_WATCHES) if i not in self.access_callbacks), _WATCHES)
         lib.lb_access_callback = lib.lb_python_access
-        _check(lib.lb_hook_access(self._raw, begin, end, callback is not None), "cannot hook accesses")
+        _check(lib.lb_hook_access(self._raw, watch, begin, end), "cannot hook accesses")
+        self.access_callbacks[watch] = callback
+        return partial(self._unwatch, watch)
+
+    def _unwatch(self, watch: int) -> None:
+        if self.access_callbacks.pop(watch, None) is not None and self._raw != ffi.NULL:
+            lib.lb_hook_access(self._raw, watch, 0, 0)
 
     def cover(self, va: int, size: int) -> bytearray:
-        """Collect executed code of [va, va + size) in C: one byte per 4 bytes, 1 once executed."""
-        self._cover = bytearray((size + 3) // 4)
-        buffer = ffi.from_buffer(self._cover)
-        _check(lib.lb_hook_cover(self._raw, va, size, ffi.cast("uint8_t *", buffer)), "cannot collect coverage")
-        return self._cover
+        """Collect executed code of [va, va + size) in C, beside other areas: one byte per 4 bytes, 1 once executed."""
+        covered = bytearray((size + 3) // 4)
+        _check(lib.lb_hook_cover(self._raw, va, size, ffi.from_buffer("uint8_t[]", covered)), "cannot collect coverage")
+        self._covers.append(covered)
+        return covered
 
-    def uncover(self) -> None:
-        _check(lib.lb_hook_cover(self._raw, 0, 0, ffi.NULL), "cannot end coverage")
+    def uncover(self, covered: bytearray | None = None) -> None:
+        """End what `cover` gave, or all."""
+        area = ffi.NULL if covered is None else ffi.from_buffer("uint8_t[]", covered)
+        _check(lib.lb_hook_uncover(self._raw, area), "cannot end coverage")
+        self._covers = [] if covered is None else [each for each in self._covers if each is not covered]
 
     def set_budget(self, instructions: int) -> None:
-        """Interrupt with BUDGET after about that many instructions; 0: no limit."""
+        """Interrupt with BUDGET before the basic block that would exceed that many instructions; 0: no limit."""
         _check(lib.lb_hook_budget(self._raw, instructions), "cannot count instructions")
 
     def sample(self, va: int, slots: int, offset: int, scale: int) -> None:

@@ -26,12 +26,16 @@ def _whole_pages(size: int) -> int:
 
 
 class MappedPages:
-    """One contiguous host mapping. fd: the memfd behind it, or None for private memory."""
+    """One contiguous host mapping. fd: the memfd behind it, or None for private memory.
 
-    __slots__ = ("_map", "_view", "fd", "identity", "runs", "size")
+    exposed: of private memory, one byte a page: 1 where a view was given out, by which Python may write.
+    """
+
+    __slots__ = ("_map", "_view", "exposed", "fd", "identity", "runs", "size")
 
     def __init__(self, mapping: mmap.mmap, size: int, fd: int | None = None) -> None:
         self._map = mapping
+        self.exposed = bytearray(size // PAGE) if fd is None else None
         self._view = memoryview(mapping)
         self.fd = fd
         self.size = size
@@ -42,6 +46,9 @@ class MappedPages:
     def view(self, offset: int, size: int) -> memoryview:
         if offset < 0 or size < 0 or offset + size > self.size:
             raise ValueError(f"[{offset}, {offset + size}) is not inside {self.size} bytes")
+        if self.exposed is not None and size:
+            first, last = offset // PAGE, (offset + size - 1) // PAGE
+            self.exposed[first : last + 1] = b"\1" * (last + 1 - first)
         return self._view[offset : offset + size]
 
     def discard(self) -> None:

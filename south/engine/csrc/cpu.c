@@ -121,15 +121,20 @@ static int run(struct lb_cpu *cpu, uint64_t pc)
         if (atomic_load(&cpu->why)) {
             set_reg(cpu, cpu->arch->pc, pc); /* keeps T32 state in bit 0 */
             cpu->trap = LB_TRAP_INTERRUPTED;
-            cpu->mid_instruction = entered && !atomic_load(&cpu->exact);
+            cpu->mid_instruction = entered && !cpu->stopped_exactly;
             break;
         }
         cpu->trap = LB_TRAP_NONE;
         cpu->fault = (struct lb_fault){0};
         lb_settle(cpu);
-        if (!lb_turn_take(cpu))
-            continue;
+        if (!lb_turn_take(cpu)) {
+            if (!cpu->broken)
+                continue;
+            still_broken(cpu);
+            break;
+        }
         entered = true;
+        cpu->stopped_exactly = false;
         uc_err error = start(cpu, pc);
         lb_turn_give(cpu);
         if (cpu->broken) {
@@ -156,6 +161,7 @@ static int run(struct lb_cpu *cpu, uint64_t pc)
         }
         /* Stopped for an interruption or a time slice, or at `wfi`: pc is exact. */
         pc = current_pc(cpu);
+        lb_hook_renew(cpu);
     }
     lb_left();
     return cpu->trap;
@@ -284,6 +290,8 @@ static void unmake(struct lb_cpu *cpu)
         lb_uc.context_free(cpu->clean); /* free(), and nothing of the engine */
     if (cpu->uc && !cpu->broken)
         lb_uc.close(cpu->uc);
+    lb_hooks_free(cpu);
+    lb_dirty_free(cpu);
     free(cpu->extents);
     free(cpu->backings);
     free(cpu);
@@ -305,6 +313,8 @@ struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, int model, uint8_t *arena,
         return NULL;
     }
     cpu->arch = arch;
+    cpu->arena = arena;
+    cpu->arena_size = arena_size;
     cpu->call_words[0] = &cpu->call.number;
     for (unsigned i = 0; i < LB_CALL_ARGS; i++)
         cpu->call_words[1 + i] = &cpu->call.arg[i];

@@ -108,6 +108,31 @@ struct lb_samples {
     atomic_bool on, due;
 };
 
+/* What the block hook is for, a set. */
+#define LB_BLOCK_STOPS 1u
+#define LB_BLOCK_BUDGET 2u
+#define LB_BLOCK_COVER 4u
+#define LB_BLOCK_CALLBACK 8u
+#define LB_BLOCK_SAMPLE 16u
+
+/* Executed code of [va, va + size): one byte for every 4. */
+struct lb_cover {
+    uint64_t va, size;
+    uint8_t *map;
+    struct lb_cover *next;
+};
+
+#define LB_WATCHES 16u
+
+struct lb_watch {
+    uint64_t begin, end;
+};
+
+/* A page that several extents show, and the address it was last used by. */
+struct lb_alias {
+    uint64_t pa, va;
+};
+
 struct lb_cpu {
     uc_engine *uc;
     const struct lb_arch *arch;
@@ -138,12 +163,24 @@ struct lb_cpu {
     _Atomic(struct lb_turn *) turn;
     struct lb_cpu *next; /* the watchdog's list */
 
-    uc_hook intr_hook, fill_hook, unmapped_hook, block_hook, access_hook, budget_hook, stop_hook, sample_hook;
+    uc_hook intr_hook, fill_hook, unmapped_hook, block_hook, generated_hook, access_hook;
     struct lb_samples samples;
-    void *hook_owner; /* Python's handle for callbacks */
-    uint64_t budget;  /* instructions left, counted by block */
-    uint8_t *cover;   /* one byte per 4 bytes of [cover_va, cover_va + cover_size) */
-    uint64_t cover_va, cover_size;
+    void *hook_owner;     /* Python's handle for callbacks */
+    unsigned block_uses;  /* LB_BLOCK_* */
+    bool stopped_exactly; /* the last stop was asked for at the beginning of a block */
+    uint32_t blocks_noted; /* blocks that Unicorn remembers for the block hook */
+    uint64_t budget;      /* instructions left, counted by block */
+    struct lb_cover *covers;
+    struct lb_watch watches[LB_WATCHES];
+    struct lb_alias *aliases;
+    size_t alias_count;
+
+    uint8_t *arena;
+    uint64_t arena_size;
+    const uint8_t *base; /* the snapshot since which writes are marked; NULL: none are (dirty.c) */
+    uint8_t *dirty;      /* one byte a page of the arena, behind the list */
+    uint32_t *dirty_list;
+    size_t dirty_count;
     struct lb_binding table[LB_CALL_MAX];
 };
 
@@ -189,15 +226,22 @@ void lb_turn_join(struct lb_cpu *cpu, struct lb_turn *turn);
 
 /* hooks.c */
 int lb_hook_block(struct lb_cpu *cpu, bool on);
-int lb_hook_access(struct lb_cpu *cpu, uint64_t begin, uint64_t end, bool on);
+int lb_hook_access(struct lb_cpu *cpu, unsigned watch, uint64_t begin, uint64_t end);
 int lb_hook_cover(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint8_t *map);
+int lb_hook_uncover(struct lb_cpu *cpu, const uint8_t *map);
 int lb_hook_budget(struct lb_cpu *cpu, uint64_t instructions);
 extern void (*lb_block_callback)(void *owner, uint64_t pc, uint32_t size);
-extern void (*lb_access_callback)(void *owner, uint32_t type, uint64_t address, uint32_t size, uint64_t value);
+extern void (*lb_access_callback)(void *owner, uint32_t watch, uint32_t type, uint64_t address, uint32_t size,
+                                  uint64_t value);
 
 /* sample.c */
 int lb_sample_start(struct lb_cpu *cpu, uint64_t va, uint64_t slots, uint64_t offset, uint64_t scale);
 void lb_sample_stop(struct lb_cpu *cpu, uint64_t *taken, uint64_t *ran_ns);
+
+/* dirty.c */
+uint8_t *lb_snapshot(struct lb_cpu *cpu);
+uint64_t lb_go_back(struct lb_cpu *cpu, uint8_t *copy, const uint8_t *exposed);
+void lb_snapshot_free(struct lb_cpu *cpu, uint8_t *copy, uint64_t size);
 /* cffi: end */
 
 /* cpu.c */
@@ -228,8 +272,18 @@ void lb_turn_tick(struct lb_cpu *cpu, uint64_t now_ns);
 
 /* sample.c */
 void lb_sample_tick(struct lb_cpu *cpu, uint64_t now_ns);
+void lb_sample_take(struct lb_cpu *cpu, uint64_t pc);
 
 /* hooks.c */
 uc_err lb_hook_stops(struct lb_cpu *cpu);
+uc_err lb_hook_use(struct lb_cpu *cpu, unsigned use, bool on);
+uc_err lb_hook_renew(struct lb_cpu *cpu);
+void lb_hook_filled(struct lb_cpu *cpu, uint64_t va, uint64_t pa);
+void lb_hooks_free(struct lb_cpu *cpu);
+
+/* dirty.c */
+void lb_dirty_mark(struct lb_cpu *cpu, const uint8_t *host, uint64_t size);
+uint32_t lb_dirty_fill(struct lb_cpu *cpu, const uint8_t *host, uint32_t prot, bool store);
+void lb_dirty_free(struct lb_cpu *cpu);
 
 #endif

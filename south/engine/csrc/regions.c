@@ -57,6 +57,10 @@ bool lb_on_fill(uc_engine *uc, uint64_t va, uc_mem_type type, uc_tlb_entry *entr
     if (e && (e->prot & need)) {
         entry->paddr = e->pa + (va - e->va);
         entry->perms = e->prot;
+        if (cpu->base)
+            entry->perms = lb_dirty_fill(cpu, e->host + (va - e->va), e->prot, type == UC_MEM_WRITE);
+        if (cpu->access_hook)
+            lb_hook_filled(cpu, va, entry->paddr);
         return true;
     }
     cpu->fault.access = type;
@@ -370,6 +374,8 @@ bool lb_span_of(const struct lb_guest *guest, uint64_t va, uint64_t size, uint32
     out->size = size < e->size - from ? size : e->size - from;
     out->flags = e->flags;
     out->prot = e->prot;
+    if (cpu->base && need & LB_WRITE)
+        lb_dirty_mark(cpu, out->host, out->size);
     return true;
 }
 
@@ -401,6 +407,8 @@ int lb_write(struct lb_cpu *cpu, uint64_t va, const void *data, uint64_t size, u
     struct lb_span s;
     for (const uint8_t *from = data; size; from += s.size, va += s.size, size -= s.size) {
         lb_span_of(&cpu->guest, va, size, need, &s);
+        if (cpu->base)
+            lb_dirty_mark(cpu, s.host, s.size);
         memcpy(s.host, from, s.size);
     }
     return 0;

@@ -10,11 +10,8 @@
 
 #define LONGEST_NS 100000000ull /* more between two ticks is the watchdog's sleep, and no guest ran */
 
-static void on_sample(uc_engine *uc, uint64_t pc, uint32_t size, void *data)
+void lb_sample_take(struct lb_cpu *cpu, uint64_t pc)
 {
-    (void)uc;
-    (void)size;
-    struct lb_cpu *cpu = data;
     struct lb_samples *s = &cpu->samples;
     if (!atomic_load_explicit(&s->due, memory_order_relaxed) || !atomic_exchange(&s->due, false))
         return;
@@ -36,12 +33,9 @@ static void on_sample(uc_engine *uc, uint64_t pc, uint32_t size, void *data)
 int lb_sample_start(struct lb_cpu *cpu, uint64_t va, uint64_t slots, uint64_t offset, uint64_t scale)
 {
     struct lb_samples *s = &cpu->samples;
-    if (cpu->broken)
-        return LB_ERR_BROKEN;
-    uc_err e = lb_uc.hook_add(cpu->uc, &cpu->sample_hook, UC_HOOK_BLOCK, (void *)on_sample, cpu, 1, 0);
+    uc_err e = lb_hook_use(cpu, LB_BLOCK_SAMPLE, true);
     if (e)
         return e;
-    uc_ctl_flush_tb(cpu->uc);
     s->va = va;
     s->slots = slots;
     s->offset = offset;
@@ -58,11 +52,7 @@ void lb_sample_stop(struct lb_cpu *cpu, uint64_t *taken, uint64_t *ran_ns)
 {
     struct lb_samples *s = &cpu->samples;
     atomic_store(&s->on, false);
-    if (!cpu->broken) {
-        lb_uc.hook_del(cpu->uc, cpu->sample_hook);
-        uc_ctl_flush_tb(cpu->uc);
-    }
-    cpu->sample_hook = 0;
+    lb_hook_use(cpu, LB_BLOCK_SAMPLE, false);
     *taken = s->taken;
     *ran_ns = atomic_load(&s->ran_ns);
 }

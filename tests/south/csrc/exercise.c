@@ -325,11 +325,49 @@ static void hooks(bool wide)
     CHECK(enter(&g, 0, 0, 0) == LB_TRAP_CALL && cover[0] == 1 && !cover[LB_PAGE / 4 - 1]);
     CHECK(!lb_hook_cover(g.cpu, CODE, 4, cover)); /* less than a block */
     CHECK(enter(&g, 0, 0, 0) == LB_TRAP_CALL);
-    CHECK(!lb_hook_cover(g.cpu, 0, 0, NULL));
-    CHECK(!lb_hook_block(g.cpu, true) && !lb_hook_access(g.cpu, DATA, DATA + 16, true));
+    CHECK(!lb_hook_uncover(g.cpu, cover));
+    CHECK(!lb_hook_block(g.cpu, true) && !lb_hook_access(g.cpu, 0, DATA, DATA + 16));
+    CHECK(!lb_hook_access(g.cpu, LB_WATCHES - 1, DATA, DATA + 1) && lb_hook_access(g.cpu, LB_WATCHES, 0, 1));
     CHECK(enter(&g, 0, 0, 0) == LB_TRAP_CALL);
-    CHECK(!lb_hook_block(g.cpu, false) && !lb_hook_access(g.cpu, 0, 16, false));
+    CHECK(!lb_hook_block(g.cpu, false) && !lb_hook_access(g.cpu, 0, 0, 0));
+    CHECK(!lb_hook_cover(g.cpu, CODE, LB_PAGE, cover)); /* ends with the CPU */
     unmake(&g);
+}
+
+/* Random writes of guest and host, and going back to either of two snapshots. */
+static void snapshots(bool wide, uint32_t rounds)
+{
+    struct guest g = make(wide);
+    uint8_t exposed[ARENA / LB_PAGE] = {0}, *copy[2], *model[2];
+    uint32_t code[2] = {wide ? a64_store : a32_store, wide ? a64[1] : a32[2]};
+
+    load(&g, code, sizeof code);
+    for (int i = 0; i < 2; i++) {
+        g.arena[5 * LB_PAGE] = (uint8_t)(i + 1);
+        CHECK((copy[i] = lb_snapshot(g.cpu)));
+        memcpy(model[i] = pages(ARENA), g.arena, ARENA);
+    }
+    exposed[5] = exposed[40] = 1;
+    while (rounds--) {
+        uint64_t va = DATA + dice(2 * LB_PAGE / 8) * 8;
+        uint8_t bytes[100];
+        memset(bytes, (int)dice(256), sizeof bytes);
+        switch (dice(4)) {
+        case 0: CHECK(enter(&g, dice(1000), va, 0) == LB_TRAP_CALL); break;
+        case 1: (void)!lb_write(g.cpu, va, bytes, sizeof bytes, dice(2) ? LB_WRITE : 0); break;
+        case 2: g.arena[dice(2) ? 5 * LB_PAGE + 9 : 40 * LB_PAGE] = bytes[0]; break;
+        default: {
+            int which = dice(8) ? 1 : 0;
+            lb_go_back(g.cpu, copy[which], exposed);
+            CHECK(!memcmp(g.arena, model[which], ARENA));
+        }
+        }
+    }
+    lb_snapshot_free(g.cpu, copy[0], ARENA);
+    unmake(&g);
+    lb_snapshot_free(NULL, copy[1], ARENA);
+    munmap(model[0], ARENA);
+    munmap(model[1], ARENA);
 }
 
 /* --- containment ------------------------------------------------------------------------------ */
@@ -461,6 +499,7 @@ int main(int argc, char **argv)
         faults(wide);
         watchdog(wide);
         hooks(wide);
+        snapshots(wide, rounds);
         if (argc < 5) /* valgrind reports the fault itself, and TSan loses its way in the jump */
             contained(wide);
         samples(wide);
