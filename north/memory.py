@@ -191,6 +191,8 @@ class AddressSpace:
         self._regions: list[Region] = []
         self._starts: list[int] = []
         self.low, self.high = _RANGES[layout, cpu.arch]
+        self._top = self.high
+        """Nothing is placed from here on, unless its address is named."""
         self._wide = layout is Layout.WIDE
 
     @property
@@ -227,6 +229,14 @@ class AddressSpace:
         i = bisect_right(self._starts, va) - 1
         return self._regions[i] if i >= 0 and va < self._regions[i].end else None
 
+    def confine(self, low: int, top: int, high: int) -> None:
+        """From now on place regions in [low, top); an address that is named may lie in [low, high).
+
+        For a program that keeps something at addresses it was built with.
+        """
+        self.low, self._top, self.high = low, top, high
+        self._wide = False
+
     def reserve(self, size: int) -> int:
         """A random page-aligned address with `size` unmapped bytes and a guard page on both sides.
 
@@ -234,16 +244,16 @@ class AddressSpace:
         regions are strewn, over a band of their own; large ones lie close together behind it. OutOfMemory.
         """
         want = page_up(size) + 2 * GUARD
-        if want > self.high - self.low:
-            raise OutOfMemory(f"{size} bytes of addresses are more than the {self.high - self.low} of a TA")
+        if want > self._top - self.low:
+            raise OutOfMemory(f"{size} bytes of addresses are more than the {self._top - self.low} of a TA")
         if self._wide or size <= SMALL:
-            top = self.high if self._wide else self.low + _SMALL_BAND
+            top = self._top if self._wide else min(self.low + _SMALL_BAND, self._top)
             room = (top - self.low - want) // PAGE + 1
             for _ in range(64):
                 at = self.low + self._random(room) * PAGE
                 if self._is_free(at, want):
                     return at + GUARD
-        start = self.low if self._wide else self.low + _SMALL_BAND
+        start = self.low if self._wide else min(self.low + _SMALL_BAND, self._top)
         pad = 0 if self._wide else self._random(_MAX_PAD) * PAGE
         for low, more in ((start, pad), (start, 0), (self.low, 0)):
             hole = self._first_hole(want + more, low)
@@ -263,10 +273,10 @@ class AddressSpace:
     def _first_hole(self, size: int, low: int) -> int | None:
         at = low
         for region in self._regions:
-            if region.va - at >= size:
+            if min(region.va, self._top) - at >= size:
                 return at
             at = max(at, region.end)
-        return at if self.high - at >= size else None
+        return at if self._top - at >= size else None
 
     def map(
         self,

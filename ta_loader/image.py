@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from south.platform import Arch
     from tee.ports import Frame
 
+    from .asan import Sanitizer
     from .elf.object import ElfObject
     from .ftrace import Ftrace
     from .link import Libraries
@@ -45,6 +46,7 @@ class TaProgram:
     def __init__(self, image: TaImage, space: AddressSpace, libraries: Libraries) -> None:
         self._links = LinkMap(space, libraries)
         self._tables = ModuleTables(self._links)
+        self.sanitizer = self._sanitizer(image.object.shadow_offset)
         self._load(image.uuid, image.object)
         self.entry = self._entry(image.object)
         self.trace = self._find_trace()
@@ -101,9 +103,34 @@ class TaProgram:
             return None
 
     def _load(self, uuid: UUID, main: ElfObject | None = None) -> None:
+        known = len(self._links.modules)
         with self._links.attempt():
+            if self.sanitizer is not None:
+                self._sanitize(main is not None)
             self._links.load(uuid, main)
+            if self.sanitizer is not None:
+                for module in self._links.modules[known:]:
+                    self.sanitizer.add_module(module.base, module.object.span)
             self._tables.update()
+
+    def _sanitizer(self, offset: int) -> Sanitizer | None:
+        if not offset:
+            return None
+        from .asan import Sanitizer
+
+        return Sanitizer(self._links, offset)
+
+    def _sanitize(self, first: bool) -> None:
+        assert self.sanitizer is not None
+        if first:
+            self.sanitizer.prepare()
+        else:
+            self.sanitizer.adopt()
+
+    def add_stack(self, va: int, size: int) -> None:
+        if self.sanitizer is not None:
+            with self._links.attempt():
+                self.sanitizer.add_stack(va, size)
 
     def _entry(self, obj: ElfObject) -> int:
         base = self._links.modules[0].base

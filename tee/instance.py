@@ -130,6 +130,8 @@ class TaInstance:
             stack = self.space.map(max(image.stack_size, 1) + ABOVE_STACK, Prot.RW, name=STACK)
             top = stack.end - ABOVE_STACK
             self.space.protect(top, ABOVE_STACK, Prot.R)
+            self.program.add_stack(stack.va, top - stack.va)
+            self._sanitizer = self.program.sanitizer
         except (SpaceError, EngineError, MemoryError) as error:
             self._unmake()
             raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
@@ -261,7 +263,7 @@ class TaInstance:
                     return cpu.first & 0xFFFFFFFF
                 if number == SCN_PANIC:
                     code = cpu.first & 0xFFFFFFFF
-                    return self._die(Death("panic", code, f"TEE_Panic({results.Result(code)})"))
+                    return self._die(Death("panic", code, self._why(code)))
                 result = result_of(number)
                 if self.dead is not None:
                     return results.TARGET_DEAD
@@ -280,6 +282,12 @@ class TaInstance:
                 number = -cpu.proceed()
             else:
                 return self._die(Death.of_trap(TrapKind(-number), cpu))
+
+    def _why(self, code: int) -> str:
+        """What a panic was about."""
+        self.flush_log()
+        report = self._sanitizer.report if self._sanitizer is not None else ""
+        return report or f"TEE_Panic({results.Result(code)})"
 
     def _traced(self, number: int) -> int:
         """Answer one trapped system call, by C or Python, and report it."""
@@ -489,5 +497,7 @@ class TaInstance:
         if not self.native.log_waits():
             return
         text, dropped = self.native.take_log()
+        if self._sanitizer is not None:
+            self._sanitizer.heard(text)
         if text or dropped:
             self.world.log(self.uuid, text, dropped)

@@ -41,6 +41,17 @@ class Trace(Protocol):
         """What was recorded since the last time; first: with the text that such a file begins with."""
 
 
+class Sanitizer(Protocol):
+    """Of a TA that checks its own accesses."""
+
+    def heard(self, text: str) -> None:
+        """What the TA logged, which may hold a report."""
+
+    @property
+    def report(self) -> str:
+        """The latest report in words, empty: there was none."""
+
+
 class Program(Protocol):
     """A TA linked into one address space."""
 
@@ -50,6 +61,13 @@ class Program(Protocol):
     @property
     def trace(self) -> Trace | None:
         """None: it records nothing."""
+
+    @property
+    def sanitizer(self) -> Sanitizer | None:
+        """None: it has none."""
+
+    def add_stack(self, va: int, size: int) -> None:
+        """The stack lies there; before the program runs. TeeError; SpaceError."""
 
     @property
     def modules(self) -> Sequence[Module]: ...

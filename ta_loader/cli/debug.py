@@ -60,10 +60,14 @@ class DebugProgram:
         self._files = files
         self.entry = program.entry
         self.trace = program.trace
+        self.sanitizer = program.sanitizer
 
     @property
     def modules(self) -> Sequence[Module]:
         return self._program.modules
+
+    def add_stack(self, va: int, size: int) -> None:
+        self._program.add_stack(va, size)
 
     def dlopen(self, uuid: UUID, flags: int) -> None:
         self._program.dlopen(uuid, flags)

@@ -28,6 +28,7 @@ from .reader import (
     read_section_headers,
     read_segments,
 )
+from .sanitized import shadow_offset
 
 if TYPE_CHECKING:
     from ta_loader.relocation import Plan
@@ -85,6 +86,13 @@ class ElfObject:
             self._find_head(sections)
         self.header_address = self.memory.file_offset_zero(header.phoff, header.phnum * header.layout.phdr.size, image)
         self.plan = self._compile(sections)
+        self.shadow_offset = self._shadow_offset() if main else 0
+        """Of a TA with OP-TEE's AddressSanitizer; 0: it has none."""
+
+    def _shadow_offset(self) -> int:
+        if not self.init_fini[1]:
+            return 0  # initialisers mark what lies beside global variables; most TAs have none
+        return shadow_offset(self.arch, (bytes(segment.data) for segment in self.segments if segment.prot & Prot.X))
 
     @property
     def segments(self) -> list[Segment]:
