@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from south.linux_host.log import STDERR
 from ta_loader.cli.compose import Host
 from tee.abi.results import ITEM_NOT_FOUND
 
@@ -98,12 +98,10 @@ class ToldProblems(list[tuple["UUID", "TeeError"]]):
         if error.result == ITEM_NOT_FOUND or text in self._told or len(self._told) >= self.MOST:
             return
         self._told.add(text)
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        STDERR.write(text)
 
 
 def tell_crash(crash: Crash) -> None:
     from tee.crash import crash_lines
 
-    sys.stderr.write("\n".join(crash_lines(crash)) + "\n")
-    sys.stderr.flush()
+    STDERR.write("\n".join(crash_lines(crash)) + "\n")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from normal_world.protocol import default_socket
+from south.linux_host.log import STDERR
 from ta_loader.cli import exits
 from ta_loader.cli.compose import WORLD_OPTIONS, read_setup
 from ta_loader.cli.options import Command, Option, integer, seconds, size
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ta_loader.cli.options import Arguments
 
 MAX_COUNT = 1 << 20
+LOG_PATIENCE = 1.0
+"""Seconds that a client's call waits for whoever reads the log, once."""
 
 PLUGIN_OPTIONS = (
     Option("--plugin-dir", "DIR", "folder of tee-supplicant plugins, <uuid>.plugin", many=True),
@@ -122,6 +124,7 @@ def run(arguments: Arguments) -> int:
     from normal_world.daemon.server import Server
 
     plan = read_plan(arguments)
+    STDERR.patience = LOG_PATIENCE
     setup = read_setup(arguments)
     services = _services(arguments, setup)
     listener, sockets = _listeners(plan)
@@ -139,7 +142,7 @@ def run(arguments: Arguments) -> int:
                 listener.remove()
             if not ended:
                 # A service of the host holds a call: to close its session would be to wait for it.
-                print("litebox-ta: calls are under way that do not end", file=sys.stderr, flush=True)
+                STDERR.write("litebox-ta: calls are under way that do not end\n")
                 os._exit(exits.TA_ERROR)
     finally:
         if listener is not None:
@@ -188,7 +191,7 @@ def _harden(plan: Plan, setup: Setup, services: ServiceOptions, host: Host, list
     # Made on first use, by a link that nobody may make later.
     host.platform.root_of_trust.hardware_unique_key()
     if not plan.sandbox:
-        print("hardening: none (--no-sandbox)", file=sys.stderr, flush=True)
+        STDERR.write("hardening: none (--no-sandbox)\n")
         return
     write = [services.state or default_state_folder()]
     if setup.trace_out is not None:
@@ -201,7 +204,7 @@ def _harden(plan: Plan, setup: Setup, services: ServiceOptions, host: Host, list
         sockets=services.sockets != "off",
         unlink=() if listener is None else (os.path.dirname(plan.path) or ".",),
     )
-    print(report.line(), file=sys.stderr, flush=True)
+    STDERR.write(report.line() + "\n")
 
 
 def _stop(server: Server) -> None:
@@ -214,7 +217,7 @@ def _stop(server: Server) -> None:
 
 def _announce(plan: Plan, listener: Listener | None) -> None:
     where = plan.path if listener is not None else "the service manager's socket"
-    print(f"listening on {where}", file=sys.stderr, flush=True)
+    STDERR.write(f"listening on {where}\n")
     from normal_world.daemon.systemd import ready
 
     ready(f"listening on {where}")

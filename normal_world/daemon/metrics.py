@@ -58,6 +58,7 @@ def _families(snapshot: Mapping[str, Any]) -> list[Family]:
         ),
         Family("user_shared_memory_bytes", "gauge", "Bytes of shared memory of a user.", _sum(users, _field("memory"))),
         Family("user_limits_met_total", "counter", "Requests beyond what a user may have.", _one(snapshot, "refused")),
+        Family("log_lost_total", "counter", "Pieces of log that could not be written.", _one(snapshot, "log_lost")),
         Family(
             "internal_errors_total", "counter", "Faults of the daemon's own: please report.", _one(snapshot, "bugs")
         ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from normal_world.daemon.programs import program_of
 from normal_world.protocol import HANDLE, REPLY, VERSION, Op
 from normal_world.serving import require_trusted
+from south.linux_host.log import STDERR
 from ta_loader.errors import UsageError
 from tee.abi.results import Result
 
@@ -49,6 +50,7 @@ def snapshot(server: Server, peer: Peer | None = None) -> dict[str, Any]:
             if everything or (peer is not None and uid == peer.uid)
         ],
         "refused": server.users.refused,
+        "log_lost": STDERR.lost,
         "instances": [],
         "connections": len(connections),
         "totals": totals,
@@ -119,6 +121,8 @@ def lines(status: dict[str, Any]) -> list[str]:
     ]
     if status.get("refused"):
         out[0] += f", {status['refused']} times more than a user may have was asked for"
+    if status.get("log_lost"):
+        out.append(f"{status['log_lost']} pieces of log could not be written to the daemon's standard error")
     for context in status["contexts"]:
         shm = context["shm"]
         out.append(

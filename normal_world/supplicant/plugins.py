@@ -6,7 +6,6 @@ Semantics: optee_client 4.5 tee-supplicant/src/plugin.c. docs/supplicant.md says
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +14,7 @@ from normal_world.plugin_host.build import ensure
 from normal_world.run_with.program import machine_of, qemu
 from normal_world.supplicant import plugins_python
 from normal_world.supplicant.plugins_c import CPlugin, PluginRefused
+from south.linux_host.log import STDERR
 from ta_loader.errors import UsageError
 from tee.abi import results
 from tee.errors import TeeError, reason
@@ -38,8 +38,7 @@ class Plugin(Protocol):
 
 def tell(problem: str) -> None:
     """A line on standard error: bad plugins are told and passed over, as tee-supplicant does."""
-    sys.stderr.write(f"litebox: plugin {problem}\n")
-    sys.stderr.flush()
+    STDERR.write(f"litebox: plugin {problem}\n")
 
 
 class HostPlugins:

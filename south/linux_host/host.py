@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
+
+from south.linux_host.log import STDERR
 
 
 class HostClock:
@@ -27,8 +28,7 @@ class HostEntropy:
 
 class StderrConsole:
     def write(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        STDERR.write(text)
 
 
 class NullConsole:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from north.memory import Layout
 from south.linux_host import linux_host
 from south.linux_host.host import NullConsole
+from south.linux_host.log import STDERR
 from ta_loader.cli.images import WatchedSource
 from ta_loader.cli.interrupt import Interruptible
 from ta_loader.cli.login import parse_uuid
@@ -316,7 +316,7 @@ class Host:
             return None
         from ta_loader.cli.trace import Tracer
 
-        return Tracer(sys.stderr if self.setup.trace else None, self.setup.trace_out is not None)
+        return Tracer(STDERR if self.setup.trace else None, self.setup.trace_out is not None)
 
     def _debug_files(self) -> DebugFiles | None:
         if not self.setup.elf:

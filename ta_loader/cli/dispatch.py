@@ -83,7 +83,9 @@ def _spare_the_collector(words: list[str]) -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"litebox-ta: {message}", file=sys.stderr)
+    from south.linux_host.log import STDERR
+
+    STDERR.write(f"litebox-ta: {message}\n")
     return code
 
 

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from south.linux_host.log import STDERR, Log
 from ta_loader.cli import exits
 from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
 from ta_loader.cli.options import Command, Option, integer, size
@@ -36,17 +37,13 @@ SHARED_SIZE = 4 << 20
 """Set aside for calls where there is no other shared memory; OP-TEE's boards have 1 to 4 MiB."""
 
 
-class LogFile:
-    """`south.platform.Console` over a file or a socket; a reader that has gone loses what is said."""
+PATIENCE = 1.0
+"""Seconds that a call waits for whoever reads a log, once."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
 
-    def write(self, text: str) -> None:
-        data = memoryview(text.encode("utf-8", "replace"))
-        with contextlib.suppress(OSError):
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+def _log_to(descriptor: int) -> Log:
+    file = os.fdopen(descriptor, "w", encoding="utf-8", closefd=False)
+    return Log(lambda: file, PATIENCE)
 
 
 @contextlib.contextmanager
@@ -67,10 +64,10 @@ def _secure_log(where: str | None) -> Iterator[Console | None]:
             finally:
                 os.unlink(path)
         with line:
-            yield LogFile(line.fileno())
+            yield _log_to(line.fileno())
     else:
         with open(where, "ab", buffering=0) as file:
-            yield LogFile(file.fileno())
+            yield _log_to(file.fileno())
 
 
 def _port(where: str | None) -> Port:
@@ -125,8 +122,7 @@ class Worlds:
         if self._console is not None:
             self._console.write(text)
         else:
-            sys.stderr.write(text)
-            sys.stderr.flush()
+            STDERR.write(text)
 
 
 def run(arguments: Arguments) -> int:
@@ -135,6 +131,7 @@ def run(arguments: Arguments) -> int:
     from tee.abi import optee_smc
     from tee.message.monitor import MessageMonitor
 
+    STDERR.patience = PATIENCE
     setup = read_setup(arguments)
     kinds = {"dynamic": optee_smc.MODERN, "reserved": optee_smc.RESERVED_ONLY, "old": optee_smc.OLD}
     shm = arguments.one("--shm") or "dynamic"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from south.linux_host.log import STDERR
 from ta_loader.cli import exits
 from ta_loader.cli.calls import Caller, explain
 from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
@@ -136,10 +137,10 @@ def complain(step: Step) -> None:
     """What a failed step has to say, on standard error."""
     if step.crashes:
         sys.stdout.flush()
-        print(crash_reports(step.crashes), file=sys.stderr)
+        STDERR.write(crash_reports(step.crashes) + "\n")
     elif step.problem:
         sys.stdout.flush()
-        print(f"litebox-ta: {step.problem}", file=sys.stderr)
+        STDERR.write(f"litebox-ta: {step.problem}\n")
 
 
 EPILOG = """\

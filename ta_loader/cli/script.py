@@ -12,9 +12,9 @@ comes, since an earlier step may have saved them.
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from south.linux_host.log import STDERR
 from ta_loader.cli import exits
 from ta_loader.cli.calls import Caller, Step
 from ta_loader.cli.compose import Host, read_setup
@@ -317,7 +317,7 @@ def _print(number: int, wanted: ScriptStep, step: Step, differences: Sequence[st
         complain(step)
     elif len(step.crashes) > bool(step.crash):
         # What was called did as expected, and is not all that died.
-        print(crash_reports(crash for crash in step.crashes if crash is not step.crash), file=sys.stderr)
+        STDERR.write(crash_reports(crash for crash in step.crashes if crash is not step.crash) + "\n")
 
 
 def _case(number: int, wanted: ScriptStep, step: Step, differences: Sequence[str]) -> Case:

@@ -7,11 +7,12 @@ events; times in microseconds.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from south.platform import Console
     from ta_loader.cli.calls import Step
     from tee.observe import CallRecord, Crash
 
@@ -37,7 +38,7 @@ def call_text(record: CallRecord, start: float) -> str:
 class Tracer:
     """Takes the records of one run. lines: where strace-like text goes, None: nowhere; keep: for `events`."""
 
-    def __init__(self, lines: TextIO | None, keep: bool) -> None:
+    def __init__(self, lines: Console | None, keep: bool) -> None:
         self._lines = lines
         self._keep = keep
         self._start = time.monotonic()
