@@ -113,6 +113,7 @@ samples: $(BUILT)
 	$(PY) -m tests.tas.cxx.build
 	$(PY) -m tests.tas.prof.build
 	$(PY) -m tests.tas.asan.build
+	$(PY) -m tests.tas.checks.build
 	$(PY) -m south.qemu_arm.build
 	$(PY) -m normal_world.agent.prebuilt
 

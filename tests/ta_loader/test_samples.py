@@ -24,6 +24,7 @@ from ta_loader import samples
 from ta_loader.samples import build
 from tests.tas import cryptdrv
 from tests.tas.asan import build as asan_build
+from tests.tas.checks import build as checks_build
 from tests.tas.cryptdrv import build as cryptdrv_build
 from tests.tas.cxx import build as cxx_build
 from tests.tas.prof import build as prof_build
@@ -31,7 +32,7 @@ from tests.tas.prof import build as prof_build
 HEADER = 20 + 32 + 256 + 20
 """shdr, digest, RSA-2048 signature, shdr_bootstrap_ta."""
 
-MAKERS = (build.hello_recipe, cryptdrv_build.recipe, cxx_build.recipe, prof_build.recipe, asan_build.recipe)
+MAKERS = (build.hello_recipe, *(m.recipe for m in (cryptdrv_build, cxx_build, prof_build, asan_build, checks_build)))
 RECIPES = [recipe(arch) for recipe in MAKERS for arch in Arch]
 IDS = [f"{r.sources[0].stem}-{r.arch.value}" for r in RECIPES]
 every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=IDS)
