@@ -22,7 +22,7 @@ from tee.errors import TeeError
 from tee.known import KnownMemory
 from tee.mapping import UTEE_PARAMS, MappedParams
 from tee.native import Task
-from tee.shortage import STORAGE_CALLS
+from tee.shortage import HOST_RESULTS, STORAGE_CALLS
 from tee.usermemory import TaMemory
 
 if TYPE_CHECKING:
@@ -322,6 +322,8 @@ class TaInstance:
                 return handler(self, *decode(self.memory, self.cpu.words())) or 0
             return handler(self, self._args[0]) or 0
         except TeeError as error:
+            if error.result in HOST_RESULTS and number in STORAGE_CALLS:
+                self.world.log_reason(f"system call {number}: {error.detail or error.result}")
             return error.result
         except OutOfMemory:
             return results.OUT_OF_MEMORY

@@ -15,6 +15,9 @@ _NO_MEMORY = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
 STORAGE_CALLS = range(41, 54)
 """Numbers of system calls on whose STORAGE_NOT_AVAILABLE libutee does not panic."""
 
+HOST_RESULTS = frozenset({results.STORAGE_NO_SPACE, results.STORAGE_NOT_AVAILABLE, results.OUT_OF_MEMORY})
+"""Results of these calls whose reason stands in the log."""
+
 
 def result_of(problem: OSError | MemoryError, otherwise: Result = results.GENERIC) -> Result:
     """STORAGE_NO_SPACE, OUT_OF_MEMORY, or `otherwise`."""

@@ -406,14 +406,17 @@ class SecureWorld:
 
     def shortage(self, problem: OSError | MemoryError, where: str, otherwise: Result = results.GENERIC) -> Result:
         """The result for a TA or client when the host fails or runs short; the reason is logged, once."""
-        text = f"{where}: {text_of(problem)}"
+        self.log_reason(f"{where}: {text_of(problem)}")
+        return result_of(problem, otherwise)
+
+    def log_reason(self, text: str) -> None:
+        """What the host did that a call failed of; a line for each text, once."""
         with self._lock:
             new = text not in self._shortages and len(self._shortages) < SHORTAGES_MOST
             if new:
                 self._shortages.add(text)
         if new:
             self.platform.console.write(f"litebox: {text}\n")
-        return result_of(problem, otherwise)
 
     def find_pta(self, uuid: UUID) -> PseudoTa | None:
         """The pseudo TA, or None: then `uuid` may be a user TA's."""

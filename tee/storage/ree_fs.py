@@ -88,10 +88,11 @@ class ReeFs:
 
     @contextmanager
     def session(self) -> Iterator[DirFile]:
-        """The directory, for one operation; whatever fails, the next one opens it anew."""
-        with self._lock, self._outside():
+        """The directory, for one operation; whatever fails, the next one opens it again."""
+        with self._lock:
             try:
-                yield self._open_directory()
+                with self._outside():
+                    yield self._open_directory()
             except TeeError as error:
                 self._forget_after(error)
                 if error.result not in _KEPT:
