@@ -33,15 +33,16 @@ off = ["sh", "-c", "echo off >>{folder}/power"]
 settle = 0.0
 [stages.kernel]
 pattern = "Booting Linux"
-timeout = 20
+timeout = 60
 [shell]
 prompt = '[#$] $'
-timeout = 20
+timeout = 60
 """
 
 
 def board_that_says(folder: Path, script: str) -> Path:
     """script: of sh, without double quotes; what it prints comes on the board's only console."""
+    script = f"sleep 1; {script}"  # what comes before the power is forgotten
     path = folder / "said.toml"
     path.write_text(DESCRIPTION.format(script=script, folder=folder))
     return path
@@ -94,7 +95,7 @@ def test_a_line_without_an_end_raises_an_alarm(tmp_path: Path) -> None:
         began = time.monotonic()
         with pytest.raises(TargetError, match=r"OP-TEE panicked: E/TC:0 0 Panic at core/mm\.c:12 <boot>"):
             board.advance_to("shell")
-        assert time.monotonic() - began < 19
+        assert time.monotonic() - began < 50
 
 
 def test_a_folder_has_one_run_at_a_time(tmp_path: Path) -> None:
