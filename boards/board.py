@@ -13,6 +13,7 @@ from boards.board_tee import BoardTee
 from boards.catalogue import BoardEntry, Stage
 from boards.console import Console
 from boards.console_link import link_maker
+from boards.console_lock import LineLocks
 from boards.console_log import Direction, Log
 from boards.console_shell import Completed, Shell
 from boards.errors import TargetError
@@ -111,7 +112,9 @@ class Board:
         }
         self._shell: Shell | None = None
         self._tee = BoardTee(self)
+        self._locks = LineLocks()
         self._opened = False
+        """Whether the lines are ours."""
         self._settled: dict[str, str] = {}
         """By console: the alarm after which its output has been awaited."""
 
@@ -142,11 +145,11 @@ class Board:
         """With the board's variables in place of `${...}`."""
         return expand(text, self._values)
 
-    def run(self, command: str, timeout: float = 30.0) -> Completed:
-        """In the shell, remembered for the report."""
+    def run(self, command: str, timeout: float = 30.0, *, subshell: bool = False) -> Completed:
+        """In the shell, remembered for the report. subshell: `exit` ends the command alone."""
         if self.stage < Stage.SHELL or self.failure is not None:
             self.advance_to(Stage.SHELL)
-        done = self.shell.run(command, timeout)
+        done = self.shell.run(command, timeout, subshell=subshell)
         self.commands.append(done)
         return done
 
@@ -185,14 +188,16 @@ class Board:
                 self._reach(entry)
 
     def open(self, *, power: bool = True) -> None:
-        """Read the consoles, then turn the power on (power); `advance_to` does this itself."""
+        """Read the consoles, then turn the power on (power); `advance_to` does this itself.
+
+        TargetError if another run has one of them: then nothing is switched.
+        """
+        self._claim()
         for console in self.consoles.values():
-            if not self._opened:
-                console.open()
+            console.open()
             console.discard()
             console.clear_alarm()
         self._settled.clear()
-        self._opened = True
         if power:
             self.log.add(HARNESS, Direction.EVENT, "power on")
             self.power.on()
@@ -204,7 +209,26 @@ class Board:
                 self._settled[console.name] = console.alarm
                 console.quiet(TRACE_QUIET, TRACE_SECONDS)
 
+    def _claim(self) -> None:
+        """Every line is ours before the power is touched. QEMU's come with it, labgrid has its own ways, and a program
+        of this machine is nobody else's."""
+        if self._opened:
+            return
+        links = {console.name: expand(console.link, self._values) for console in self.entry.consoles}
+        shared = [name for name, link in links.items() if not link.startswith(("process:", "labgrid:"))]
+        if self.entry.power.kind != "qemu":
+            for name in shared:
+                self._locks.take(name, links[name])
+            for name in shared:
+                self.consoles[name].open()
+            for name in shared:
+                self.consoles[name].wait_claimed()
+        self._opened = True
+
     def power_off(self) -> None:
+        """TargetError if another run has the board's lines: it is that one's to switch."""
+        if self.entry.power.kind not in ("qemu", "none"):
+            self._claim()
         if self._opened:
             self.settle()
         self.log.add(HARNESS, Direction.EVENT, "power off")
@@ -232,6 +256,7 @@ class Board:
         finally:
             for console in self.consoles.values():
                 console.close()
+            self._locks.free()
             self.log.close()
             if self._temporary and self.failure is None:
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -250,6 +275,7 @@ class Board:
     def _start(self) -> None:
         # A board that still runs would answer for the one that is to start. (QEMU has not been started.)
         if self.entry.power.kind in ("command", "relay", "labgrid"):
+            self._claim()
             self.power.off()
         self.open()
         for console in self.consoles.values():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from boards.agent_upload import Agent, agent_on
 from boards.console_log import Direction
-from boards.console_shell import PROTOCOL
+from boards.console_script import PROTOCOL
 from boards.deaths import PrintedDeaths
 from boards.errors import TargetError
 from ta_loader.errors import UsageError
@@ -55,7 +55,7 @@ class ConsoleLine:
     def _end(self) -> str:
         """What the agent said last, if it is the shell that speaks again."""
         running = self._running
-        if running is None or not self._console.seen(f"LBE[12]:{running.token}:", 0.0):
+        if running is None or not self._console.seen(running.markers.end, 0.0):
             return ""
         said = ""
         for line in self._console.tail.splitlines():

@@ -6,12 +6,15 @@ Whatever the other end does, memory stays bounded and nothing waits without a li
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from boards.console_log import Direction, Entry, Lines, Plain, printable
+from boards.console_kernel import own_words
+from boards.console_log import Direction, Entry, Lines, printable
+from boards.console_plain import MOMENT, Plain
 from boards.errors import TargetError
 from boards.pattern import compile_pattern
 from tee.errors import reason
@@ -43,6 +46,11 @@ ECHO_SECONDS = 10.0
 """After a secret was written, within which a terminal may echo it."""
 SHORT_SECRET = 4
 """Bytes; a shorter one is hidden at the end of a line alone, where its echo stands."""
+ABSENT = (errno.ENOENT, errno.ENXIO, errno.ENODEV)
+BUSY = (errno.EBUSY, errno.EAGAIN, errno.EACCES)
+"""Of a port that another program has, or that is not for us."""
+BUSY_SECONDS = 1.0
+"""For a program that is about to leave it."""
 CONNECT = 10.0
 """Seconds that a write waits for a broken line to come back."""
 
@@ -53,13 +61,14 @@ HIDDEN = "(not shown)"
 class Match(NamedTuple):
     """before: output up to the match. text: what matched. groups: its groups, "" for one that took no part.
 
-    lost: bytes before all this that were too many to be kept.
+    lost: bytes before all this that were too many to be kept. data: `before`, as it came.
     """
 
     before: str
     text: str
     groups: tuple[str, ...]
     lost: int = 0
+    data: bytes = b""
 
 
 class Alarm(NamedTuple):
@@ -108,8 +117,10 @@ class Console:
         self._recent = bytearray()
         self._scanned = 0
         self._alarm = ""
+        self._last_at = time.monotonic()
         self._link: Link | None = None
         self._trouble = "never opened"
+        self._errno: int | None = None
         self._closing = threading.Event()
         self._plain = Plain()
         self._lines = Lines()
@@ -120,8 +131,9 @@ class Console:
         self._thread = threading.Thread(target=self._run, name=f"console-{name}", daemon=True)
 
     def open(self) -> Console:
-        """Start reading; the line itself may come later. UsageError if it never can."""
-        self._thread.start()
+        """Start reading; the line itself may come later."""
+        if not self._thread.is_alive() and not self._closing.is_set():
+            self._thread.start()
         return self
 
     def close(self) -> None:
@@ -152,6 +164,20 @@ class Console:
                     raise self._failure(f"no connection within {timeout:g} s: {self._trouble}")
                 self._check_health()
                 self._changed.wait(min(left, POLL))
+
+    def wait_claimed(self) -> None:
+        """Have the line before the board is switched. No error for one that is not there: it may come with the power.
+
+        TargetError if somebody else has it, or it cannot be opened.
+        """
+        deadline = time.monotonic() + CONNECT
+        busy = time.monotonic() + BUSY_SECONDS
+        with self._changed:
+            while self._link is None and self._errno not in ABSENT:
+                now = time.monotonic()
+                if self._closing.is_set() or now >= (busy if self._errno in BUSY else deadline):
+                    raise self._failure(f"no connection: {self._trouble}")
+                self._changed.wait(POLL)
 
     def wait_disconnected(self, timeout: float) -> None:
         """For a line that goes with the target's power; no error if it stays."""
@@ -217,15 +243,31 @@ class Console:
             raise self._failure(f"{pattern!r} did not come within {timeout:g} s")
         return match
 
-    def poll(self, pattern: str, timeout: float, *, alarms: bool = True) -> Match | None:
-        """As `expect`; None if it does not come."""
-        return self._wait(compile_pattern(pattern), timeout, alarms, take=True)
+    def poll(
+        self,
+        pattern: str | re.Pattern[bytes],
+        timeout: float,
+        *,
+        alarms: bool = True,
+        watch: Callable[[], None] = lambda: None,
+    ) -> Match | None:
+        """As `expect`; None if it does not come. watch: called again and again while waiting; it may raise."""
+        return self._wait(pattern, timeout, alarms, watch, take=True)
 
-    def seen(self, pattern: str, timeout: float) -> bool:
+    def seen(self, pattern: str | re.Pattern[bytes], timeout: float) -> bool:
         """Whether output that matches comes; nothing is taken away."""
-        return self._wait(compile_pattern(pattern), timeout, alarms=True, take=False) is not None
+        return self._wait(pattern, timeout, alarms=True, watch=lambda: None, take=False) is not None
 
-    def _wait(self, regex: re.Pattern[bytes], timeout: float, alarms: bool, *, take: bool) -> Match | None:
+    def _wait(
+        self,
+        pattern: str | re.Pattern[bytes],
+        timeout: float,
+        alarms: bool,
+        watch: Callable[[], None],
+        *,
+        take: bool,
+    ) -> Match | None:
+        regex = compile_pattern(pattern) if isinstance(pattern, str) else pattern
         deadline = time.monotonic() + timeout
         last_words = False
         with self._changed:
@@ -237,6 +279,7 @@ class Console:
                 self._scanned = len(self._unread)
                 if alarms and self._alarm:
                     raise self._failure(self._alarm)
+                watch()
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None
@@ -263,6 +306,18 @@ class Console:
         with self._changed:
             return self._tail()
 
+    @property
+    def last_line(self) -> str:
+        """What stands after the last line's end, without messages of the kernel and of OP-TEE."""
+        with self._changed:
+            recent = bytes(self._recent)
+        return own_words(_text(recent)).rpartition("\n")[2]
+
+    @property
+    def silence(self) -> float:
+        """Seconds since something came."""
+        return time.monotonic() - self._last_at
+
     def clear_alarm(self) -> None:
         """For a board that starts anew."""
         with self._changed:
@@ -284,7 +339,8 @@ class Console:
 
     def _take(self, found: re.Match[bytes], take: bool) -> Match:
         groups = tuple(_text(group) if group is not None else "" for group in found.groups())
-        match = Match(_text(self._unread[: found.start()]), _text(found[0]), groups, self._lost)
+        before = bytes(self._unread[: found.start()])
+        match = Match(_text(before), _text(found[0]), groups, self._lost, before)
         if take:
             del self._unread[: found.end()]
             self._lost = 0
@@ -339,6 +395,8 @@ class Console:
             try:
                 if data:
                     self._came(data)
+                elif self._plain.waits and self.silence > MOMENT:
+                    self._said(self._plain.release())
                 elif self._idle == IDLE_POLLS:
                     self._look_for_alarm(self._lines.unfinished)
             except Exception as problem:
@@ -351,8 +409,9 @@ class Console:
             link = self._make()
         except Exception as problem:
             # Also what no line can be: the thread must live to say so.
-            self._trouble = str(problem)
+            self._trouble, self._errno = str(problem), getattr(problem, "errno", None)
             return False
+        self._errno = None
         self._plain = Plain()
         self.log.add(self.name, Direction.EVENT, "connected")
         with self._changed:
@@ -375,15 +434,17 @@ class Console:
             self.log.add(self.name, Direction.EVENT, f"disconnected: {why}")
 
     def _came(self, data: bytes) -> None:
-        now = self.log.now()
         if self.tap is not None:
             try:
                 self.tap(data)
             except OSError:
                 self.tap = None  # its reader is gone
-        data = self._plain.feed(data)
-        data = self._shown(data, now)
+        self._said(self._plain.feed(data))
+
+    def _said(self, data: bytes) -> None:
+        data = self._shown(data, self.log.now())
         with self._changed:
+            self._last_at = time.monotonic()
             self._recent += data
             del self._recent[:-TAIL]
             self._unread += data

@@ -32,14 +32,6 @@ JUST_NOW = 256
 """Of the newest lines, among which one is that had no end a moment ago."""
 MAX_FILE = 1 << 30
 """Bytes; a board that prints without end must not fill the disk."""
-MAX_SEQUENCE = 256
-"""Bytes of a terminal's control sequence; what is longer is none."""
-
-# ECMA-48 §5.4 (CSI), §8.3.89 (OSC), and the two- and three-byte sequences of §5.3 and ISO 2022.
-_SEQUENCE = re.compile(
-    rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b\n]{0,200}(?:\x07|\x1b\\)|[ -/]{1,4}[0-~]|[0-Z\\^_`-~])"
-)
-_BEGUN = re.compile(rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}|\][^\x07\x1b\n]{0,200}\x1b?|[ -/]{1,4})?\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
@@ -69,19 +61,6 @@ class Entry(NamedTuple):
 def printable(data: bytes) -> str:
     """Any bytes as one line of text; what is no UTF-8 or no character shows as \\xNN."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", data.decode("utf-8", "backslashreplace"))
-
-
-class Plain:
-    """Takes carriage returns and terminals' control sequences out of a stream that comes in pieces."""
-
-    def __init__(self) -> None:
-        self._held = b""
-
-    def feed(self, data: bytes) -> bytes:
-        data = _SEQUENCE.sub(b"", (self._held + data).replace(b"\r", b""))
-        begun = _BEGUN.search(data, max(0, len(data) - MAX_SEQUENCE))
-        self._held = data[begun.start() :] if begun else b""
-        return data[: len(data) - len(self._held)]
 
 
 class Lines:

@@ -9,9 +9,10 @@ How a command gets there unharmed and runs exactly once:
 3. `eval "$(printf %b ...)"` runs the pieces, if together they have the right length. The text carries markers of its
    own, with a token that is never used twice, and remembers the token in a variable: when no marker comes back, the
    line can be sent again without running twice.
-4. The exit code comes with its complement and twice, so that a lost or doubled digit is noticed.
+4. The exit code comes with its complement and three times, so that a lost or doubled digit is noticed.
 
-POSIX.1-2017 XCU: printf (`%b`, `\\0ddd`), `command` (2.9.1: with it a syntax error in `eval` does not end the shell).
+A program that may still run gets Ctrl-C and nothing else: a line typed at it would be its input. While a command runs,
+the prompt (PS1) is a marker, so that the shell is known to be back (`boards.console_script`).
 """
 
 from __future__ import annotations
@@ -21,9 +22,26 @@ import secrets
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from boards.console_kernel import newest, split
+from boards.console_kernel import ANYTHING, GAP, newest, newest_in, own_words, split
 from boards.console_log import Direction, printable
-from boards.errors import TargetError
+from boards.console_script import (
+    ASK,
+    COPIES,
+    PRELUDE,
+    PROTOCOL,
+    RESTORE,
+    Markers,
+    encode,
+    name,
+    own_line,
+    pieces,
+    prelude_line,
+    probe,
+    script,
+    start_line,
+    without_ends,
+)
+from boards.errors import CommandTimeout, TargetError
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,34 +50,42 @@ if TYPE_CHECKING:
     from boards.console import Console, Match
 
 STARTS = 4
-"""Attempts to start a command before it is sent anew."""
+"""Attempts to start a command before it is sent again."""
 MAX_COMMAND = 1 << 16
 """Bytes."""
 MAX_PIECES = 128
 """Of a command, so that the line with their names stays below what busybox' line editor takes (1024)."""
-_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./=+,-")
-PROTOCOL = re.compile(
-    r"LB(?:[AV]|[BE][12]):[0-9a-f]{8}:|\bl([a-z]{2})\1(?:='|\$l)|printf 'LB%s|eval \"\$\(printf %b"
-    r"|(?:\\0[0-7]{3}[^\\]{0,40}){2}|' V \"\$l"
-)
-"""Lines of our own doing in a log: of no interest to a reader, unless the line is bad."""
+MAX_PROMPT = 200
+"""Characters of a prompt that is remembered."""
+INTERRUPTS = 3
+"""Ctrl-C for a command that does not end, before the console counts as its own."""
+SLICE = 0.1
+"""Seconds between looks at the prompt."""
+POSIX, OTHERS = 3, {2: "fish", 4: "tcsh or csh"}
+"""Backslashes in the answer to `probe`."""
+BUSY = 0.5
+"""A line that was silent for less, in seconds, may have what is waited for under way."""
 
 
 class Running(NamedTuple):
-    """A command that was started. began: of the clock `time.monotonic`; newest: `console_kernel.newest` then."""
+    """A command that was started. began: of the clock `time.monotonic`. newest: `console_kernel.newest` then. prompt:
+    the line that stood there."""
 
     command: str
     token: str
     began: float
     newest: float
+    prompt: str
+    markers: Markers
 
     def ended_by(self, line: bytes) -> bool:
-        """Whether that line of the console tells that it has ended."""
-        return f"LBE1:{self.token}:".encode() in line or f"LBE2:{self.token}:".encode() in line
+        """Whether that line of the console shows that it has ended."""
+        return any(f"LBE{number}:{self.token}:".encode() in line for number in range(1, COPIES + 1))
 
 
 class Completed(NamedTuple):
-    """output: without the messages that the kernel printed meanwhile, which are in `kernel`; raw: as it came.
+    """output: without the messages that came meanwhile from the kernel, which are in `kernel`, and from OP-TEE on the
+    same line, in `secure`; raw: as it came.
 
     lost: bytes at the beginning of the output that were too many to be kept.
     """
@@ -71,6 +97,7 @@ class Completed(NamedTuple):
     kernel: tuple[str, ...]
     seconds: float
     lost: int = 0
+    secure: tuple[str, ...] = ()
 
 
 class Shell:
@@ -86,183 +113,288 @@ class Shell:
         self._patience = patience
         self._piece = piece
         self._dirty = False
+        self._running: Running | None = None
+        self._prepared = False
+        self._prompt = ""
+        self.lost = ""
+        """Why no command can be sent any more, "" if one can."""
         self.before: Callable[[], None] = lambda: None
         """Called before each command: who has the console meanwhile gives it back here."""
 
-    def run(self, command: str, timeout: float = 30.0, *, check: bool = False) -> Completed:
-        """timeout: seconds for the command itself. check: a code other than 0 is a TargetError.
+    def run(self, command: str, timeout: float = 30.0, *, check: bool = False, subshell: bool = False) -> Completed:
+        """timeout: seconds for the command itself. check: a code other than 0 is a TargetError. subshell: `exit` ends
+        the command alone, and what it sets is gone afterwards.
 
-        TargetError if it does not end in time (it is interrupted, then) or the line is too bad.
+        CommandTimeout if it does not end in time; it is interrupted, then. TargetError if the line is too bad.
         """
-        return self.finish(self.start(command), timeout, check=check)
+        return self.finish(self.start(command, subshell=subshell), timeout, check=check)
 
-    def start(self, command: str) -> Running:
+    def start(self, command: str, *, subshell: bool = False) -> Running:
         """A command that `finish` waits for. The console is its own until then. TargetError, UsageError."""
         self.before()
         encoded = command.encode()
         if b"\0" in encoded or len(encoded) > MAX_COMMAND:
             raise UsageError(f"a command for a shell has no zero byte and at most {MAX_COMMAND} bytes")
+        self._ready()
         self.console.log.add(self.console.name, Direction.EVENT, f"$ {printable(encoded)}")
-        began, last = time.monotonic(), newest(self.console.log, self.console.name)
         token = secrets.token_hex(4)
-        text = encode(_script(command, token))
+        running = Running(
+            command,
+            token,
+            time.monotonic(),
+            newest(self.console.log, self.console.name),
+            self._prompt,
+            Markers(token),
+        )
+        text = encode(script(command, token, subshell=subshell))
         for _ in range(0, self._attempts, STARTS):
-            if self._start(self._transfer(text, token), token):
-                return Running(command, token, began, last)
+            self._prepare()
+            if self._start(start_line(self._transfer(text, token), len(text), token), running):
+                return running
         self._interrupt()
         raise self._failure(f"a command did not start within {self._attempts} attempts")
 
     def finish(self, running: Running, timeout: float, *, check: bool = False) -> Completed:
         """As `run`, of what `start` has started."""
-        try:
-            done = self._finish(running, timeout)
-        except TargetError:
-            self._interrupt()
-            raise
+        match = self._end(running, timeout)
+        ending = _Ending.of(match) if match else self._late(running, timeout)
+        if not ending.number and not ending.code:
+            answer = self._ask(running)
+            ending = ending._replace(code=answer or "")
+            self._restore()
+        self._running = None
+        if not ending.code:
+            raise self._failure(f"the shell went back to its prompt before {running.command!r} had ended")
+        done = _completed(running, ending)
         if check and done.exit_code:
             raise self._failure(f"{running.command!r} ended with {done.exit_code}", done.output)
         return done
 
     def check(self, timeout: float = 30.0) -> None:
-        """TargetError unless a shell answers within so many seconds."""
+        """TargetError unless a POSIX shell answers within so many seconds."""
         self.before()
         deadline = time.monotonic() + timeout
-        while True:
-            token = secrets.token_hex(4)
-            self.console.send_line(f"printf 'LB%s:{token}:\\n' A")
-            if self.console.poll(f"LBA:{token}:", min(self._patience, timeout)) is not None:
-                return
+        while not self.answers(min(self._patience, timeout)):
             if time.monotonic() >= deadline:
                 raise self._failure(f"no shell answers within {timeout:g} s")
             self._interrupt()
 
-    def _transfer(self, text: str, token: str) -> str:
-        """Put `text` into variables of the shell; the line that runs it."""
-        pieces = _pieces(text, self._piece)
-        if len(pieces) > MAX_PIECES:
-            raise UsageError(f"a command of {len(text)} encoded bytes is too long for a line; send a file instead")
-        names = [_name(number) for number in range(len(pieces))]
-        for name, piece in zip(names, pieces, strict=True):
-            line = f"{name}='{piece}';printf 'LB%s:{token}:%s:\\n' V \"${name}\""
-            self._confirm(line, f"LBV:{token}:", piece)
-        together = "".join(f"${name}" for name in names)
-        return f'lbc={together};[ ${{#lbc}} = {len(text)} ]&&eval "$(printf %b "$lbc")"'
+    def answers(self, patience: float) -> bool:
+        """Whether a shell does, within so many seconds. TargetError for one that is no POSIX shell."""
+        before = 0
+        while True:
+            token = secrets.token_hex(4)
+            self.console.send_line(probe(token))
+            match = self.console.poll(own_line(f"LBA:{token}:", rf"(\\{{1,6}}){GAP}:"), patience)
+            if match is None:
+                return False
+            count = len(match.groups[0])
+            if count == POSIX:
+                self._learn_prompt()
+                return True
+            # One that answers the same twice is no other because of a byte that was lost.
+            if count == before and count in OTHERS:
+                self.lost = (
+                    f"the user's shell is {OTHERS[count]}; commands need a POSIX shell, such as sh, bash, dash, "
+                    "busybox, ksh or zsh: give the user another (chsh), or name another user in [shell]"
+                )
+                raise self._failure(self.lost)
+            before = count
 
-    def _confirm(self, line: str, marker: str, value: str) -> None:
-        """Send a line until the shell prints `value` after `marker`."""
+    def release(self) -> None:
+        """Before somebody else types at it."""
+        self._ready()
+
+    def _ready(self) -> None:
+        """TargetError unless the shell is at its prompt, as far as is known."""
+        if self.lost:
+            raise self._failure(self.lost)
+        running, self._running = self._running, None
+        if running is not None and self._regain(running) is None:
+            self.lost = f"{running.command!r} has the console until the board is turned off"
+            raise self._failure(self.lost)
+        self._learn_prompt()
+
+    def _learn_prompt(self) -> None:
+        line = self.console.last_line
+        if line and len(line) <= MAX_PROMPT and not line.startswith("LBP:"):
+            self._prompt = line
+
+    def _transfer(self, text: str, token: str) -> list[str]:
+        """Put `text` into variables of the shell; their names."""
+        parts = pieces(text, self._piece)
+        if len(parts) > MAX_PIECES:
+            raise UsageError(f"a command of {len(text)} encoded bytes is too long for a line; send a file instead")
+        names = [name(number) for number in range(len(parts))]
+        for variable, part in zip(names, parts, strict=True):
+            line = f"{variable}='{part}';\\printf 'LB%s:{token}:%s:\\n' V \"${variable}\""
+            self._confirm(line, own_line(f"LBV:{token}:", f"({ANYTHING}):{GAP}$"), part)
+        return names
+
+    def _prepare(self) -> None:
+        """What all commands have in common, once for a shell."""
+        if not self._prepared:
+            token = secrets.token_hex(4)
+            line = prelude_line(self._transfer(encode(PRELUDE), token), token)
+            self._confirm(line, own_line(f"LBQ:{token}:", f"({ANYTHING}):{GAP}$"), str(len(PRELUDE)))
+            self._prepared = True
+
+    def _confirm(self, line: str, answer: re.Pattern[bytes], value: str) -> None:
+        """Send a line until the shell prints `value` in its answer."""
         for _ in range(self._attempts):
             if self._dirty:
                 self._interrupt()
             self.console.send_line(line)
-            found = self.console.poll(f"{marker}([^\n]*):$", self._patience)
-            if found is not None and found.groups[0] == value:
+            found = self.console.poll(answer, self._patience)
+            if found is not None and own_words(found.groups[0]) == value:
                 return
             self._dirty = True
         raise self._failure(
             f"{self._attempts} attempts to send a command failed; is a shell there, and the line sound?"
         )
 
-    def _start(self, line: str, token: str) -> bool:
+    def _start(self, line: str, running: Running) -> bool:
         """False if it did not: then a garbled line may have changed a variable that was sound when it was sent."""
+        self._running = running
         for _ in range(STARTS):
             if self._dirty:
                 self._interrupt()
+                if self.console.seen(running.markers.end, 0.0):
+                    return True  # it ran, unseen, and the interrupt was its
             self.console.send_line(line)
-            # Without the first marker the second or one of the end's tells as well that it ran; nothing is taken.
-            if self.console.seen(f"LB[BE][12]:{token}:", self._patience):
-                return True
+            # Without the first marker another or one of the end's shows as well that it ran; nothing is taken.
+            if self._seen(running.markers.begun):
+                if not self.console.seen(running.markers.missing, 0.0):
+                    return True
+                self._prepared = False  # another shell, perhaps: `exec sh`
+                break
             self._dirty = True
+        self._running = None
         return False
 
-    def _finish(self, running: Running, timeout: float) -> Completed:
-        match = self._end(running.token, timeout)
-        if match is None:
-            raise self._failure(f"{running.command!r} did not end within {timeout:g} s")
-        raw = _output(match.before, running.token, second=match.groups[0] == "2")
-        output, kernel = split(raw, running.newest, _uptime(match.before, running.token))
-        took = time.monotonic() - running.began
-        return Completed(running.command, int(match.groups[1]), output, raw, kernel, took, match.lost)
+    def _seen(self, pattern: re.Pattern[bytes]) -> bool:
+        """With more patience while the line is busy."""
+        for _ in range(STARTS):
+            if self.console.seen(pattern, self._patience):
+                return True
+            if self.console.silence > BUSY:
+                break
+        return False
 
-    def _end(self, token: str, timeout: float) -> Match | None:
-        """The marker of the end with a sound exit code."""
+    def _end(self, running: Running, timeout: float) -> Match | None:
+        """The marker of the end with a sound exit code, or the prompt."""
         deadline = time.monotonic() + timeout
-        before, lost = "", 0
-        pattern = f"LBE([12]):{token}:([0-9]{{1,3}}):([0-9]{{1,3}}):"
-        asked = False
+        before, lost = b"", 0
         while True:
-            match = self.console.poll(pattern, max(0.0, deadline - time.monotonic()))
-            if match is not None:
-                match = match._replace(before=before + match.before, lost=lost + match.lost)
-                if int(match.groups[1]) + int(match.groups[2]) == 255:
-                    return match
-                before, lost = match.before, match.lost
-            elif asked:
+            match = self.console.poll(running.markers.end, max(0.0, deadline - time.monotonic()))
+            if match is None:
                 return None
-            else:
-                # Both markers may have been lost: a shell that is back at its prompt tells again.
-                asked = True
-                deadline = time.monotonic() + self._patience
-                self.console.send_line('eval "$(printf %b "$lbc")"')
+            match = match._replace(data=before + match.data, lost=lost + match.lost)
+            if not match.groups[0] or sum(int(own_words(group)) for group in match.groups[1:]) == 255:
+                return match
+            before, lost = match.data + match.text.encode(), match.lost
+
+    def _late(self, running: Running, timeout: float) -> _Ending:
+        """CommandTimeout for a command that did not end in time, unless it did and the line lost that."""
+        tail = self.console.tail
+        ending = self._regain(running)
+        if ending is not None and ending.code and not ending.number:
+            return ending
+        problem = f"{running.command!r} did not end within {timeout:g} s"
+        if ending is None:
+            self.lost = f"{problem}, nor at Ctrl-C: it has the console until the board is turned off"
+            problem = self.lost
+        self._running = None
+        raise self._failure(problem, tail, CommandTimeout)
+
+    def _regain(self, running: Running) -> _Ending | None:
+        """Ctrl-C until the shell is at its prompt; nothing else is typed before. None: it has not come back."""
+        for _ in range(INTERRUPTS):
+            self.console.write(b"\x03")
+            deadline = time.monotonic() + self._patience
+            while time.monotonic() < deadline:
+                match = self.console.poll(running.markers.end, SLICE)
+                if match is not None and match.groups[0]:
+                    return _Ending.of(match)
+                if match is not None:
+                    self._restore()
+                    return _Ending(b"", "", "")
+                if running.prompt and self.console.last_line == running.prompt:
+                    # The shell's own prompt: an end that was not noticed, or PS1 was changed.
+                    before = self.console.tail.encode()
+                    code = self._ask(running)
+                    if code is None:
+                        break
+                    return _Ending(before, "", code)
+        return None
+
+    def _ask(self, running: Running) -> str | None:
+        """The exit code, of a shell at its prompt; "" if the command did not end, None without an answer."""
+        for _ in range(STARTS):
+            self.console.send_line(ASK)
+            match = self.console.poll(running.markers.answer, self._patience)
+            if match is not None:
+                code, other = map(own_words, match.groups[1:])
+                return code if code and int(code) + int(other or 0) == 255 else ""
+        return None
+
+    def _restore(self) -> None:
+        """The prompt, as it was."""
+        for _ in range(STARTS):
+            token = secrets.token_hex(4)
+            self.console.send_line(f"{RESTORE};\\printf 'LB%s:{token}:\\n' R")
+            if self.console.poll(own_line(f"LBR:{token}:"), self._patience) is not None:
+                return
+        self._dirty = True
 
     def _interrupt(self) -> None:
         """Back to an empty command line, whatever was on it."""
-        self.console.write(b"\x03\n")
+        self.console.write(b"\x03")
         self.console.quiet(0.1, 1.0)
         self._dirty = False
 
-    def _failure(self, problem: str, output: str | None = None) -> TargetError:
+    def _failure(self, problem: str, output: str | None = None, kind: type[TargetError] = TargetError) -> TargetError:
         log = self.console.log.path
         tail = self.console.tail if output is None else output
-        return TargetError(f"console {self.console.name}: {problem}", output=tail, log="" if log is None else str(log))
+        # The user's own lines, as far as there are some.
+        tail = "\n".join([line for line in tail.splitlines() if line and not PROTOCOL.search(line)]) or tail
+        return kind(f"console {self.console.name}: {problem}", output=tail, log="" if log is None else str(log))
 
 
-def encode(text: str) -> str:
-    """As printf's `%b` decodes it, without a character that a shell gives a meaning."""
-    return "".join(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in text.encode())
+class _Ending(NamedTuple):
+    """data: all that came before the marker. number: the marker's, "" if it was the prompt. code: "" if unknown.
+
+    lost: bytes before it that were not kept.
+    """
+
+    data: bytes
+    number: str
+    code: str
+    lost: int = 0
+
+    @classmethod
+    def of(cls, match: Match) -> _Ending:
+        return cls(match.data, match.groups[0], match.groups[1], match.lost)
 
 
-def _name(number: int) -> str:
-    """Of a variable; far from every other."""
-    return "l" + 2 * (chr(97 + number // 26) + chr(97 + number % 26))
-
-
-def _pieces(text: str, size: int) -> list[str]:
-    """Cut, but never within an escape: a lone backslash at a piece's end would eat the quote in some shells."""
-    out: list[str] = []
-    while text:
-        cut = min(size, len(text))
-        escape = text.rfind("\\", max(0, cut - 4), cut)
-        if escape >= 0 and cut < len(text) and escape + 5 > cut:
-            cut = escape or 5
-        out.append(text[:cut])
-        text = text[cut:]
-    return out
-
-
-def _script(command: str, token: str) -> str:
-    quoted = command.replace("'", "'\\''")
-    return (
-        f'[ "$lbd" = {token} ]||{{ lbd={token};lbu=;read lbu lbx </proc/uptime;'
-        f"echo LBB1:{token}:$lbu:;echo LBB2:{token}:$lbu:;command eval '{quoted}'\n"
-        f"lbr=$?;}};echo LBE1:{token}:$lbr:$((255-lbr)):;echo LBE2:{token}:$lbr:$((255-lbr)):"
+def _completed(running: Running, ending: _Ending) -> Completed:
+    # A message may stand within a character, so characters are made of bytes when messages are gone.
+    text = ending.data.decode("latin-1")
+    began = running.markers.started(text)
+    raw = without_ends(began.output, int(ending.number) - 1) if ending.number else began.output
+    start = newest_in(began.earlier, running.newest)
+    parts = split(raw, start, began.uptime)
+    return Completed(
+        running.command,
+        int(own_words(ending.code)),
+        _text(parts.output),
+        _text(raw),
+        tuple(map(_text, parts.kernel)),
+        time.monotonic() - running.began,
+        ending.lost,
+        tuple(map(_text, parts.secure)),
     )
 
 
-def _uptime(before: str, token: str) -> float:
-    """Seconds since the kernel started when the command did; 0: the shell cannot tell."""
-    found = re.search(rf"LBB[12]:{token}:([0-9]{{1,9}}\.[0-9]{{2}}):", before)
-    return float(found[1]) if found else 0.0
-
-
-def _output(before: str, token: str, *, second: bool) -> str:
-    """What the command printed, of all that came before the marker of its end."""
-    start = before.rfind(f"LBB2:{token}:")
-    if start >= 0:
-        out = before[start:].partition("\n")[2]
-    else:
-        start = before.find(f"LBB1:{token}:")
-        # The second marker was damaged: its line is not the command's.
-        out = before[start:].split("\n", 2)[-1] if start >= 0 else before
-    if second:
-        out = out[: out.rstrip("\n").rfind("\n") + 1]
-    return out
+def _text(latin: str) -> str:
+    return latin.encode("latin-1").decode("utf-8", "backslashreplace")

@@ -32,4 +32,12 @@ class TargetError(Exception):
 
     def at(self, stage: str) -> TargetError:
         """The same failure, naming the stage it happened in."""
-        return TargetError(self.problem, stage=self.stage or stage, output=self.output, log=self.log)
+        return type(self)(self.problem, stage=self.stage or stage, output=self.output, log=self.log)
+
+
+class CommandTimeout(TargetError):
+    """A command did not end in time. The shell has been regained, unless `Shell.lost` says otherwise."""
+
+
+class TargetRestarted(TargetError):
+    """The board started again, or the shell ended, while something was waited for."""

@@ -260,7 +260,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         board.tests.append(Outcome(item.nodeid, report.outcome, report.duration, problem, began, ended))
         board.log.add(HARNESS, Direction.EVENT, f"test {item.nodeid} {report.outcome}")
     if board is not None and report.failed:
-        from boards.console_shell import PROTOCOL
+        from boards.console_script import PROTOCOL
 
         began = item.stash[_BEGAN]
         entries = [e for e in board.log.entries() if e.time >= began and not e.text.startswith(f"test {item.nodeid}")]

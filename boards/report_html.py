@@ -7,7 +7,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 from boards.console_log import Direction, printable
-from boards.console_shell import PROTOCOL
+from boards.console_script import PROTOCOL
 from boards.report_junit import unexpected
 
 if TYPE_CHECKING:

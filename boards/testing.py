@@ -133,6 +133,47 @@ class _Pluggable(DescriptorLink):
         super().write(data)
 
 
+class NoisyLink:
+    """A line to a device whose kernel and OP-TEE speak on it, so often a second, at any byte of what the device says.
+
+    The messages carry the kernel's time. `said` counts them.
+    """
+
+    def __init__(self, device: Link, rate: float = 50.0, seed: int = 0) -> None:
+        self._device = device
+        self._dice = random.Random(seed)
+        self._rest = 1.0 / rate
+        self._next = time.monotonic()
+        self.said = 0
+
+    def read(self, seconds: float) -> bytes:
+        data = self._device.read(max(0.0, min(seconds, self._next - time.monotonic())))
+        out = bytearray(data)
+        while time.monotonic() >= self._next:
+            self._next += self._dice.uniform(0.0, 2.0) * self._rest
+            at = self._dice.randint(0, len(out)) if len(out) == len(data) else len(out)
+            out[at:at] = self._message()
+        return bytes(out)
+
+    def write(self, data: bytes) -> None:
+        self._device.write(data)
+
+    def close(self) -> None:
+        self._device.close()
+
+    def _message(self) -> bytes:
+        self.said += 1
+        uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return self._dice.choice(
+            (
+                f"[{uptime:12.6f}] usb 1-1: foreign message {self.said}\r\n",
+                f"[{uptime:12.6f}][  T{self._dice.randint(1, 999)}] foreign message {self.said}\r\n",
+                f"D/TC:? 0 tee_ta_invoke_command:798 foreign message {self.said}\r\n",
+                f"I/TA: foreign message {self.said}\r\n",
+            )
+        ).encode()
+
+
 def fake_board(folder: Path, *, name: str = "fake", hang: str = "", last: str = "", timeout: float = 10.0) -> Path:
     """Write the description of a board in a process. hang: the stage that never comes. last: text after the kernel's.
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BOARD_FAILED = 125
 """Exit code: the board did not get so far that a command could fail; `git bisect run` skips such a commit."""
+TIMED_OUT = 124
+"""Exit code: a command on the board did not end in time; timeout(1) has the same."""
 
 ACTIONS = {
     "list": "boards.cli.list_",
@@ -80,8 +82,8 @@ def overview() -> str:
     lines = ["usage: litebox-ta board ACTION ...", "", SUMMARY, "", "actions:"]
     lines += [f"  {name:12}{action(name).summary}" for name in ACTIONS]
     lines += ["", "litebox-ta board ACTION --help tells more, with examples."]
-    lines += [f"exit codes: 0 success, 2 usage, {BOARD_FAILED} the board failed, else the command's own (board run),"]
-    lines += ["            pytest's (board test)"]
+    lines += [f"exit codes: 0 success, 2 usage, {TIMED_OUT} a command took too long, {BOARD_FAILED} the board failed,"]
+    lines += ["            else the command's own (board run), pytest's (board test)"]
     return "\n".join(lines)
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from boards.board import Board
 from boards.catalogue import Stage, find_board
-from boards.cli import BOARD_FAILED, BOARD_OPTIONS, say, show, variables
+from boards.cli import BOARD_FAILED, BOARD_OPTIONS, TIMED_OUT, say, show, variables
 from boards.cli.get import fetch
 from boards.cli.put import local_file, send
 from boards.ending import Interrupted
-from boards.errors import TargetError
+from boards.errors import CommandTimeout, TargetError
 from boards.report import merged, write_report
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command, Option, seconds
@@ -58,7 +58,7 @@ def run(arguments: Arguments) -> int:
                 _keep(board)
         except TargetError as problem:
             say(str(problem))
-            code = BOARD_FAILED
+            code = TIMED_OUT if isinstance(problem, CommandTimeout) and not problem.stage else BOARD_FAILED
         except Interrupted as problem:
             say(str(problem))
             board.interrupted = str(problem)
@@ -80,7 +80,7 @@ def _work(
         for source, target, data, mode in puts:
             send(board.shell, data, mode, source, target)
         if command:
-            code = board.run(command, timeout).exit_code
+            code = board.run(command, timeout, subshell=True).exit_code
         for source, target in gets:
             fetch(board.shell, source, target)
     except UsageError as problem:
@@ -184,7 +184,8 @@ COMMAND = Command(
     run=run,
     epilog=f"""\
 COMMAND stands behind '--': one word is a line for the target's shell, several are a program and its arguments.
-The exit code is the command's; {BOARD_FAILED} if the board failed before, 2 for a wrong use.
+It runs in a subshell. The exit code is the command's; {TIMED_OUT} if it did not end in time,
+{BOARD_FAILED} if the board failed, 2 for a wrong use.
 
 examples:
   litebox-ta board run qemu-virt-linux -- 'ip addr show lo; uname -a'

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from boards.console import MAX_UNREAD, Alarm, Console, Pace
 from boards.console_link import MAX_UNIX_PATH, DescriptorLink, SerialLink, link_maker
-from boards.console_log import MAX_LINE, Direction, Lines, Log, Plain, printable
+from boards.console_log import MAX_LINE, Direction, Lines, Log, printable
+from boards.console_plain import Plain
 from boards.errors import TargetError
 from boards.testing import FakeLine, Faults
 from ta_loader.errors import UsageError

@@ -16,7 +16,8 @@ from boards.console import Console
 from boards.console_kernel import split
 from boards.console_link import link_maker
 from boards.console_log import Log
-from boards.console_shell import MAX_COMMAND, MAX_PIECES, Shell, _name, _pieces, encode
+from boards.console_script import encode, name, pieces
+from boards.console_shell import MAX_COMMAND, MAX_PIECES, Shell
 from boards.errors import TargetError
 from boards.testing import FakeLine, Faults
 from ta_loader.errors import UsageError
@@ -156,9 +157,9 @@ def test_a_bad_line_runs_each_command_once(faults: Faults, seed: int, tmp_path: 
 def test_an_encoded_command_has_no_shell_syntax(text: str) -> None:
     encoded = encode(text)
     assert re.fullmatch(r"(?:[A-Za-z0-9_./=+,-]|\\0[0-7]{3})*", encoded)
-    pieces = _pieces(encoded, 20)
-    assert "".join(pieces) == encoded
-    assert all(re.fullmatch(r"(?:[A-Za-z0-9_./=+,-]|\\0[0-7]{3})+", piece) and len(piece) <= 20 for piece in pieces)
+    parts = pieces(encoded, 20)
+    assert "".join(parts) == encoded
+    assert all(re.fullmatch(r"(?:[A-Za-z0-9_./=+,-]|\\0[0-7]{3})+", piece) and len(piece) <= 20 for piece in parts)
 
 
 @settings(max_examples=15)
@@ -174,15 +175,15 @@ def test_printf_decodes_what_is_encoded(text: str) -> None:
 
 @given(st.text(alphabet="[]0123456789. TC\nab", max_size=80))
 def test_kernel_messages_never_eat_more_than_their_line(text: str) -> None:
-    output, messages = split(text, -1, 0)
-    assert output.count("\n") >= text.count("\n") - len(messages)
+    parts = split(text, -1, 0)
+    assert parts.output.count("\n") >= text.count("\n") - len(parts.kernel) - len(parts.secure)
 
 
 def test_one_fault_makes_no_other_variable() -> None:
-    names = {_name(number) for number in range(MAX_PIECES)}
+    names = {name(number) for number in range(MAX_PIECES)}
     assert len(names) == MAX_PIECES
-    for name in names:
-        for at in range(len(name)):
-            near = {name[:at] + name[at + 1 :], name[: at + 1] + name[at:]}
-            near |= {name[:at] + chr(ord(name[at]) ^ 1 << bit) + name[at + 1 :] for bit in range(8)}
+    for one in names:
+        for at in range(len(one)):
+            near = {one[:at] + one[at + 1 :], one[: at + 1] + one[at:]}
+            near |= {one[:at] + chr(ord(one[at]) ^ 1 << bit) + one[at + 1 :] for bit in range(8)}
             assert not near & names
