@@ -6,10 +6,10 @@ import os
 import select
 import subprocess
 import sys
-import tempfile
 import time
 from typing import TYPE_CHECKING
 
+from normal_world.run_with.sweeper import PrivateFolder
 from ta_loader.cli import exits
 from ta_loader.errors import UsageError
 
@@ -33,8 +33,8 @@ class PrivateDaemon:
     def __init__(
         self, options: Sequence[str], log: str | None = None, *, verbose: bool = False, state: str | None = None
     ) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="litebox-with-", ignore_cleanup_errors=True)
-        self.folder = self._temporary.name
+        self._private = PrivateFolder()
+        self.folder = self._private.path
         self._options = (*options, "--state", state or os.path.join(self.folder, "state"))
         self._log = None if verbose and log is None else log or os.path.join(self.folder, "daemon.log")
         self.socket = os.path.join(self.folder, "tee.sock")
@@ -73,6 +73,7 @@ class PrivateDaemon:
                 stderr=output,
                 start_new_session=True,
             )
+            self._private.owns(self._process.pid)
             os.close(told)
             told = -1
             if not self._wait(ready):
@@ -114,7 +115,7 @@ class PrivateDaemon:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._temporary.cleanup()
+        self._private.close()
 
 
 def exit_code(status: int) -> int:

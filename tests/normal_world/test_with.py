@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from normal_world.daemon.status import fetch
 from normal_world.libteec import has_c_library
 from normal_world.run_with.program import find_program, machine_of
+from normal_world.run_with.sweeper import LOCK, PREFIX
 from ta_loader.errors import UsageError
 from tests.normal_world.plugin_kit import compile_plugin
+from tests.threads import eventually
 
 MAIN = "import sys; from normal_world.cli.with_ import COMMAND; sys.exit(COMMAND.main(sys.argv[1:]))"
 SHOW = 'test -S "$LITEBOX_SOCKET" && test -n "$LD_LIBRARY_PATH" && echo "$LITEBOX_SOCKET"'
@@ -28,6 +33,65 @@ def test_exit_code_environment_and_clean_up() -> None:
     assert done.returncode == 7, done.stderr
     assert done.stdout.strip()
     assert not os.path.exists(os.path.dirname(done.stdout.strip()))
+
+
+def _start(tmp_path: Path, *, group: bool = False) -> tuple[subprocess.Popen[str], Path, int]:
+    """A run that lasts: its process, its folder, and its daemon's pid."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "--", "sh", "-c", f"{SHOW}; exec sleep 100"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        start_new_session=group,
+    )
+    assert process.stdout is not None
+    socket = process.stdout.readline().strip()
+    return process, Path(socket).parent, int(fetch(socket)["pid"])
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("group", [False, True], ids=["alone", "with its group"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT])
+def test_nothing_is_left_of_a_killed_run(tmp_path: Path, number: int, group: bool) -> None:
+    process, folder, daemon = _start(tmp_path, group=group)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (os.killpg if group else os.kill)(process.pid, number)
+    process.wait(20)
+    assert eventually(lambda: not _is_there(daemon), 30)
+    assert eventually(lambda: not folder.exists(), 30)
+    for child in map(int, children):  # the program: not ours to kill, but a test's
+        with contextlib.suppress(ProcessLookupError):
+            if Path(f"/proc/{child}/cmdline").exists() and b"sleep" in Path(f"/proc/{child}/cmdline").read_bytes():
+                os.kill(child, signal.SIGKILL)
+    assert eventually(lambda: not any(map(_is_there, map(int, children))), 30)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_removes_what_a_killed_one_left_and_nothing_else(tmp_path: Path) -> None:
+    process, folder, _ = _start(tmp_path)
+    old, fresh, foreign = (tmp_path / f"{PREFIX}{name}" for name in ("old", "fresh", "file"))
+    for place in (old, fresh):
+        (place / "state").mkdir(parents=True)
+    (old / LOCK).touch()
+    foreign.touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / LOCK).touch()
+    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path / "other")
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, "--", "true"], env=os.environ | {"TMPDIR": str(tmp_path)}, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    left = {entry.name for entry in tmp_path.iterdir()}
+    assert left == {folder.name, fresh.name, foreign.name, "other", f"{PREFIX}link"}
+    process.terminate()
+    process.communicate(timeout=30)
+    assert not folder.exists()
 
 
 def test_help_of_the_program_is_the_programs() -> None:
