@@ -183,12 +183,12 @@ class _LogFile:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         except OSError as problem:
             raise UsageError(f"{path}: {problem.strerror}") from None
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._fd)
-            raise UsageError(f"{path}: another run writes here; give each a folder of its own") from None
         if stat.S_ISREG(os.fstat(self._fd).st_mode):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(self._fd)
+                raise UsageError(f"{path}: another run writes here; give each a folder of its own") from None
             os.ftruncate(self._fd, 0)
         self._path = path
         self._written = 0
