@@ -51,6 +51,58 @@ uint64_t tee_task_system_ms(struct tee_task *t)
     return t->clock_ms;
 }
 
+/* All tasks, for fork: each log has a lock, and another thread may hold it then. */
+static pthread_mutex_t tasks_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct tee_task *tasks;
+static _Atomic uint64_t forks; /* forked children must not hand out the random numbers of their parent */
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&tasks_lock);
+    for (struct tee_task *t = tasks; t; t = t->next_task)
+        pthread_mutex_lock(&t->log.lock);
+}
+
+static void after_fork(void)
+{
+    for (struct tee_task *t = tasks; t; t = t->next_task)
+        pthread_mutex_unlock(&t->log.lock);
+    pthread_mutex_unlock(&tasks_lock);
+}
+
+static void after_fork_in_child(void)
+{
+    after_fork();
+    atomic_fetch_add(&forks, 1);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
+
+static void enlist(struct tee_task *t)
+{
+    pthread_once(&fork_once, watch_forks);
+    pthread_mutex_lock(&tasks_lock);
+    t->next_task = tasks;
+    t->link = &tasks;
+    if (tasks)
+        tasks->link = &t->next_task;
+    tasks = t;
+    pthread_mutex_unlock(&tasks_lock);
+}
+
+static void delist(struct tee_task *t)
+{
+    pthread_mutex_lock(&tasks_lock);
+    *t->link = t->next_task;
+    if (t->next_task)
+        t->next_task->link = t->link;
+    pthread_mutex_unlock(&tasks_lock);
+}
+
 struct tee_task *tee_task_new(uint32_t max_states, uint32_t log_room, uint32_t log_rate, uint32_t log_burst)
 {
     struct tee_task *t = calloc(1, sizeof(*t));
@@ -72,6 +124,7 @@ struct tee_task *tee_task_new(uint32_t max_states, uint32_t log_room, uint32_t l
     t->log.filled_ns = tee_now_ns();
     t->clock = true;
     atomic_store(&t->masked, true); /* a new session: user_ta.c, tee_ta_manager.c */
+    enlist(t);
     return t;
 }
 
@@ -104,6 +157,7 @@ void tee_task_free(struct tee_task *t)
     if (!t)
         return;
     tee_task_close(t);
+    delist(t);
     pthread_mutex_destroy(&t->log.lock);
     free(t->slots);
     free(t->log.text);
@@ -223,20 +277,6 @@ bool tee_task_is_cancelled(const struct tee_task *t)
     return atomic_load(&t->cancelled) || (deadline && tee_now_ns() >= deadline);
 }
 
-/* Forked children must not hand out what their parent does. */
-static _Atomic uint64_t forks;
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-
-static void forked(void)
-{
-    atomic_fetch_add(&forks, 1);
-}
-
-static void watch_forks(void)
-{
-    pthread_atfork(NULL, NULL, forked);
-}
-
 /* TAs ask for random numbers a few bytes at a time, tens of thousands of times: fetch in bulk. */
 bool tee_task_random(struct tee_task *t, uint8_t *out, size_t size)
 {
@@ -244,7 +284,6 @@ bool tee_task_random(struct tee_task *t, uint8_t *out, size_t size)
 
     if (size > TEE_POOL_SERVES)
         return tee_random(out, size) == TEE_SUCCESS;
-    pthread_once(&fork_once, watch_forks);
     if (t->pool_left < size || t->pool_fork != atomic_load(&forks)) {
         t->pool_left = 0;
         t->pool_fork = atomic_load(&forks);

@@ -32,6 +32,7 @@ struct tee_slot {
 };
 
 struct tee_task {
+    struct tee_task *next_task, **link; /* all there are (task.c) */
     const struct lb_guest *guest; /* the engine's; NULL before there is one, and after */
     struct tee_slot *slots;
     uint32_t max_states, states, next;

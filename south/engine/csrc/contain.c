@@ -208,9 +208,21 @@ static void on_fault(int number, siginfo_t *info, void *context)
     }
 }
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+void lb_contain_before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+/* In parent and child. */
+void lb_contain_after_fork(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
 void lb_contain_signals(void)
 {
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     struct sigaction ours = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER}, now;
     sigemptyset(&ours.sa_mask);
     ours.sa_sigaction = on_fault;

@@ -54,6 +54,8 @@ static inline void lb_step_in(struct lb_library_call *call)
 void lb_contain_library(void *handle);
 /* Before a CPU is made: others may have replaced our handlers since. */
 void lb_contain_signals(void);
+void lb_contain_before_fork(void);
+void lb_contain_after_fork(void);
 /* How the library last ended inside on this thread. */
 const char *lb_how_it_ended(void);
 

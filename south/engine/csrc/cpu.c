@@ -116,7 +116,7 @@ static int still_broken(struct lb_cpu *cpu)
 static int run(struct lb_cpu *cpu, uint64_t pc)
 {
     bool entered = false;
-    lb_entering();
+    lb_entering(cpu);
     for (;;) {
         if (atomic_load(&cpu->why)) {
             set_reg(cpu, cpu->arch->pc, pc); /* keeps T32 state in bit 0 */
@@ -163,7 +163,7 @@ static int run(struct lb_cpu *cpu, uint64_t pc)
         pc = current_pc(cpu);
         lb_hook_renew(cpu);
     }
-    lb_left();
+    lb_left(cpu);
     return cpu->trap;
 }
 

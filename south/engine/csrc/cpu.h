@@ -158,6 +158,8 @@ struct lb_cpu {
     atomic_uint why;          /* pending LB_WHY_* */
     atomic_bool yield;        /* its time slice is over */
     atomic_bool running;      /* inside uc_emu_start */
+    atomic_bool inside;       /* inside run(): it may also wait for its turn */
+    _Atomic(pthread_t) thread; /* which is or was */
     atomic_bool exact;        /* asks for a stop come through the block hook, at exact places */
     atomic_llong deadline_ns; /* CLOCK_MONOTONIC; 0: none */
     _Atomic(struct lb_turn *) turn;
@@ -259,8 +261,9 @@ bool lb_on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t address, int size,
 /* watchdog.c */
 void lb_watch(struct lb_cpu *cpu);
 void lb_unwatch(struct lb_cpu *cpu);
-void lb_entering(void);
-void lb_left(void);
+void lb_entering(struct lb_cpu *cpu);
+void lb_left(struct lb_cpu *cpu);
+void lb_watch_forks(void);
 enum lb_stop lb_stop_of(const struct lb_guest *guest);
 uint64_t lb_now_ns(void);
 unsigned lb_watchdog_period_us(void);
@@ -269,6 +272,10 @@ unsigned lb_watchdog_period_us(void);
 bool lb_turn_take(struct lb_cpu *cpu);
 void lb_turn_give(struct lb_cpu *cpu);
 void lb_turn_tick(struct lb_cpu *cpu, uint64_t now_ns);
+void lb_turn_before_fork(void);
+void lb_turn_after_fork(void);
+void lb_turn_forked(struct lb_cpu *cpu);
+void lb_turn_restart(void);
 
 /* sample.c */
 void lb_sample_tick(struct lb_cpu *cpu, uint64_t now_ns);

@@ -8,6 +8,7 @@
 #include "cpu.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define SLICE_NS 2000000ull
@@ -111,4 +112,37 @@ void lb_turn_join(struct lb_cpu *cpu, struct lb_turn *turn)
     }
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
+}
+
+/* --- fork: see watchdog.c --- */
+
+void lb_turn_before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+void lb_turn_after_fork(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* In the child: nobody waits, and only a CPU that the forking thread is inside of can hold a turn. */
+void lb_turn_forked(struct lb_cpu *cpu)
+{
+    struct lb_turn *turn = atomic_load(&cpu->turn);
+    if (!turn)
+        return;
+    turn->waiting = 0;
+    turn->last = NULL;
+    if (turn->holder == cpu && !atomic_load(&cpu->inside))
+        turn->holder = NULL;
+    atomic_store(&cpu->yield, false);
+}
+
+void lb_turn_restart(void)
+{
+    static const pthread_mutex_t fresh_lock = PTHREAD_MUTEX_INITIALIZER;
+    static const pthread_cond_t fresh_condition = PTHREAD_COND_INITIALIZER;
+    memcpy(&lock, &fresh_lock, sizeof lock);
+    memcpy(&changed, &fresh_condition, sizeof changed);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "uc_api.h"
 
-#include "contain.h"
+#include "cpu.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -29,7 +29,7 @@ static int resolve(void *into, const char *name)
 #undef uc_ctl
 #define RESOLVE(field) resolve(&lb_uc.field, "uc_" #field)
 
-int lb_load_unicorn(const char *path)
+static int load(const char *path)
 {
     if (library)
         return 0;
@@ -57,4 +57,27 @@ int lb_load_unicorn(const char *path)
     }
     lb_contain_library(library);
     return 0;
+}
+
+static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* In parent, and in parent and child. */
+void lb_load_before_fork(void)
+{
+    pthread_mutex_lock(&load_lock);
+}
+
+void lb_load_after_fork(void)
+{
+    pthread_mutex_unlock(&load_lock);
+}
+
+int lb_load_unicorn(const char *path)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, lb_watch_forks);
+    pthread_mutex_lock(&load_lock);
+    int failed = load(path);
+    pthread_mutex_unlock(&load_lock);
+    return failed;
 }

@@ -43,4 +43,7 @@ int lb_load_unicorn(const char *path);
 const char *lb_load_error(void);
 /* cffi: end */
 
+void lb_load_before_fork(void);
+void lb_load_after_fork(void);
+
 #endif

@@ -14,6 +14,7 @@
 #include "cpu.h"
 
 #include <signal.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,9 +26,9 @@ static struct lb_cpu *list;
 static pthread_mutex_t sleep_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static atomic_int active;
-static atomic_bool asleep;
+static atomic_bool asleep = true; /* or there is none yet */
 static int signal_fd = -1; /* guarded by list_lock */
-static bool started;
+static bool started; /* guarded by sleep_lock */
 
 uint64_t lb_now_ns(void)
 {
@@ -122,51 +123,80 @@ static void *loop(void *unused)
     return NULL;
 }
 
-static void forked_prepare(void)
-{
-    pthread_mutex_lock(&list_lock);
-    pthread_mutex_lock(&sleep_lock);
-}
-
-static void forked_parent(void)
-{
-    pthread_mutex_unlock(&sleep_lock);
-    pthread_mutex_unlock(&list_lock);
-}
-
+/* With sleep_lock. A thread that cannot be made is tried again when the next guest enters an idle process. */
 static void start(void)
 {
     pthread_t thread;
-    if (!pthread_create(&thread, NULL, loop, NULL)) {
+    if (!started && !pthread_create(&thread, NULL, loop, NULL)) {
         pthread_detach(thread);
         started = true;
+        atomic_store(&asleep, false);
     }
 }
 
-/* The child has no watchdog thread: the next CPU or entry starts one. */
-static void forked_child(void)
+/*
+ * fork: every lock of this library is taken in the order in which it is taken elsewhere, so that what they guard is whole in
+ * the child.
+ *
+ * The child has one thread. Its locks and condition variables begin again, since a condition variable remembers who waits.
+ * It has no watchdog until a guest enters: children that never run one get no thread. A CPU that another thread was
+ * inside of is broken: its engine stands in the middle of a run that nobody will end.
+ */
+static void before_fork(void)
 {
+    lb_load_before_fork();
+    pthread_mutex_lock(&list_lock);
+    pthread_mutex_lock(&sleep_lock);
+    lb_turn_before_fork();
+    lb_contain_before_fork();
+}
+
+static void after_fork_in_parent(void)
+{
+    lb_contain_after_fork();
+    lb_turn_after_fork();
     pthread_mutex_unlock(&sleep_lock);
     pthread_mutex_unlock(&list_lock);
-    atomic_store(&active, 0);
-    atomic_store(&asleep, false);
+    lb_load_after_fork();
+}
+
+static void after_fork_in_child(void)
+{
+    static const pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static const pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+    int inside = 0;
+    for (struct lb_cpu *cpu = list; cpu; cpu = cpu->next) {
+        bool own = atomic_load(&cpu->inside) && pthread_equal(atomic_load(&cpu->thread), pthread_self());
+        inside += own;
+        if (atomic_load(&cpu->inside) && !own) {
+            cpu->broken = true;
+            cpu->broken_how = "another thread ran it when the process forked";
+            atomic_store(&cpu->running, false);
+            atomic_store(&cpu->inside, false);
+        }
+        lb_turn_forked(cpu);
+    }
+    lb_contain_after_fork();
+    lb_turn_restart();
+    lb_load_after_fork();
     started = false;
-    if (list)
-        start();
+    atomic_store(&active, inside);
+    atomic_store(&asleep, true);
+    memcpy(&sleep_lock, &lock, sizeof lock);
+    memcpy(&list_lock, &lock, sizeof lock);
+    memcpy(&wake, &condition, sizeof condition);
+}
+
+void lb_watch_forks(void)
+{
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 void lb_watch(struct lb_cpu *cpu)
 {
-    static bool hooked;
     pthread_mutex_lock(&list_lock);
     cpu->next = list;
     list = cpu;
-    if (!hooked) {
-        hooked = true;
-        pthread_atfork(forked_prepare, forked_parent, forked_child);
-    }
-    if (!started)
-        start();
     pthread_mutex_unlock(&list_lock);
 }
 
@@ -181,17 +211,21 @@ void lb_unwatch(struct lb_cpu *cpu)
     pthread_mutex_unlock(&list_lock);
 }
 
-void lb_entering(void)
+void lb_entering(struct lb_cpu *cpu)
 {
+    atomic_store_explicit(&cpu->thread, pthread_self(), memory_order_relaxed);
+    atomic_store_explicit(&cpu->inside, true, memory_order_relaxed);
     if (atomic_fetch_add(&active, 1) == 0 && atomic_load(&asleep)) {
         pthread_mutex_lock(&sleep_lock);
+        start();
         pthread_cond_signal(&wake);
         pthread_mutex_unlock(&sleep_lock);
     }
 }
 
-void lb_left(void)
+void lb_left(struct lb_cpu *cpu)
 {
+    atomic_store_explicit(&cpu->inside, false, memory_order_relaxed);
     atomic_fetch_sub(&active, 1);
 }
 
