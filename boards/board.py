@@ -17,6 +17,7 @@ from boards.console_lock import LineLocks
 from boards.console_log import Direction, Log
 from boards.console_shell import Completed, Shell
 from boards.errors import TargetError
+from boards.pattern import AnyOf
 from boards.power import CommandPower, ManualPower, NoPower, ProcessPower
 from boards.variables import expand, resolve
 from ta_loader.errors import UsageError
@@ -37,6 +38,7 @@ TRACE_SECONDS = 15.0
 """At most, for all that a console says after a panic."""
 TRACE_QUIET = 1.0
 """Seconds of silence that end it."""
+PASSWORD = "[Pp]assword: ?$"
 PROMPT_SECONDS = 20.0
 """From a user's name to the prompt."""
 
@@ -335,17 +337,14 @@ class Board:
 
     def _log_in(self, entry: ShellEntry) -> None:
         console = self.consoles[entry.console]
-        prompt = f"(?:{entry.prompt})"
         if self.entry.power.kind == "none":
             console.write(b"\n")  # it may have shown its prompt long ago
-        waited = f"(?P<login>{entry.login})|{prompt}" if entry.login else prompt
-        match = console.expect(waited, entry.timeout)
-        if entry.login and match.groups[0]:
+        match = console.expect(AnyOf([entry.prompt, *([entry.login] if entry.login else [])]), entry.timeout)
+        if match.which:
             console.send_line(self.text(entry.user))
-            asked = console.expect(f"(?P<password>[Pp]assword: ?$)|{prompt}", PROMPT_SECONDS)
-            if asked.groups[0]:
+            if console.expect(AnyOf([entry.prompt, PASSWORD]), PROMPT_SECONDS).which:
                 console.write(os.fsencode(self.text(entry.password)) + b"\n", secret=True)
-                console.expect(prompt, PROMPT_SECONDS)
+                console.expect(entry.prompt, PROMPT_SECONDS)
         shell = Shell(console)
         shell.check(PROMPT_SECONDS)
         shell.before = self._tee.give_back

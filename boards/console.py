@@ -16,7 +16,7 @@ from boards.console_kernel import own_words
 from boards.console_log import Direction, Entry, Lines, printable
 from boards.console_plain import MOMENT, Plain
 from boards.errors import TargetError
-from boards.pattern import compile_pattern
+from boards.pattern import AnyOf, compile_pattern
 from tee.errors import reason
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ HIDDEN = "(not shown)"
 class Match(NamedTuple):
     """before: output up to the match. text: what matched. groups: its groups, "" for one that took no part.
 
-    lost: bytes before all this that were too many to be kept. data: `before`, as it came.
+    lost: bytes before all this that were too many to be kept. data: `before`, as it came. which: of `AnyOf`, the index
+    of the pattern.
     """
 
     before: str
@@ -69,6 +70,7 @@ class Match(NamedTuple):
     groups: tuple[str, ...]
     lost: int = 0
     data: bytes = b""
+    which: int = 0
 
 
 class Alarm(NamedTuple):
@@ -231,7 +233,7 @@ class Console:
             self._scanned = 0
             self._lost = 0
 
-    def expect(self, pattern: str, timeout: float, *, alarms: bool = True) -> Match:
+    def expect(self, pattern: str | AnyOf, timeout: float, *, alarms: bool = True) -> Match:
         """Wait for output that matches, and take it and all before it away.
 
         pattern: a regular expression; `^` and `$` are those of a line. It sees output without carriage returns
@@ -240,12 +242,13 @@ class Console:
         """
         match = self.poll(pattern, timeout, alarms=alarms)
         if match is None:
-            raise self._failure(f"{pattern!r} did not come within {timeout:g} s")
+            wanted = " or ".join(map(repr, pattern.patterns if isinstance(pattern, AnyOf) else (pattern,)))
+            raise self._failure(f"{wanted} did not come within {timeout:g} s")
         return match
 
     def poll(
         self,
-        pattern: str | re.Pattern[bytes],
+        pattern: str | re.Pattern[bytes] | AnyOf,
         timeout: float,
         *,
         alarms: bool = True,
@@ -260,7 +263,7 @@ class Console:
 
     def _wait(
         self,
-        pattern: str | re.Pattern[bytes],
+        pattern: str | re.Pattern[bytes] | AnyOf,
         timeout: float,
         alarms: bool,
         watch: Callable[[], None],
@@ -275,7 +278,8 @@ class Console:
             while True:
                 found = self._search(regex, deadline)
                 if found is not None:
-                    return self._take(found, take)
+                    match = self._take(found, take)
+                    return match._replace(which=regex.which(found)) if isinstance(regex, AnyOf) else match
                 self._scanned = len(self._unread)
                 if alarms and self._alarm:
                     raise self._failure(self._alarm)
@@ -323,7 +327,7 @@ class Console:
         with self._changed:
             self._alarm = ""
 
-    def _search(self, regex: re.Pattern[bytes], deadline: float) -> re.Match[bytes] | None:
+    def _search(self, regex: re.Pattern[bytes] | AnyOf, deadline: float) -> re.Match[bytes] | None:
         """The first match in what is unread and was not searched before."""
         data = self._unread
         at = max(0, self._scanned - MAX_MATCH)

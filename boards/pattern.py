@@ -13,7 +13,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MANY = 64
 """A repeat that may come so often counts as one without a limit."""
@@ -252,3 +255,22 @@ class _Automaton:
                     home.add(before)
                     open_.append(before)
         return False
+
+
+class AnyOf:
+    """Several patterns, each with flags and groups of its own: what comes first counts, and of two the one named first.
+
+    As one pattern, `(?:one)|(?:other)`, they would share their flags, and the names and numbers of their groups.
+    """
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self.patterns = tuple(patterns)
+        self._compiled = [compile_pattern(pattern) for pattern in patterns]
+
+    def search(self, data: bytes | bytearray, start: int, end: int) -> re.Match[bytes] | None:
+        found = [match for one in self._compiled if (match := one.search(data, start, end)) is not None]
+        return min(found, key=lambda match: match.start(), default=None)
+
+    def which(self, match: re.Match[bytes]) -> int:
+        """The index of the pattern that it is of."""
+        return self._compiled.index(match.re)

@@ -14,7 +14,7 @@ import pytest
 
 from boards.catalogue import USUAL_ALARMS, find_board, shipped
 from boards.console_script import Markers
-from boards.pattern import compile_pattern
+from boards.pattern import AnyOf, compile_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,3 +211,22 @@ def test_what_has_a_limit_still_matches() -> None:
     found = compile_pattern("x(.*)y(.*)z").search(b"ab x 1 y 2 z")
     assert found is not None
     assert found.groups() == (b" 1 ", b" 2 ")
+
+
+def test_patterns_with_flags_and_groups_of_their_own() -> None:
+    both = AnyOf([r"(?i)(?P<name>LOGIN): $", r"(?P<name>o)\1t# $", "^=> $"])
+    for text, which, groups in ((b"board login: ", 0, (b"login",)), (b"root\noot# ", 1, (b"o",)), (b"x\n=> ", 2, ())):
+        match = both.search(text, 0, len(text))
+        assert match is not None
+        assert (both.which(match), match.groups()) == (which, groups)
+    assert both.search(b"OOT# ", 0, 5) is None, "the flags are the first's alone"
+
+
+def test_of_two_patterns_what_comes_first_counts() -> None:
+    both = AnyOf(["b.", "a", "b"])
+    first = both.search(b"xab", 0, 3)
+    assert first is not None
+    assert (first[0], both.which(first)) == (b"a", 1)
+    again = both.search(b"xbb", 0, 3)
+    assert again is not None
+    assert (again[0], both.which(again)) == (b"bb", 0)
