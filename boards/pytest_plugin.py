@@ -48,6 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--board-var", action="append", default=[], metavar="[BOARD:]NAME=VALUE", help="value of a board's variable"
     )
     group.addoption("--board-html", metavar="FILE", help="write each board's page; BOARD-FILE where there are several")
+    group.addoption(
+        "--board-symbols", action="append", default=[], metavar="DIR", help="folder with UUID.elf, for panics of TAs"
+    )
     group.addoption("--board-report", metavar="DIR", help="write each board's report and logs to DIR/BOARD")
 
 
@@ -168,7 +171,8 @@ def _write_reports(config: pytest.Config, board: Board, folder: Path) -> None:
     html = config.getoption("--board-html")
     if not html and not config.getoption("--board-report"):
         return
-    log = merged(board, ElfFinder((), [*map(board.text, board.entry.symbols)]).find)
+    folders = [*map(board.text, board.entry.symbols), *config.getoption("--board-symbols")]
+    log = merged(board, ElfFinder((), folders).find)
     problem = ""
     try:
         if config.getoption("--board-report"):

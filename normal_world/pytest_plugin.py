@@ -37,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, kind, meta, text in (
         ("ta-dir", "append", "DIR", "folder where TAs and libraries are found by UUID; repeatable"),
         ("trust", "append", "KEY", "PEM file or TA development kit whose signatures are believed; repeatable"),
+        ("elf", "append", "FILE", "unstripped ELF of a TA or library, for backtraces (UUID.elf beside it is found)"),
         ("plugin-dir", "append", "DIR", "folder of supplicant plugins, <uuid>.plugin; repeatable"),
         ("ta", "store", "TA", "what the fixture `ta` names, unless a test's marker does: a file, a UUID or hello"),
         ("sockets", "store", "POLICY", "where TAs may connect to: off (default), loopback, or HOST:PORT,..."),
@@ -51,6 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, ini, text in (
         ("ta_dirs", "paths", "folders where TAs and libraries are found by UUID"),
         ("trust", "paths", "PEM files or TA development kits whose signatures are believed"),
+        ("elf", "paths", "unstripped ELF files of TAs and libraries, for backtraces"),
         ("plugin_dirs", "paths", "folders of supplicant plugins"),
         ("ta", "string", "what the fixture `ta` names"),
         ("sockets", "string", "where TAs may connect to"),

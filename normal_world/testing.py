@@ -11,6 +11,7 @@ import pytest
 
 from normal_world.api import Context
 from normal_world.checks import SECONDS_MAX
+from normal_world.client.local import Local
 from normal_world.client.names import SAMPLES
 from normal_world.client.options import LocalOptions
 from normal_world.dies import DeathUnknownWarning, expect_death, expect_panic
@@ -18,6 +19,8 @@ from normal_world.pytest_plugin import LEAKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tee.observe import Crash
 
 __all__ = ["DeathUnknownWarning", "SecureLog", "Settings", "expect_death", "expect_panic", "find_ta"]
 
@@ -33,7 +36,9 @@ BOARD = "board"
 class SecureLog:
     """What the TAs and the secure world say, from any thread. where: said in its place if none of it comes here."""
 
-    def __init__(self, where: str = "") -> None:
+    def __init__(self, where: str = "", *, verbose: bool = False) -> None:
+        """verbose: crash reports are shown with registers and memory map."""
+        self._verbose = verbose
         self._lock = threading.Lock()
         self._parts: list[str] = []
         self._size = 0
@@ -47,6 +52,14 @@ class SecureLog:
             self._size = min(MOST_LOG, self._size + len(text))
             if text:
                 self._parts.append(text)
+
+    def crash(self, crash: Crash) -> None:
+        from tee.crash import crash_lines, crash_summary
+
+        lines = list(crash_lines(crash) if self._verbose else crash_summary(crash))
+        if not self._verbose:
+            lines.append("  (pytest -v shows registers and memory map)")
+        self.write("\n".join(lines) + "\n")
 
     def take(self) -> str:
         """What was said since it was last asked."""
@@ -70,6 +83,8 @@ class Settings(NamedTuple):
     leaks: str
     ta: str | None
     ta_base: Path
+    elf: tuple[Path, ...] = ()
+    verbose: bool = False
 
     @classmethod
     def read(cls, config: pytest.Config) -> Settings:
@@ -103,6 +118,8 @@ class Settings(NamedTuple):
             address=address or None,
             leaks=leaks,
             ta=option_ta or config.getini("litebox_ta") or None,
+            elf=paths("elf", "elf"),
+            verbose=config.getoption("verbose") > 0,
             ta_base=start if option_ta else config.inipath.parent if config.inipath else config.rootpath,
         )
 
@@ -112,7 +129,7 @@ class Settings(NamedTuple):
             "device": "it goes to the secure world's console",
             BOARD: "it goes to the board's consoles, or to the standard error of its daemon",
         }
-        return SecureLog(f"[{where[self.way]}]\n" if self.way in where else "")
+        return SecureLog(f"[{where[self.way]}]\n" if self.way in where else "", verbose=self.verbose)
 
     def limited(self, context: Context) -> Context:
         """With the limit of a call, for a TEE that is told of none."""
@@ -132,9 +149,10 @@ class Settings(NamedTuple):
             sockets=self.sockets,
             plugin_dirs=self.plugin_dirs,
             log=log.write,
+            elf=self.elf,
         )
         try:
-            return Context.local(options)
+            return Context.over(Local(options, log.crash))
         except ValueError as problem:
             wrong = str(problem)
         raise pytest.UsageError(wrong)

@@ -20,7 +20,7 @@ from .link import LinkMap
 from .tables import ModuleTables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from north.memory import AddressSpace
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from .asan import Sanitizer
     from .elf.object import ElfObject
+
+    Debug = Callable[["TaProgram"], Callable[[UUID], bytes | None]]
     from .ftrace import Ftrace
     from .link import Libraries
 
@@ -38,6 +40,10 @@ RTLD_NODELETE = 0x1000
 """optee_os lib/libdl/include/dlfcn.h."""
 DLOPEN_FLAGS = RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE
 """The only flags that dlopen takes (optee_os ldelf/dl.c)."""
+
+
+def _nothing(_: UUID) -> None:
+    return None
 
 
 class TaProgram:
@@ -50,6 +56,8 @@ class TaProgram:
         self._load(image.uuid, image.object)
         self.entry = self._entry(image.object)
         self.trace = self._find_trace()
+        self.debug: Debug | None = None
+        """Finds unstripped ELF files for backtraces."""
 
     @property
     def modules(self) -> Sequence[Module]:
@@ -83,7 +91,10 @@ class TaProgram:
         """Unwind from `registers`; innermost first. Never raises: an unreadable stack ends it."""
         from .symbolise.unwind import backtrace
 
-        return backtrace(self._links.space.arch, self.modules, registers, self._peek, self.elf, returns=self.returns())
+        debug_of = _nothing if self.debug is None else self.debug(self)
+        return backtrace(
+            self._links.space.arch, self.modules, registers, self._peek, self.elf, debug_of, self.returns()
+        )
 
     def returns(self) -> tuple[int, Sequence[int]]:
         """What `symbolise.unwind.backtrace` takes as `returns`."""

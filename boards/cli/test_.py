@@ -29,6 +29,10 @@ def run(arguments: Arguments) -> int:
     for option, pytests in (("--html", "--board-html"), ("--junit", "--junit-xml"), ("--report", "--board-report")):
         if given := arguments.one(option):
             argv += [pytests, str(Path(given).absolute())]
+    for folder in arguments.many("--symbols"):
+        if not Path(folder).is_dir():
+            raise UsageError(f"--symbols {folder}: no such folder")
+        argv += ["--board-symbols", str(Path(folder).absolute())]
     sys.stdout.flush()
     sys.stderr.flush()
     # In this process's place: signals and the exit code are pytest's, and it imports its plugins itself.
@@ -43,6 +47,7 @@ COMMAND = Command(
         *BOARD_OPTIONS,
         Option("--html", "FILE", "write a page: stages with their times, results, all consoles merged by time"),
         Option("--junit", "FILE", "write pytest's JUnit XML, with the consoles of tests that failed"),
+        Option("--symbols", "DIR", "folder with UUID.elf files, for panics of TAs", many=True),
         Option("--report", "DIR", "write DIR/BOARD: report.html, junit.xml, merged.log and console.log"),
     ),
     run=run,

@@ -64,7 +64,8 @@ class Local:
 
     null_memrefs = True
 
-    def __init__(self, options: LocalOptions) -> None:
+    def __init__(self, options: LocalOptions, on_crash: Callable[[Crash], None] | None = None) -> None:
+        """on_crash: called instead of `log` when a TA dies."""
         if not isinstance(options, LocalOptions):
             raise TypeError(f"options: LocalOptions, not {type(options).__name__}")
         options = options.checked()
@@ -77,6 +78,7 @@ class Local:
         self._peer: Peer | None = None
         self._lock = threading.Lock()
         self._log = options.log
+        self._on_crash = on_crash
         try:
             for folder in options.plugin_dirs:
                 if not os.path.isdir(folder):
@@ -197,6 +199,9 @@ class Local:
                 self._supplicant.close()
 
     def _crashed(self, crash: Crash) -> None:
+        if self._on_crash is not None:
+            self._on_crash(crash)
+            return
         if self._log is None:
             tell_crash(crash)
             return
@@ -237,6 +242,7 @@ def _setup(options: LocalOptions) -> Setup:
         state=None if options.state is None else os.fspath(options.state),
         memory=options.memory,
         timeout=options.timeout,
+        elf=tuple(os.fspath(path) for path in options.elf),
         rpmb_integrity=options.rpmb_integrity,
         layout=read_layout(options.address_space, "address_space"),
         profile_dir=None if options.profile_dir is None else os.fspath(options.profile_dir),

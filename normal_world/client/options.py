@@ -25,8 +25,9 @@ class LocalOptions(NamedTuple):
     memory: bytes for each TA instance. timeout: seconds until a TA that goes on is stopped. sockets: what TAs may
     connect to. plugin_dirs: of <uuid>.plugin; plugin_seconds: a plugin's time for one call, None: 30.
     rpmb_integrity: an older copy of trusted storage is refused. address_space: of TAs, "board" or "wide"
-    (`north.memory.Layout`). profile_dir: where TAs built for profiling leave their profiles. log: called with what TAs
-    and the secure world print; None: standard error.
+    (`north.memory.Layout`). profile_dir: where TAs built for profiling leave their profiles. elf: unstripped files of
+    TAs for backtraces; UUID.elf in ta_dirs is found anyway. log: called with what TAs and the secure world print; None:
+    standard error.
     """
 
     ta_dirs: Sequence[str | os.PathLike[str]] = ()
@@ -42,6 +43,7 @@ class LocalOptions(NamedTuple):
     rpmb_integrity: bool = False
     address_space: str = "board"
     profile_dir: str | os.PathLike[str] | None = None
+    elf: Sequence[str | os.PathLike[str]] = ()
     log: Callable[[str], None] | None = None
 
     def checked(self) -> LocalOptions:
@@ -63,6 +65,7 @@ class LocalOptions(NamedTuple):
         return self._replace(
             ta_dirs=paths(self.ta_dirs, "ta_dirs"),
             trust=paths(self.trust, "trust"),
+            elf=paths(self.elf, "elf"),
             plugin_dirs=paths(self.plugin_dirs, "plugin_dirs"),
             allow_unsigned=flag(self.allow_unsigned, "allow_unsigned"),
             rpmb_integrity=flag(self.rpmb_integrity, "rpmb_integrity"),

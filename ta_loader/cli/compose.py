@@ -278,7 +278,10 @@ class Host:
             store = FetchedStore(store, guest.load_ta, trust, enc_key=enc_key, versions=versions)
         store = InstalledFirst(store, lambda: self.world.storage, self._may_be_installed)
         self._profiles = _profiles(setup.profile_dir)
-        self.images = WatchedSource(Loader(store), self._debug_files())
+        self._debug: DebugFiles | None = None
+        if setup.elf:
+            self._debug_files()  # refused now, if they are no ELF files
+        self.images = WatchedSource(Loader(store), lambda program: self._debug_files().of_program(program))
         self.trust = trust
         self.world = SecureWorld(
             self.platform,
@@ -318,12 +321,13 @@ class Host:
 
         return Tracer(STDERR if self.setup.trace else None, self.setup.trace_out is not None)
 
-    def _debug_files(self) -> DebugFiles | None:
-        if not self.setup.elf:
-            return None
-        from ta_loader.cli.debug import DebugFiles
+    def _debug_files(self) -> DebugFiles:
+        """Made when a backtrace is wanted: reading symbols costs more than a short run."""
+        if self._debug is None:
+            from ta_loader.cli.debug import DebugFiles
 
-        return DebugFiles(self.setup.elf)
+            self._debug = DebugFiles(self.setup.elf, lambda: self.store.dirs)
+        return self._debug
 
     def resolve(self, text: str) -> UUID:
         """The TA that the user means: a UUID, a bundled sample's name, or a file. UsageError; ImageRefused."""

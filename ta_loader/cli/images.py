@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from north.memory import AddressSpace
-    from ta_loader.cli.debug import DebugFiles
-    from ta_loader.image import TaImage
+    from ta_loader.image import Debug, TaImage
     from ta_loader.source import Loader
     from tee.ports import Program
 
@@ -19,17 +18,17 @@ if TYPE_CHECKING:
 class WatchedSource:
     """`tee.ports.ImageSource` over a loader. problems: (TA that was asked for, why not), oldest first.
 
-    files: unstripped ELF files that backtraces should use.
+    debug: finds the unstripped ELF files that a program's backtraces should use.
     """
 
-    def __init__(self, loader: Loader, files: DebugFiles | None = None) -> None:
+    def __init__(self, loader: Loader, debug: Debug | None = None) -> None:
         self._loader = loader
-        self._files = files
+        self._debug = debug
         self.problems: list[tuple[UUID, TeeError]] = []
 
     def find(self, uuid: UUID) -> WatchedImage:
         try:
-            return WatchedImage(self._loader.find(uuid), self._files, self.problems)
+            return WatchedImage(self._loader.find(uuid), self._debug, self.problems)
         except TeeError as problem:
             self.problems.append((uuid, problem))
             raise
@@ -41,9 +40,9 @@ class WatchedSource:
 class WatchedImage:
     """`tee.ports.Image`."""
 
-    def __init__(self, image: TaImage, files: DebugFiles | None, problems: list[tuple[UUID, TeeError]]) -> None:
+    def __init__(self, image: TaImage, debug: Debug | None, problems: list[tuple[UUID, TeeError]]) -> None:
         self._image = image
-        self._files = files
+        self._debug = debug
         self._problems = problems
         self.uuid = image.uuid
         self.arch = image.arch
@@ -58,8 +57,5 @@ class WatchedImage:
         except TeeError as problem:
             self._problems.append((self.uuid, problem))
             raise
-        if self._files is None:
-            return program
-        from ta_loader.cli.debug import DebugProgram
-
-        return DebugProgram(program, space, self._files)
+        program.debug = self._debug
+        return program

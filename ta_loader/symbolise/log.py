@@ -1,4 +1,4 @@
-"""Names for the addresses in OP-TEE's abort and panic logs, from boards and QEMU.
+"""Names for the addresses in OP-TEE's abort and panic logs, from boards and QEMU, and in our own (`own_log.py`).
 
 Source of the format: optee_os ldelf/main.c (`dump_ta_state`), ldelf/ta_elf.c (`print_seg`,
 `ta_elf_print_mappings`), lib/libunw/unwind_arm64.c and unwind_arm32.c (`print_stack_arm64`, `print_stack_arm32`),
@@ -17,6 +17,7 @@ from south.platform import Arch
 from tee.abi.results import Result
 
 from .elffile import SHF_ALLOC, ElfFile, parse
+from .own_log import symbolise_own
 from .symbols import Location, locate
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def symbolise_log(
     keep their line ends. Text of other writers between OP-TEE's lines is passed on.
     """
     dump = _Dump(find_elf, core)
-    for line in lines:
+    for line in symbolise_own(lines, find_elf):
         if len(line) > MAX_LINE:
             yield from _pass(dump, line)
         elif (region := REGION.search(line)) is not None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
+import pytest
+
 from boards.testing import fake_board
+from normal_world import Context, TaDied
+from south.platform import Arch
+from ta_loader import samples
+from ta_loader.samples import build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +92,30 @@ def test_a_report_that_was_cut_says_so(tmp_path: Path) -> None:
     found = re.search(r"\(the first ([0-9]+) lines are in .*logs/host/console\.log\)", text)
     assert found is not None, text
     assert int(found[1]) > 600
+
+
+def test_symbols_name_what_dies_on_a_board(tmp_path: Path) -> None:
+    """In a crash report of ours that a console shows."""
+    if not build.available(Arch.AARCH64):
+        pytest.skip(f"{build.COMPILER[Arch.AARCH64]} is not installed")
+    symbols = tmp_path / "symbols"
+    symbols.mkdir()
+    (tmp_path / "x.ta").write_bytes(build.build(build.hello_recipe(Arch.AARCH64), symbols))
+    said: list[str] = []
+    trust = [samples.public_key()]
+    with Context(state=tmp_path / "state", trust=trust, log=said.append) as tee:
+        with tee.open_session(tmp_path / "x.ta") as session, pytest.raises(TaDied):
+            session.invoke(2, 0xBAD)
+    (tmp_path / "said").write_text("".join(said))
+    assert "hello.c" not in "".join(said)
+    test = f"def test_it(shell): shell.run('cat {tmp_path}/said; false', check=True)\n"
+    (tmp_path / "test_it.py").write_text(test)
+    options = ("--board", "host", "--board-report=logs", "test_it.py")
+    for more, named in (((), False), (("--board-symbols", str(symbols)), True)):
+        code, text = run(tmp_path, *options, *more)
+        assert code == 1, text
+        assert ("hello.c:" in (tmp_path / "logs/host/merged.log").read_text()) is named
+        shutil.rmtree(tmp_path / "logs")
 
 
 def test_a_board_that_hangs_is_reported_once(tmp_path: Path) -> None:

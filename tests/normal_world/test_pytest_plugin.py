@@ -10,6 +10,8 @@ import pytest
 from ta_loader import samples
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from normal_world.daemon.server import Server
 
 pytest_plugins = ["pytester"]
@@ -183,6 +185,37 @@ def test_what_cannot_be_is_said(pytester: pytest.Pytester, options: tuple[str, .
     result = run(pytester, *options)
     result.assert_outcomes(errors=1)
     assert says in result.stdout.str()
+
+
+def test_the_reason_comes_first_and_registers_when_asked_for(project: pytest.Pytester) -> None:
+    project.makepyfile("def test_it(session):\n    session.invoke(2, 0xbad)\n")
+    for options, registers in (((), False), (("-v",), True)):
+        text = run(project, *options).stdout.str()
+        log = text[text.index("secure world log") :]
+        assert log.index("panicked with code 0x00000bad") < log.index("backtrace:") < log.index("ta_panic+0x")
+        assert ("registers:" in log) is registers
+        assert ("mapped regions:" in log) is registers
+        assert ("pytest -v" in log) is not registers
+
+
+def test_symbols(project: pytest.Pytester, tmp_path: Path) -> None:
+    """An option's file, and the one beside the TA."""
+    from south.platform import Arch
+    from ta_loader.samples import build
+
+    if not build.available(Arch.AARCH64):
+        pytest.skip(f"{build.COMPILER[Arch.AARCH64]} is not installed")
+    image = build.build(build.hello_recipe(Arch.AARCH64), tmp_path)
+    (elf,) = tmp_path.glob("*.elf")
+    folder = project.path / "out"
+    folder.mkdir()
+    (folder / "x.ta").write_bytes(image)
+    project.makepyfile("def test_it(session):\n    session.invoke(2, 0xbad)\n")
+    options = ("--litebox-ta", "out/x.ta", "--litebox-trust", str(samples.public_key()))
+    assert "hello.c:" not in run(project, *options).stdout.str()
+    assert "hello.c:" in run(project, *options, "--litebox-elf", str(elf)).stdout.str()
+    (folder / elf.name).write_bytes(elf.read_bytes())
+    assert "hello.c:" in run(project, *options).stdout.str()
 
 
 def test_a_ta_that_hangs_is_stopped(project: pytest.Pytester) -> None:
