@@ -17,12 +17,13 @@ import pytest
 
 from normal_world import libteec, protocol
 from normal_world.protocol import Op
+from tests.sanitized import needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCE = Path(__file__).parent / "csrc" / "client.c"
-SCENARIOS = ("basic", "temporary", "registered", "allocated", "cancel", "threads", "forks", "hang_up")
+SCENARIOS = ("basic", "temporary", "registered", "allocated", "cancel", "threads", "forks", "hang_up", "races")
 FLIP, WAIT, HANG_UP, LIE, SHORT_FRAME, SEEN, CLOSES = range(7)
 BAD, CANCEL, NOT_FOUND, SHORT_BUFFER = 0xFFFF0006, 0xFFFF0002, 0xFFFF0008, 0xFFFF0010
 
@@ -41,6 +42,8 @@ class FakeDaemon:
         self.ops: list[int] = []
         self.problems: list[str] = []
         self.lock = threading.Lock()
+        self.late = threading.Event()
+        """Set: registrations are answered after a while."""
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self) -> None:
@@ -89,6 +92,8 @@ class FakeDaemon:
             self.opened.append(words[4:7])
             number = 7
         elif op == Op.REGISTER_SHM:
+            if self.late.is_set():
+                time.sleep(0.5)
             with self.lock:
                 number = len(self.ops) + 100
                 while number in self.memory:
@@ -185,6 +190,16 @@ def aarch64(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_client(tmp_path_factory.mktemp("aarch64"), "aarch64-linux-gnu-gcc")
 
 
+@pytest.fixture(scope="module")
+def threaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_client(tmp_path_factory.mktemp("tsan"), "cc", "-O1", "-fsanitize=thread", sources=True)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_client(tmp_path_factory.mktemp("valgrind"), "cc", "-O1", sources=True)
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_native(native: Path, daemon: FakeDaemon, tmp_path: Path, scenario: str) -> None:
     run([str(native), scenario], tmp_path)
@@ -200,6 +215,30 @@ def test_sanitized(sanitized: Path, daemon: FakeDaemon, tmp_path: Path, scenario
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_qemu_user(aarch64: Path, daemon: FakeDaemon, tmp_path: Path, scenario: str) -> None:
     run(["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", str(aarch64), scenario], tmp_path)
+    assert not daemon.problems
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_thread_sanitizer(threaded: Path, daemon: FakeDaemon, tmp_path: Path, scenario: str) -> None:
+    command = [needed("setarch"), "-R", str(threaded), scenario]
+    run(command, tmp_path, TSAN_OPTIONS="halt_on_error=1 exitcode=9 die_after_fork=0")
+    assert not daemon.problems
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_valgrind(plain: Path, daemon: FakeDaemon, tmp_path: Path, scenario: str) -> None:
+    run([needed("valgrind"), "-q", "--error-exitcode=9", str(plain), scenario], tmp_path)
+    assert not daemon.problems
+
+
+@pytest.mark.parametrize("checked", ["sanitized", "threaded"])
+def test_memory_shared_while_the_context_is_finalized(
+    checked: str, request: pytest.FixtureRequest, daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    """The registration is under way: what it made is let go, and nothing of it stays with the context."""
+    daemon.late.set()
+    program = [str(request.getfixturevalue(checked)), "finalized"]
+    run([needed("setarch"), "-R", *program] if checked == "threaded" else program, tmp_path)
     assert not daemon.problems
 
 

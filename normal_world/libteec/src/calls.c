@@ -135,7 +135,7 @@ static void begin_call(struct lb_context *context, TEEC_Operation *operation, st
 	*call = (struct lb_call){ .next = context->calls, .operation = operation, .id = ++context->next_call };
 	context->calls = call;
 	if (operation)
-		*(volatile uint32_t *)&operation->started = 1;
+		__atomic_store_n(&operation->started, 1, __ATOMIC_RELEASE); /* read without the lock */
 	pthread_mutex_unlock(&lb_lock);
 }
 
@@ -312,7 +312,7 @@ void TEEC_RequestCancellation(TEEC_Operation *operation)
 			lb_context_put(context);
 			return;
 		}
-		if (*(volatile uint32_t *)&operation->started)
+		if (__atomic_load_n(&operation->started, __ATOMIC_ACQUIRE))
 			return;
 		nanosleep(&pause, NULL);
 	}

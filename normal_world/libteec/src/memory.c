@@ -58,15 +58,25 @@ static struct lb_object **find(int handle)
 	return at;
 }
 
-static void enter(struct lb_object *object)
+/*
+ * Makes the context's object known; false: another thread has finalized the context meanwhile. What it orphaned then did
+ * not have this object, which would be left with a pointer to a context that is freed.
+ */
+static bool enter(struct lb_context *context, struct lb_object *object)
 {
+	bool late = false;
+
 	pthread_mutex_lock(&lb_lock);
-	do
-		last_handle = last_handle == INT_MAX ? 1 : last_handle + 1;
-	while (*find(last_handle));
-	object->handle = last_handle;
-	*find(object->handle) = object;
+	late = context->finalized;
+	if (!late) {
+		do
+			last_handle = last_handle == INT_MAX ? 1 : last_handle + 1;
+		while (*find(last_handle));
+		object->handle = last_handle;
+		*find(object->handle) = object;
+	}
 	pthread_mutex_unlock(&lb_lock);
+	return !late;
 }
 
 static void unmap(struct lb_object *object)
@@ -365,11 +375,17 @@ static TEEC_Result make(TEEC_Context *context, TEEC_SharedMemory *memory, enum o
 	result = make_object(found, kind, memory->size, &object).result;
 	if (result == TEEC_SUCCESS) {
 		object->program = program;
-		enter(object);
-		describe(memory, object);
-		if (kind == ALLOCATED)
-			memory->buffer = object->mapping;
+		if (enter(found, object)) {
+			describe(memory, object);
+			if (kind == ALLOCATED)
+				memory->buffer = object->mapping;
+		} else {
+			destroy(found, object);
+			result = TEEC_ERROR_BAD_PARAMETERS;
+		}
 	}
+	if (result != TEEC_SUCCESS)
+		memory->imp.id = -1; /* releasing it is releasing nothing */
 	lb_context_put(found);
 	return result;
 }
@@ -414,13 +430,19 @@ TEEC_Result TEEC_RegisterSharedMemoryFileDescriptor(TEEC_Context *context, TEEC_
 		object->owner = getpid();
 		object->context = found;
 		object->size = (size_t)status.st_size;
-		enter(object);
-		memory->buffer = NULL;
-		memory->size = object->size;
-		describe(memory, object);
+		if (enter(found, object)) {
+			memory->buffer = NULL;
+			memory->size = object->size;
+			describe(memory, object);
+		} else {
+			destroy(found, object);
+			result = TEEC_ERROR_BAD_PARAMETERS;
+		}
 	} else {
 		free(object);
 	}
+	if (result != TEEC_SUCCESS)
+		memory->imp.id = -1;
 	lb_context_put(found);
 	return result;
 }

@@ -164,7 +164,7 @@ static void *cancel_soon(void *arg)
 {
 	TEEC_Operation *operation = arg;
 
-	while (!*(volatile uint32_t *)&operation->started)
+	while (!__atomic_load_n(&operation->started, __ATOMIC_ACQUIRE))
 		;
 	TEEC_RequestCancellation(operation);
 	return NULL;
@@ -270,6 +270,66 @@ static void nobody(void)
 	CHECK(TEEC_InitializeContext(NULL, &context) == TEEC_ERROR_ITEM_NOT_FOUND);
 }
 
+static TEEC_SharedMemory late_memory[3];
+static TEEC_Result late_results[3];
+
+static void *share(void *number)
+{
+	static uint8_t own[64];
+	size_t kind = (size_t)number;
+	TEEC_SharedMemory *memory = &late_memory[kind];
+	int fd = -1;
+
+	*memory = (TEEC_SharedMemory){ .size = 64, .flags = TEEC_MEM_INPUT, .buffer = own };
+	if (kind == 0) {
+		late_results[kind] = TEEC_AllocateSharedMemory(&context, memory);
+	} else if (kind == 1) {
+		late_results[kind] = TEEC_RegisterSharedMemory(&context, memory);
+	} else {
+		fd = memfd_create("late", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		CHECK(fd >= 0 && !ftruncate(fd, 4096) && !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW));
+		late_results[kind] = TEEC_RegisterSharedMemoryFileDescriptor(&context, memory, fd);
+		close(fd);
+	}
+	return NULL;
+}
+
+/* The program's mistake: it finalizes the context while other threads share memory. The daemon answers those late. */
+static void finalized(void)
+{
+	pthread_t all[3];
+
+	CHECK(TEEC_InitializeContext(NULL, &context) == TEEC_SUCCESS);
+	for (size_t n = 0; n < 3; n++)
+		CHECK(!pthread_create(&all[n], NULL, share, (void *)n));
+	usleep(100000);
+	TEEC_FinalizeContext(&context);
+	for (size_t n = 0; n < 3; n++)
+		pthread_join(all[n], NULL);
+	for (size_t n = 0; n < 3; n++) {
+		CHECK(late_results[n] != TEEC_SUCCESS);
+		TEEC_ReleaseSharedMemory(&late_memory[n]);
+	}
+}
+
+/* The same without a daemon that waits: whatever comes first. */
+static void races(void)
+{
+	for (int round = 0; round < 40; round++) {
+		pthread_t all[3];
+
+		CHECK(TEEC_InitializeContext(NULL, &context) == TEEC_SUCCESS);
+		for (size_t n = 0; n < 3; n++)
+			CHECK(!pthread_create(&all[n], NULL, share, (void *)n));
+		usleep((useconds_t)(round * 50));
+		TEEC_FinalizeContext(&context);
+		for (size_t n = 0; n < 3; n++)
+			pthread_join(all[n], NULL);
+		for (size_t n = 0; n < 3; n++)
+			TEEC_ReleaseSharedMemory(&late_memory[n]);
+	}
+}
+
 static void stranger(void)
 {
 	CHECK(TEEC_InitializeContext(NULL, &context) == TEEC_ERROR_ACCESS_DENIED);
@@ -285,7 +345,7 @@ int main(int argc, char **argv)
 		{ "basic", basic, false },     { "temporary", temporary, true }, { "registered", registered, true },
 		{ "allocated", allocated, true }, { "cancel", cancel, true },	 { "threads", threads, true },
 		{ "forks", forks, true },      { "hang_up", hang_up, true },	 { "nobody", nobody, false },
-		{ "stranger", stranger, false },
+		{ "stranger", stranger, false }, { "finalized", finalized, false }, { "races", races, false },
 	};
 
 	for (size_t n = 0; argc == 2 && n < sizeof(all) / sizeof(all[0]); n++) {
