@@ -12,6 +12,7 @@ class Limits(NamedTuple):
     handles: objects, operations and enumerators open at once; sessions: of one instance;
     log_rate: log messages a second, with a burst of twice that; depth: nested TA-to-TA calls; nested: instances alive
     that its sessions, and those of its callees, have to themselves; layout: which addresses it gets.
+    storage: bytes of trusted storage of a TA, in whichever instance; None: unlimited.
 
     What the host holds for the instance (objects, operations, sessions) counts as its memory, too."""
 
@@ -23,3 +24,4 @@ class Limits(NamedTuple):
     depth: int = 16
     nested: int = 16
     layout: Layout = Layout.BOARD
+    storage: int | None = None

@@ -477,7 +477,7 @@ class SecureWorld:
 
             with self._making:
                 self._storage = self._storage or TrustedStorage(
-                    self.platform, self.normal, rpmb_integrity=self._rpmb_integrity
+                    self.platform, self.normal, rpmb_integrity=self._rpmb_integrity, limit=self.limits.storage
                 )
         return self._storage
 

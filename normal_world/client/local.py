@@ -241,6 +241,7 @@ def _setup(options: LocalOptions) -> Setup:
         enc_key=options.enc_key,
         state=None if options.state is None else os.fspath(options.state),
         memory=options.memory,
+        storage_limit=options.storage_limit,
         timeout=options.timeout,
         elf=tuple(os.fspath(path) for path in options.elf),
         rpmb_integrity=options.rpmb_integrity,

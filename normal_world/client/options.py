@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 KEY_BYTES = 32
 MEMORY_MIN, MEMORY_MAX = 1 << 20, 1 << 32
 """Bytes, as of --memory."""
+STORAGE_MAX = 1 << 40
+"""Bytes, as of --storage-limit."""
 
 
 class LocalOptions(NamedTuple):
@@ -24,6 +26,7 @@ class LocalOptions(NamedTuple):
     enc_key: of encrypted TAs, 32 bytes. state: folder of the device's key and of storage; None: the user's.
     memory: bytes for each TA instance. timeout: seconds until a TA that goes on is stopped. sockets: what TAs may
     connect to. plugin_dirs: of <uuid>.plugin; plugin_seconds: a plugin's time for one call, None: 30.
+    storage_limit: bytes of trusted storage of each TA; None: no limit.
     rpmb_integrity: an older copy of trusted storage is refused. address_space: of TAs, "board" or "wide"
     (`north.memory.Layout`). profile_dir: where TAs built for profiling leave their profiles. elf: unstripped files of
     TAs for backtraces; UUID.elf in ta_dirs is found anyway. log: called with what TAs and the secure world print; None:
@@ -40,6 +43,7 @@ class LocalOptions(NamedTuple):
     sockets: str = "off"
     plugin_dirs: Sequence[str | os.PathLike[str]] = ()
     plugin_seconds: float | None = None
+    storage_limit: int | None = None
     rpmb_integrity: bool = False
     address_space: str = "board"
     profile_dir: str | os.PathLike[str] | None = None
@@ -62,6 +66,8 @@ class LocalOptions(NamedTuple):
             raise ValueError(f"address_space: {self.address_space!r} is none of {', '.join(spaces)}")
         if whole(self.memory, "memory", MEMORY_MAX) < MEMORY_MIN:
             raise ValueError(f"memory: {self.memory} bytes; a TA instance needs {MEMORY_MIN} at least")
+        if self.storage_limit is not None:
+            whole(self.storage_limit, "storage_limit", STORAGE_MAX)
         return self._replace(
             ta_dirs=paths(self.ta_dirs, "ta_dirs"),
             trust=paths(self.trust, "trust"),

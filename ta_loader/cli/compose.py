@@ -55,6 +55,7 @@ WORLD_OPTIONS = (
     *TRUST_OPTIONS,
     STATE_OPTION,
     Option("--rpmb-integrity", "", "refuse an older copy of trusted storage: the RPMB keeps the root of its files"),
+    Option("--storage-limit", "SIZE", "trusted storage of each TA (default: no limit)"),
     Option("--memory", "SIZE", "private memory of each TA instance (default 64M)"),
     Option(
         "--address-space", "KIND", "addresses of TAs: board (default): 1 GiB at 0x40000000, as under OP-TEE; or wide"
@@ -69,7 +70,7 @@ MIN_MEMORY = 1 << 20
 
 
 class Setup(NamedTuple):
-    """What a secure world is made of. memory: bytes; timeout: seconds; paths as the user wrote them."""
+    """What a secure world is made of. memory, storage_limit: bytes; timeout: seconds; paths as the user wrote them."""
 
     ta_dirs: tuple[str, ...] = ()
     trust: tuple[str, ...] = ()
@@ -85,12 +86,14 @@ class Setup(NamedTuple):
     rpmb_integrity: bool = False
     layout: Layout = Layout.BOARD
     profile_dir: str | None = None
+    storage_limit: int | None = None
 
 
 def read_setup(arguments: Arguments) -> Setup:
     """The options of `WORLD_OPTIONS` and the user's configuration file. UsageError."""
     config = read_config()
     memory, timeout = arguments.one("--memory"), arguments.one("--timeout")
+    storage = arguments.one("--storage-limit")
     folders = (*arguments.many("--ta-dir"), *config.ta_dirs)
     for folder in folders[: len(arguments.many("--ta-dir"))]:
         if not os.path.isdir(folder):
@@ -109,6 +112,7 @@ def read_setup(arguments: Arguments) -> Setup:
         rpmb_integrity=arguments.switch("--rpmb-integrity"),
         layout=read_layout(arguments.one("--address-space"), "--address-space"),
         profile_dir=arguments.one("--profile-dir"),
+        storage_limit=None if storage is None else size(storage, "--storage-limit"),
     )
     if memory is None:
         return setup
@@ -268,7 +272,9 @@ class Host:
         self.store = CliStore(setup.ta_dirs, trust, enc_key, versions)
         self.tracer = self._tracer()
         self.watch = Watch(self.tracer, on_crash)
-        limits = Limits(memory=setup.memory, call_seconds=setup.timeout, layout=setup.layout)
+        limits = Limits(
+            memory=setup.memory, call_seconds=setup.timeout, layout=setup.layout, storage=setup.storage_limit
+        )
         store: Store = self.store
         if guest is not None:
             from ta_loader.fetched import FetchedStore

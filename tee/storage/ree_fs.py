@@ -69,7 +69,9 @@ class Shared(Protocol):
 
 
 class ReeFs:
-    """`tee.storage.files.FileSystem`."""
+    """`tee.storage.files.FileSystem`, and `tee.storage.quota.Measured`."""
+
+    unit = BLOCK_SIZE
 
     def __init__(self, files: Files, entropy: Entropy, keys: StorageKeys, anchor: Anchor | None = None) -> None:
         """anchor: keeps the directory's root out of the normal world's reach."""
@@ -84,6 +86,8 @@ class ReeFs:
         self._opened: OrderedDict[int, ReeStoredFile] = OrderedDict()
         """Whose files are open, least recently used first."""
         self._depth = 0
+        self._lengths: dict[UUID, dict[bytes, int]] = {}
+        """Of versions of files, by their roots, of the TAs that somebody measures (`lengths`)."""
         self._shared = files if isinstance(files, Shared) else None
 
     @contextmanager
@@ -122,7 +126,7 @@ class ReeFs:
 
     def _forget_after(self, error: TeeError) -> None:
         """Unless it only told what is, or is not, in the directory."""
-        harmless = error.result in (results.ITEM_NOT_FOUND, results.ACCESS_CONFLICT)
+        harmless = error.result in (results.ITEM_NOT_FOUND, results.ACCESS_CONFLICT, results.STORAGE_NO_SPACE)
         if not harmless or (self._directory is not None and self._directory.changed):
             self.forget()
 
@@ -184,6 +188,7 @@ class ReeFs:
                 with suppress(TeeError):
                     file.close()
                 raise
+            self.measured(key.owner, file)
             if before is not None:
                 self._discard(directory, before)
             return ReeStoredFile(self, key, file)
@@ -234,6 +239,37 @@ class ReeFs:
     def next(self, owner: UUID, after: int) -> tuple[int, bytes]:
         with self.session() as directory:
             return directory.next(owner, after)
+
+    # --- Measured
+
+    def lengths(self, owner: UUID) -> dict[bytes, int]:
+        with self.session() as directory:
+            entries = [entry for entry in directory.entries() if entry.key.owner == owner]
+            known = self._lengths.get(owner, {})
+            now: dict[bytes, int] = {}
+            for entry in entries:
+                length = known.get(entry.root_hash)
+                now[entry.root_hash] = self._measure(entry) if length is None else length
+            self._lengths[owner] = now
+            return {entry.key.oid: now[entry.root_hash] for entry in entries}
+
+    def _measure(self, entry: Entry) -> int:
+        try:
+            file = self.open_file(entry)
+        except TeeError as error:
+            if error.result != results.CORRUPT_OBJECT:
+                raise
+            return 0
+        try:
+            return file.length
+        finally:
+            with suppress(TeeError):
+                file.close()
+
+    def measured(self, owner: UUID, file: ReeFile) -> None:
+        """A version of a file of the owner's counts now."""
+        if owner in self._lengths:
+            self._lengths[owner][file.tree.root_hash] = file.length
 
 
 class ReeStoredFile:
@@ -309,6 +345,7 @@ class ReeStoredFile:
         entry = directory.find(self.key)
         directory.put(entry._replace(root_hash=file.tree.root_hash))
         directory.commit()
+        self._system.measured(self.key.owner, file)
 
     def close(self) -> None:
         with self._system.lock:

@@ -5,13 +5,14 @@ Source: optee_os 4.5 core/tee/tee_rpmb_fs.c (`rpmb_fs_ops`), tee_fs_key_manager.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from tee import native
 from tee.abi import results
 from tee.abi.algorithms import Algorithm
+from tee.abi.rpmb import DATA_SIZE
 from tee.abi.rpmb_fs import FEK_SIZE
 from tee.errors import TeeError
 from tee.storage.rpmb_device import RpmbDevice
@@ -19,6 +20,7 @@ from tee.storage.rpmb_fs import RpmbFs, file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from uuid import UUID
 
     from south.platform import Entropy, RootOfTrust
@@ -60,12 +62,19 @@ def _reachable() -> Iterator[None]:
 
 
 class RpmbStorage:
-    """`tee.storage.files.FileSystem`. A device without a key is given ours (CFG_RPMB_WRITE_KEY)."""
+    """`tee.storage.files.FileSystem`, and `tee.storage.quota.Measured`."""
 
-    def __init__(self, rpmb: Rpmb, root: RootOfTrust, entropy: Entropy, keys: StorageKeys) -> None:
-        """STORAGE_NOT_AVAILABLE: no device, or another device's."""
+    unit = DATA_SIZE
+
+    def __init__(
+        self, rpmb: Rpmb, root: RootOfTrust, entropy: Entropy, keys: StorageKeys, *, program_key: bool = True
+    ) -> None:
+        """program_key: a device without a key is given ours, for good (CFG_RPMB_WRITE_KEY).
+
+        STORAGE_NOT_AVAILABLE: no device, another device's, or none with a key.
+        """
         with _reachable():
-            self._files = RpmbFs(RpmbDevice(rpmb, root, program_key=True), RpmbKeys(entropy, keys))
+            self._files = RpmbFs(RpmbDevice(rpmb, root, program_key=program_key), RpmbKeys(entropy, keys))
 
     @property
     def files(self) -> RpmbFs:
@@ -92,6 +101,13 @@ class RpmbStorage:
     def next(self, owner: UUID, after: int) -> tuple[int, bytes]:
         with _reachable():
             return self._files.next(owner, after)
+
+    def lengths(self, owner: UUID) -> dict[bytes, int]:
+        return self._files.sizes(owner)
+
+    def session(self) -> AbstractContextManager[None]:
+        """One process has the device, and in it a quota's lock is enough."""
+        return nullcontext()
 
 
 class RpmbStoredFile:

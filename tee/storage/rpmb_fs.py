@@ -84,6 +84,12 @@ class RpmbFs:
                     return index, oid
         raise TeeError(results.ITEM_NOT_FOUND, "no more objects")
 
+    def sizes(self, owner: UUID) -> dict[bytes, int]:
+        """Of every file of the owner's, by object id."""
+        with self._lock:
+            found = ((object_id(entry, owner), entry.size) for entry in self._fat)
+            return {oid: size for oid, size in found if oid is not None}
+
     def read(self, owner: UUID, name: bytes, pos: int, size: int) -> bytes:
         """Fewer bytes at the end of the file."""
         with self._lock:

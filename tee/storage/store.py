@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tee.normal import NormalWorld
     from tee.storage.anchor import RpmbAnchor
     from tee.storage.files import FileSystem
+    from tee.storage.quota import LimitedFs, Measured, Quota
     from tee.storage.ree_fs import ReeFs
     from tee.storage.rpmb import RpmbStorage
 
@@ -24,8 +25,21 @@ if TYPE_CHECKING:
 class TrustedStorage:
     """File systems by storage id, each made when first used."""
 
-    def __init__(self, platform: Platform, normal: NormalWorld | None, *, rpmb_integrity: bool = False) -> None:
-        """rpmb_integrity: the RPMB keeps the root of the REE files; without it they are not available then."""
+    def __init__(
+        self,
+        platform: Platform,
+        normal: NormalWorld | None,
+        *,
+        rpmb_integrity: bool = False,
+        limit: int | None = None,
+    ) -> None:
+        """rpmb_integrity: the RPMB keeps the root of the REE files; without it they are not available then.
+
+        limit: bytes of each TA, in all file systems together (`tee.storage.quota`).
+        """
+        self._limit = limit
+        self._quota: Quota | None = None
+        self._limited: dict[int, LimitedFs] = {}
         self._platform = platform
         self._rpmb_integrity = rpmb_integrity
         self._normal = normal
@@ -47,10 +61,34 @@ class TrustedStorage:
     def system(self, storage_id: int) -> FileSystem:
         """ITEM_NOT_FOUND: no such storage; STORAGE_NOT_AVAILABLE: the normal world offers none."""
         if storage_id in (StorageId.PRIVATE, StorageId.PRIVATE_REE):
-            return self.ree()
+            return self._for_tas(self.ree())
         if storage_id == StorageId.PRIVATE_RPMB:
-            return self._rpmb_storage()
+            return self._for_tas(self._rpmb_storage())
         raise TeeError(results.ITEM_NOT_FOUND, f"no storage {storage_id:#x}")
+
+    def _for_tas(self, system: Measured) -> FileSystem:
+        """With the limit; always the same, since objects are open in it."""
+        if self._limit is None:
+            return system
+        from tee.storage.quota import LimitedFs, Quota
+
+        with self._lock:
+            if self._quota is None:
+                self._quota = Quota(self._limit, self._systems)
+            found = self._limited.get(id(system))
+            if found is None:
+                found = self._limited[id(system)] = LimitedFs(system, self._quota)
+            return found
+
+    def _systems(self) -> list[Measured]:
+        """Whatever there is. An RPMB that has no key holds nothing, and gets none because somebody measures it."""
+        found: list[Measured] = []
+        for make in (self.ree, lambda: self._rpmb_storage(program_key=False)):
+            try:
+                found.append(make())
+            except TeeError:
+                continue
+        return found
 
     def ree(self) -> ReeFs:
         from tee.storage.ree_fs import ReeFs
@@ -76,7 +114,7 @@ class TrustedStorage:
 
         return RpmbAnchor(lambda: self._rpmb_storage().files)
 
-    def _rpmb_storage(self) -> RpmbStorage:
+    def _rpmb_storage(self, *, program_key: bool = True) -> RpmbStorage:
         from tee.storage.rpmb import RpmbStorage
 
         with self._lock:
@@ -92,9 +130,11 @@ class TrustedStorage:
                 if rpmb is None:
                     raise TeeError(results.STORAGE_NOT_AVAILABLE, "the normal world offers no RPMB")
                 try:
-                    self._rpmb = RpmbStorage(rpmb, platform.root_of_trust, platform.entropy, self.keys)
+                    self._rpmb = RpmbStorage(
+                        rpmb, platform.root_of_trust, platform.entropy, self.keys, program_key=program_key
+                    )
                 except TeeError as error:
-                    raise self._missing(error) from error
+                    raise (self._missing(error) if program_key else error) from error
             return self._rpmb
 
     def close(self) -> None:
