@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from .link import LinkMap
 
+_LONGEST = 80
+"""Characters of a report behind its beginning."""
 _LOWEST = 0x10_0000
 """Of the addresses of TAs on a core without long descriptors."""
 
@@ -117,11 +119,13 @@ class Sanitizer:
         _, found, rest = text.rpartition(abi.REPORT)
         if not found:
             return
-        address, _, size = rest.split("\n", 1)[0].partition(" size: ")
+        address, _, size = rest.split("\n", 1)[0][:_LONGEST].partition(" size: ")
         try:
-            self._report = self._explain(int(address, 16), int(size))
+            va, length = int(address, 16), int(size)
         except ValueError:
             return
+        if 0 <= va < 1 << 8 * self._word and 0 < length < 1 << 8 * self._word:
+            self._report = self._explain(va, length)
 
     @property
     def report(self) -> str:

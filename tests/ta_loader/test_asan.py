@@ -124,7 +124,32 @@ def test_a_report_that_is_none_changes_nothing(world: SecureWorld, crashes: Cras
     assert world.invoke(session, asan.FORGE, [Value(Kind.VALUE_INOUT, 0xBAD)]) == DIED
     crash = crashes.last()
     assert (crash.kind, crash.code) == ("panic", 0xBAD)
-    assert crash.detail == "AddressSanitizer: an access to 99999999999 bytes at 0xfffffffffffffff0"
+    wide = "AddressSanitizer: an access to 99999999999 bytes at 0xfffffffffffffff0"
+    assert crash.detail == (wide if arch is Arch.AARCH64 else "TEE_Panic(0x00000bad)")
+
+
+@pytest.mark.parametrize(
+    ("text", "report"),
+    [
+        ("[ASAN]: access violation, addr: 0x41000000 size: 4\n", "an access to 4 bytes at 0x41000000"),
+        ("E/TA: x [ASAN]: access violation, addr: 0x10 size: 1\nmore\n", "an access to 1 byte at 0x10"),
+        ("[ASAN]: access violation, addr: 0xffffffff size: 9999\n", "an access to 9999 bytes at 0xffffffff"),
+        ("[ASAN]: access violation, addr: 0x10000000000000000 size: 1\n", ""),
+        ("[ASAN]: access violation, addr: 0x" + "f" * 5000 + " size: 1\n", ""),
+        ("[ASAN]: access violation, addr: 0x1 size: " + "9" * 5000, ""),
+        ("[ASAN]: access violation, addr: 0x1 size: 0\n", ""),
+        ("[ASAN]: access violation, addr: 0x1 size: -5\n", ""),
+        ("[ASAN]: access violation, addr: -0x1 size: 5\n", ""),
+        ("[ASAN]: access violation, addr: ", ""),
+        ("[ASAN]: access violation, addr: here size: some\n", ""),
+        ("", ""),
+    ],
+)
+def test_whatever_a_ta_logs_is_a_report_or_none(arch: Arch, text: str, report: str) -> None:
+    _, program = linked(arch, {MAIN: build_elf(arch, HEAD + WITH_TABLE)})
+    assert program.sanitizer is not None
+    program.sanitizer.heard(text)
+    assert program.sanitizer.report == (report and f"AddressSanitizer: {report}")
 
 
 # --- where it all lies
