@@ -10,6 +10,7 @@ import socket
 import stat
 from typing import TYPE_CHECKING
 
+from normal_world.protocol import default_socket
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,11 +40,17 @@ class Listener:
 
 
 def listen(path: str, mode: int = MODE, group: int | None = None) -> Listener:
-    """Listen at `path`, which may hold the socket of a daemon that died. UsageError."""
+    """Listen at `path`, which may hold the socket of a daemon that died. UsageError.
+
+    The folder of the usual place is made, not those above it; that of any other must be there: one that appears under
+    a mistyped name, closed to others, would be found by no client.
+    """
     folder = os.path.dirname(path) or "."
     try:
         if not os.path.isdir(folder):
-            os.makedirs(folder, FOLDER_MODE)
+            if path != default_socket():
+                raise UsageError(f"{folder}: no such folder; make it, open to those who may connect")
+            os.mkdir(folder, FOLDER_MODE)
         with _alone(folder):
             _clear(path)
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)

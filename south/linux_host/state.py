@@ -108,7 +108,13 @@ class StateFolder:
 
     def made(self) -> int:
         """As `open`, made if there is none."""
-        fd = self.open(make=True)
+        try:
+            fd = self.open(make=True)
+        except StateError:
+            raise
+        except OSError as error:
+            why = f"{error.strerror}; the device's key and trusted storage lie there: --state names another folder"
+            raise StateError(error.errno, why, error.filename or self.path) from None
         assert fd is not None
         return fd
 

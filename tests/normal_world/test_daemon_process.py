@@ -78,8 +78,19 @@ def test_a_stale_socket_is_taken_over_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot listen"):
         listen(str(tmp_path / ("x" * 200)))
     listener.socket.close()
-    made = listen(str(tmp_path / "new" / "tee.sock"))
-    assert stat.S_IMODE(os.stat(tmp_path / "new").st_mode) == 0o700
+
+
+def test_folders_are_made_for_the_usual_place_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="no such folder; make it"):
+        listen(str(tmp_path / "typo" / "tee.sock"))
+    usual = str(tmp_path / "runtime" / "litebox" / "tee.sock")
+    monkeypatch.setenv("LITEBOX_SOCKET", usual)
+    with pytest.raises(UsageError, match="No such file or directory"):
+        listen(usual)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "runtime").mkdir()
+    made = listen(usual)
+    assert stat.S_IMODE(os.stat(tmp_path / "runtime/litebox").st_mode) == 0o700
     made.socket.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -151,3 +152,12 @@ def test_a_key_that_is_not_the_users_alone(place: Path, tmp_path: Path, bad: str
         path.chmod(0o644 if bad == "open" else 0o600)
     with pytest.raises(OSError, match=r"Too many levels|chmod 600|restore it|directory"):
         FileRootOfTrust(StateFolder(str(place)), HostEntropy()).hardware_unique_key()
+
+
+def test_a_folder_that_cannot_be_made_names_the_option(tmp_path: Path) -> None:
+    """/proc takes no folders, whoever asks."""
+    with pytest.raises(StateError, match="--state names another folder") as caught:
+        StateFolder("/proc/litebox/state").made()
+    assert str(caught.value.filename).startswith("/proc/litebox")
+    assert caught.value.errno == errno.ENOENT
+    assert StateFolder("/proc/litebox/state").open() is None
