@@ -45,7 +45,7 @@ def test_to_the_tee_and_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", [*(name for name, _ in BOOT), "shell", "tee"])
 def test_a_board_that_hangs_says_where_and_only_once(tmp_path: Path, stage: str) -> None:
-    with Board(read_board(fake_board(tmp_path, hang=stage, timeout=1.0)), tmp_path / "run") as board:
+    with Board(read_board(fake_board(tmp_path, hang=stage, timeout=2.0)), tmp_path / "run") as board:
         began = time.monotonic()
         with pytest.raises(TargetError) as first:
             board.advance_to("tee")
@@ -62,7 +62,7 @@ def test_a_board_that_hangs_says_where_and_only_once(tmp_path: Path, stage: str)
 
 
 def test_a_failure_is_forgotten_after_a_power_cycle(tmp_path: Path) -> None:
-    with Board(read_board(fake_board(tmp_path, hang="kernel", timeout=0.5)), tmp_path / "run") as board:
+    with Board(read_board(fake_board(tmp_path, hang="kernel", timeout=2.0)), tmp_path / "run") as board:
         with pytest.raises(TargetError):
             board.advance_to("kernel")
         board.power_cycle()

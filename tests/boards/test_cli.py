@@ -76,7 +76,7 @@ def test_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 
 def test_run_on_a_board_that_hangs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    board = str(fake_board(tmp_path, hang="kernel", timeout=0.5))
+    board = str(fake_board(tmp_path, hang="kernel", timeout=2.0))
     assert main(["board", "run", board, "--report", str(tmp_path / "out"), "--", "true"]) == BOARD_FAILED
     assert "stage kernel: " in capsys.readouterr().err
     assert "did not come" in (tmp_path / "out/report.html").read_text()

@@ -80,12 +80,12 @@ class Call:
 @any_hog
 def test_a_deadline_ends_it(tmp_path: Path, arch: Arch, hog: hogs.Hog) -> None:
     crashes = Crashes()
-    with make_world(tmp_path, limits=Limits(call_seconds=0.5), observer=crashes) as world, Bystander(world, arch) as by:
+    with make_world(tmp_path, limits=Limits(call_seconds=1.0), observer=crashes) as world, Bystander(world, arch) as by:
         call = Call(world, arch, hog)
         start, computed = time.monotonic(), time.thread_time()
         assert call() == DIED
-        assert time.monotonic() - start > 0.4
-        assert time.thread_time() - computed < 0.5 + SOON
+        assert time.monotonic() - start > 0.9
+        assert time.thread_time() - computed < 1 + SOON
         assert crashes.last().kind == "limit"
         assert crashes.last().registers["pc"]
         assert call() == DIED

@@ -83,7 +83,7 @@ def _output(param: Param) -> object:
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[dict[Arch, Host]]:
     """A world for each: what one did cannot show in the other."""
-    made = {arch: Host(tmp_path / arch.value, limits=Limits(call_seconds=0.2)) for arch in Arch}
+    made = {arch: Host(tmp_path / arch.value, limits=Limits(call_seconds=1.0)) for arch in Arch}
     yield made
     for host in made.values():
         host.close()

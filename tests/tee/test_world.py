@@ -204,7 +204,7 @@ def test_calls_into_one_instance_wait_for_each_other(kit: Kit) -> None:
 
 @pytest.mark.parametrize("arch", Arch)
 def test_a_call_that_takes_too_long_is_stopped(tmp_path: Path, arch: Arch) -> None:
-    kit = Kit(tmp_path, arch, Limits(call_seconds=0.05))
+    kit = Kit(tmp_path, arch, Limits(call_seconds=1.0))
     session, other = kit.open(), kit.open()
     start = time.monotonic()
     assert kit.world.invoke(session, SPIN).result == results.TARGET_DEAD
