@@ -132,6 +132,7 @@ class TaInstance:
             self.space.protect(top, ABOVE_STACK, Prot.R)
             self.program.add_stack(stack.va, top - stack.va)
             self._sanitizer = self.program.sanitizer
+            self.native.bind(self.cpu)
         except (SpaceError, EngineError, MemoryError) as error:
             self._unmake()
             raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
@@ -140,7 +141,6 @@ class TaInstance:
             raise
         self._params_va = top - (UTEE_PARAMS.size + STACK_ALIGNMENT - 1 & -STACK_ALIGNMENT)
         self._params_view = self.space.view(self._params_va, UTEE_PARAMS.size)
-        self.native.bind(self.cpu)
         self._args = self.cpu.args
         self._stack_arguments = image.arch is Arch.ARM
         self._trace = self._trace_writer()

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tee.abi.results import OUT_OF_MEMORY, SUCCESS
+from tee.abi.results import OUT_OF_MEMORY, SUCCESS, TARGET_DEAD
 
 ROOT = Path(__file__).resolve().parents[2]
 LEFT = [2, 4, *range(8, 176, 12), 41, 42, 43, 54, 55, 400]
 """MiB; a CPU wants 40 of them, and keeps some 12."""
+HARDLY_ANY = 8
+"""MiB: what a guest's own translation may want. Where it finds no room, that TA alone dies."""
 
 
 @pytest.mark.slow
@@ -30,7 +32,8 @@ def test_opens_without_room_are_refused(memory: int) -> None:
     assert len(children) == len(LEFT)
     for left, answers in children.items():
         assert isinstance(answers, dict), (left, answers, done.stderr)
-        assert {int(result) for result in answers} <= {SUCCESS, OUT_OF_MEMORY}, left
+        ended = {TARGET_DEAD} if int(left) < HARDLY_ANY else set()
+        assert {int(result) for result in answers} <= {SUCCESS, OUT_OF_MEMORY} | ended, left
     assert str(int(OUT_OF_MEMORY)) in children["2"]
     assert str(int(OUT_OF_MEMORY)) in children["55"]
     if memory == 1 << 20:
