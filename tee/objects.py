@@ -26,7 +26,8 @@ from tee.abi.objects import (
     TypeProps,
     legacy_des_bits,
 )
-from tee.account import BIGNUM_MAX_BYTES, Account, object_cost, operation_cost
+from tee.account import Account
+from tee.costs import BIGNUM_MAX_BYTES, object_cost, operation_cost
 from tee.errors import TeeError
 from tee.handles import HandleTable
 

@@ -23,7 +23,7 @@ from tee.abi.attributes import (
     Attr,
     Curve,
 )
-from tee.account import BIGNUM_MAX_BYTES
+from tee.costs import BIGNUM_MAX_BYTES
 from tee.errors import TeeError
 from tee.native_ready import AGREE, Ready
 from tee.services.crypto_generate import curve_of, octets

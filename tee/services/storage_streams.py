@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tee.abi import results
 from tee.abi.storage import MAX_POSITION, DataFlag, Whence
 from tee.abi.ta_head import TA_FLAG_DONT_CLOSE_HANDLE_ON_CORRUPT_OBJECT
-from tee.account import PIECE
+from tee.account import WHOLE
 from tee.errors import TeeError
 from tee.storage.objects import persistent
 
@@ -68,7 +68,7 @@ def storage_obj_write(task: StorageTask, obj: int, data: Source) -> None:
     if found.data_position + len(data) > MAX_POSITION:
         raise TeeError(results.OVERFLOW, "the position would pass TEE_DATA_MAX_POSITION")
     with _Corruption(task, obj, found.pobj):
-        found.file.write(found.data_start + found.data_position, data[:] if len(data) <= PIECE else data)
+        found.file.write(found.data_start + found.data_position, data[:] if len(data) <= WHOLE else data)
     found.data_position += len(data)
 
 

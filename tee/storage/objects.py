@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tee.abi import results
 from tee.abi.objects import UTEE_OBJECT_INFO, HandleFlag, ObjectType
 from tee.abi.storage import HEAD, DataFlag
-from tee.account import PIECE, STORED
+from tee.account import STORED, WHOLE
 from tee.errors import TeeError
 from tee.objects import Object
 from tee.storage.files import Joined
@@ -69,7 +69,7 @@ class PersistentObject(Object):
         attributes = self.to_binary()
         head = HEAD.pack(len(attributes), self.bits, self.max_bits, self._usage, self.type, self.have)
         whole = Joined(head + attributes, data)
-        file = self.pobj.system.create(self.pobj.key, whole[:] if len(whole) <= PIECE else whole, overwrite=overwrite)
+        file = self.pobj.system.create(self.pobj.key, whole[:] if len(whole) <= WHOLE else whole, overwrite=overwrite)
         self.pobj.replace_file(file)
         self.pobj.usage = self._usage
         self.data_start = HEAD.size + len(attributes)

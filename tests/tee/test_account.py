@@ -12,7 +12,8 @@ from tee.abi.algorithms import Algorithm, Mode
 from tee.abi.objects import TYPES, ObjectType
 from tee.abi.pta_system import PTA_SYSTEM_UUID
 from tee.abi.results import OUT_OF_MEMORY, SUCCESS
-from tee.account import HANDLE, Account, object_cost, operation_cost
+from tee.account import HANDLE, Account
+from tee.costs import object_cost, operation_cost
 from tee.errors import TeeError
 from tee.limits import Limits
 from tests.hostile.kit import Driver, RawCall, make_world, open_from_ta

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tee.abi import results
 from tee.abi.attributes import Attr
 from tee.abi.objects import FIXED_BYTES, PUBLIC_PART, TYPES, AttrKind, HandleFlag, ObjectType, TypeProps
-from tee.account import BIGNUM_MAX_BYTES
+from tee.costs import BIGNUM_MAX_BYTES
 from tee.errors import TeeError
 from tee.objects import Object, ObjectTable, check_key_size
 
