@@ -31,8 +31,13 @@ _UPTIME = re.compile(r"[0-9]{1,9}\.[0-9]{2}")
 
 
 def encode(text: str) -> str:
-    """As printf's `%b` decodes it, without a character that a shell gives a meaning."""
-    return "".join(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in text.encode())
+    """As printf's `%b` decodes it, without a character that a shell gives a meaning. Surrogates are bytes (PEP 383)."""
+    return "".join(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in octets(text))
+
+
+def octets(text: str) -> bytes:
+    """Of a command, which may come from a command line that is not UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def name(number: int) -> str:

@@ -33,6 +33,7 @@ from boards.console_script import (
     Markers,
     encode,
     name,
+    octets,
     own_line,
     pieces,
     prelude_line,
@@ -46,15 +47,17 @@ from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from boards.console import Console, Match
 
 STARTS = 4
 """Attempts to start a command before it is sent again."""
-MAX_COMMAND = 1 << 16
+MAX_COMMAND = 1 << 20
 """Bytes."""
 MAX_PIECES = 128
-"""Of a command, so that the line with their names stays below what busybox' line editor takes (1024)."""
+"""Of a command that does not go as a file, so that the line with their names is one that busybox' line editor takes
+(1024)."""
 MAX_PROMPT = 200
 """Characters of a prompt that is remembered."""
 INTERRUPTS = 3
@@ -121,23 +124,51 @@ class Shell:
         self.before: Callable[[], None] = lambda: None
         """Called before each command: who has the console meanwhile gives it back here."""
 
-    def run(self, command: str, timeout: float = 30.0, *, check: bool = False, subshell: bool = False) -> Completed:
+    def run(
+        self,
+        command: str,
+        timeout: float = 30.0,
+        *,
+        check: bool = False,
+        subshell: bool = False,
+        shown: str | None = None,
+    ) -> Completed:
         """timeout: seconds for the command itself. check: a code other than 0 is a TargetError. subshell: `exit` ends
-        the command alone, and what it sets is gone afterwards.
+        the command alone, and what it sets is gone afterwards. shown: in the log instead of the command.
 
         CommandTimeout if it does not end in time; it is interrupted, then. TargetError if the line is too bad.
         """
-        return self.finish(self.start(command, subshell=subshell), timeout, check=check)
+        return self.finish(self.start(command, subshell=subshell, shown=shown), timeout, check=check)
 
-    def start(self, command: str, *, subshell: bool = False) -> Running:
+    def put(self, source: Path | bytes, path: str, *, mode: int | None = None) -> None:
+        """A file on the board with the content of one of ours, or these bytes. It replaces another as a whole.
+
+        mode: its permissions; None: those of `source`, for bytes the shell's own. UsageError for what cannot be read
+        or written, TargetError.
+        """
+        from boards.shell_files import local_file, put
+
+        data, found = (source, None) if isinstance(source, bytes) else local_file(source)
+        put(self, data, path, mode=found if mode is None else mode)
+
+    def get(self, path: str) -> bytes:
+        """The content of a file of the board. UsageError for one that cannot be read, TargetError."""
+        from boards.shell_files import get
+
+        return get(self, path)
+
+    def start(self, command: str, *, subshell: bool = False, shown: str | None = None) -> Running:
         """A command that `finish` waits for. The console is its own until then. TargetError, UsageError."""
         self.before()
-        encoded = command.encode()
+        encoded = octets(command)
         if b"\0" in encoded or len(encoded) > MAX_COMMAND:
             raise UsageError(f"a command for a shell has no zero byte and at most {MAX_COMMAND} bytes")
         self._ready()
-        self.console.log.add(self.console.name, Direction.EVENT, f"$ {printable(encoded)}")
         token = secrets.token_hex(4)
+        text = encode(script(command, token, subshell=subshell))
+        if len(text) > self.room:
+            text = encode(script(self._as_file(encoded, token), token, subshell=subshell))
+        self.console.log.add(self.console.name, Direction.EVENT, f"$ {printable(encoded) if shown is None else shown}")
         running = Running(
             command,
             token,
@@ -146,7 +177,6 @@ class Shell:
             self._prompt,
             Markers(token),
         )
-        text = encode(script(command, token, subshell=subshell))
         for _ in range(0, self._attempts, STARTS):
             self._prepare()
             if self._start(start_line(self._transfer(text, token), len(text), token), running):
@@ -220,11 +250,20 @@ class Shell:
         if line and len(line) <= MAX_PROMPT and not line.startswith("LBP:"):
             self._prompt = line
 
+    @property
+    def room(self) -> int:
+        """Characters of an encoded script that need not go as a file."""
+        return self._piece * (MAX_PIECES - 8)
+
+    def _as_file(self, command: bytes, token: str) -> str:
+        """What runs a command that is too long for a line from a file, which is gone when it begins."""
+        path = f"/tmp/litebox-{token}"
+        self.put(b"rm -f %s\n%s\n" % (path.encode(), command), path, mode=0o600)
+        return f"\\. {path}"
+
     def _transfer(self, text: str, token: str) -> list[str]:
         """Put `text` into variables of the shell; their names."""
         parts = pieces(text, self._piece)
-        if len(parts) > MAX_PIECES:
-            raise UsageError(f"a command of {len(text)} encoded bytes is too long for a line; send a file instead")
         names = [name(number) for number in range(len(parts))]
         for variable, part in zip(names, parts, strict=True):
             line = f"{variable}='{part}';\\printf 'LB%s:{token}:%s:\\n' V \"${variable}\""

@@ -12,6 +12,7 @@ import base64
 import binascii
 import gzip
 import hashlib
+import os
 import secrets
 import shlex
 import time
@@ -23,13 +24,14 @@ from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from boards.console_shell import Completed, Shell
 
 CHUNK = 6000
 """Characters of base64 in one command: little to send again over a bad line, and to wait for over a good one."""
-PLAIN_CHUNK = 500
-"""Bytes in one command where there is no base64: each becomes up to eight characters."""
+OVERHEAD = 1200
+"""Characters of an encoded command beside what it carries. A byte becomes eight where there is no base64."""
 BLOCK = 16384
 """Bytes of a file that one command fetches; half as many as before after each that comes damaged."""
 LEAST = 256
@@ -70,7 +72,7 @@ def put(
     try:
         packed = gzip.compress(data, mtime=0) if tools.gzip else data
         packed = packed if len(packed) < len(data) else data
-        _fill(shell, packed, temporary, tools, tell)
+        _fill(shell, packed, path, temporary, tools, tell)
         if packed is not data:
             _do(shell, path, f"gzip -dc <{temporary} >{temporary}z && mv -f {temporary}z {temporary}")
         if not _same(_sum(shell, made, tools), data):
@@ -122,6 +124,19 @@ def get(shell: Shell, path: str, *, tell: Callable[[int, int], None] = lambda *_
     return bytes(out)
 
 
+def local_file(source: Path) -> tuple[bytes, int]:
+    """The bytes and permissions of a file of ours. UsageError."""
+    try:
+        with source.open("rb") as file:
+            status = os.fstat(file.fileno())
+            data = file.read(MAX_BYTES + 1) if status.st_size <= MAX_BYTES else b""
+    except OSError as problem:
+        raise UsageError(f"{source}: {problem.strerror}") from None
+    if max(len(data), status.st_size) > MAX_BYTES:
+        raise UsageError(f"{source}: a file for a board has at most {MAX_BYTES} bytes")
+    return data, status.st_mode & 0o777
+
+
 def posix_cksum(data: bytes) -> int:
     """POSIX.1-2017 XCU cksum: CRC-32 with the polynomial 0x04C11DB7, of the data and its length."""
     octets = bytearray(data)
@@ -164,8 +179,12 @@ def _tools(shell: Shell) -> _Tools:
     return tools
 
 
-def _fill(shell: Shell, data: bytes, temporary: str, tools: _Tools, tell: Callable[[int, int], None]) -> None:
-    size = CHUNK * 3 // 4 if tools.base64 else PLAIN_CHUNK
+def _fill(
+    shell: Shell, data: bytes, path: str, temporary: str, tools: _Tools, tell: Callable[[int, int], None]
+) -> None:
+    # What is too long would be sent as a file itself.
+    room = max(64, min(CHUNK, shell.room - OVERHEAD))
+    size = room // 4 * 3 if tools.base64 else room // 8
     for at in range(0, len(data), size):
         piece = data[at : at + size]
         if tools.base64:
@@ -173,7 +192,7 @@ def _fill(shell: Shell, data: bytes, temporary: str, tools: _Tools, tell: Callab
         else:
             octets = "".join(chr(c) if chr(c).isalnum() and c < 128 else f"\\0{c:03o}" for c in piece)
             command = f"printf %b '{octets}' >>{temporary}"
-        _do(shell, temporary, command)
+        _do(shell, path, command, f"(block {at // size + 1} of {-(-len(data) // size)} of {path})")
         tell(min(at + size, len(data)), len(data))
 
 
@@ -208,8 +227,8 @@ def _same(digest: list[str], data: bytes) -> bool:
     return digest[0] == hashlib.sha256(data).hexdigest()
 
 
-def _do(shell: Shell, path: str, command: str) -> None:
-    done = shell.run(command, SECONDS)
+def _do(shell: Shell, path: str, command: str, shown: str | None = None) -> None:
+    done = shell.run(command, SECONDS, shown=shown)
     if done.exit_code:
         raise TargetError(f"{path}: cannot be written", output=done.output)
 

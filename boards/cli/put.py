@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from boards.board import Board
 from boards.catalogue import Stage, find_board
 from boards.cli import BOARD_OPTIONS, say, variables
-from boards.shell_files import MAX_BYTES, Report, put
+from boards.shell_files import Report, local_file, put
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from boards.console_shell import Shell
@@ -21,24 +20,12 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> int:
     name, source, target = arguments.words
-    data, mode = local_file(source)
+    data, mode = local_file(Path(source))
     with Board(find_board(name), None, variables(arguments)) as board:
         board.advance_to(Stage.SHELL)
         send(board.shell, data, mode, source, target)
         board.shell.run("sync", 300.0)  # the power may go off a moment later
     return exits.OK
-
-
-def local_file(source: str) -> tuple[bytes, int]:
-    """Its bytes and permissions. UsageError."""
-    try:
-        with Path(source).open("rb") as file:
-            status = os.fstat(file.fileno())
-            if status.st_size > MAX_BYTES:
-                raise UsageError(f"{source}: a file for a board has at most {MAX_BYTES} bytes")
-            return file.read(MAX_BYTES + 1), status.st_mode & 0o777
-    except OSError as problem:
-        raise UsageError(f"{source}: {problem.strerror}") from None
 
 
 def send(shell: Shell, data: bytes, mode: int, source: str, target: str) -> None:

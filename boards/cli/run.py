@@ -11,10 +11,11 @@ from boards.board import Board
 from boards.catalogue import Stage, find_board
 from boards.cli import BOARD_FAILED, BOARD_OPTIONS, TIMED_OUT, say, show, variables
 from boards.cli.get import fetch
-from boards.cli.put import local_file, send
+from boards.cli.put import send
 from boards.ending import Interrupted
 from boards.errors import CommandTimeout, TargetError
 from boards.report import merged, write_report
+from boards.shell_files import local_file
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command, Option, seconds
 from ta_loader.errors import UsageError
@@ -41,7 +42,7 @@ def run(arguments: Arguments) -> int:
     keep = arguments.switch("--keep")
     if keep and stage < Stage.SHELL:
         raise UsageError(f"--keep needs stage shell or tee, not --to {stage.word}")
-    puts = [(source, target, *local_file(source)) for source, target in _pairs(arguments, "--put")]
+    puts = [(source, target, *local_file(Path(source))) for source, target in _pairs(arguments, "--put")]
     gets = _pairs(arguments, "--get")
     if (puts or gets) and stage < Stage.SHELL:
         raise UsageError(f"--put and --get need stage shell or tee, not --to {stage.word}")

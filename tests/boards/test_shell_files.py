@@ -7,6 +7,8 @@ import random
 import shutil
 import stat
 import subprocess
+import sys
+import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 import pytest
@@ -216,3 +218,67 @@ def test_with_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert (tmp_path / "report/report.html").exists()
     assert main([*words, "--put", "x"]) == 2
     assert "write --put FROM=TO" in capsys.readouterr().err
+
+
+def test_methods_of_a_shell(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "here").write_bytes(NOISE)
+    (tmp_path / "here").chmod(0o700)
+    shell.put(tmp_path / "here", f"{tmp_path}/there")
+    assert shell.get(f"{tmp_path}/there") == NOISE
+    assert stat.S_IMODE((tmp_path / "there").stat().st_mode) == 0o700
+    shell.put(b"bytes", f"{tmp_path}/there", mode=0o600)
+    assert (tmp_path / "there").read_bytes() == b"bytes"
+    with pytest.raises(UsageError, match="none: No such file"):
+        shell.put(tmp_path / "none", f"{tmp_path}/there")
+    log = "\n".join(str(entry) for entry in shell.console.log.entries())
+    assert f"$ (block 1 of 8 of {tmp_path}/there)" in log
+    assert "$ printf %s" not in log
+
+
+SHELLS = ["dash", "bash --norc --noprofile", "busybox ash", "zsh -f", "mksh"]
+
+
+@pytest.mark.parametrize("program", SHELLS)
+def test_a_long_command_goes_as_a_file(program: str) -> None:
+    if shutil.which(program.split()[0]) is None:
+        pytest.skip(f"{program.split()[0]} is not installed")
+    with Console("c", link_maker(f"process:{program} -i"), Log()) as console:
+        shell = Shell(console)
+        shell.check(30)
+        words = " ".join(f"word{i}" for i in range(8000))
+        done = shell.run(f"x='{words}'; echo ${{#x}}; ls /tmp/litebox-????????; (exit 5)", 120)
+        assert (done.exit_code, done.output.splitlines()[0]) == (5, str(len(words)))
+        assert done.command.startswith("x='word0")
+        assert shell.run("echo ${#x}").output == f"{len(words)}\n", "it ran in this shell"
+        assert not any(path.endswith("\n") for path in shell.run("ls /tmp/litebox-????????").output.splitlines())
+        done = shell.run(f"echo before; {'# comment ' * 4000}\n(", 120)
+        assert done.exit_code != 0, "a syntax error"
+        assert shell.run("echo on").output == "on\n"
+
+
+@pytest.mark.parametrize("piece", [20, 40, 60])
+def test_files_and_long_commands_in_small_pieces(tmp_path: Path, piece: int) -> None:
+    with Console("c", link_maker("process:/bin/sh -i"), Log()) as console:
+        shell = Shell(console, piece=piece)
+        shell.check(30)
+        put(shell, NOISE[:5000], str(tmp_path / "f"))
+        assert (tmp_path / "f").read_bytes() == NOISE[:5000]
+        assert shell.run(f"echo {'x' * 9000} | wc -c", 120).output.strip() == "9001"
+
+
+def test_a_command_need_not_be_utf_8(shell: Shell, tmp_path: Path) -> None:
+    name, word = os.fsdecode(b"\xff\xfe file"), os.fsdecode(b"caf\xe9")
+    done = shell.run(f"echo '{word}' >'{tmp_path}/{name}'; od -An -tx1 '{tmp_path}/{name}'", check=True)
+    assert done.output.split() == ["63", "61", "66", "e9", "0a"]
+    assert get(shell, f"{tmp_path}/{name}") == b"caf\xe9\n"
+
+
+def test_arguments_that_are_not_utf_8(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "ta_loader.cli", "board", "run", "host", "--to", "shell", "--report", str(tmp_path)]
+    command = ["printf", "%s\n", os.fsdecode(b"caf\xe9"), "--", "\u00e9"]
+    done = subprocess.run([*words, "--", *command], capture_output=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b"caf\\xe9\n--\n\xc3\xa9\n"
+    for name in ("report.html", "junit.xml", "merged.log", "console.log"):
+        (tmp_path / name).read_bytes().decode("utf-8")
+    ET.parse(tmp_path / "junit.xml")
