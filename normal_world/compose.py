@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from north.text import visible_line
 from south.linux_host.log import STDERR
 from ta_loader.cli.compose import Host
 from tee.abi.results import ITEM_NOT_FOUND
@@ -94,7 +95,7 @@ class ToldProblems(list[tuple["UUID", "TeeError"]]):
 
     def append(self, problem: tuple[UUID, TeeError]) -> None:
         uuid, error = problem
-        text = f"litebox: TA {uuid}: {error.detail or error}\n"
+        text = f"litebox: TA {uuid}: {visible_line(error.detail or str(error))}\n"
         if error.result == ITEM_NOT_FOUND or text in self._told or len(self._told) >= self.MOST:
             return
         self._told.add(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from north.text import visible_line
 from south.platform import Access, TrapKind
 from tee.abi.results import Result
 from tee.observe import Crash, MappedRegion
@@ -76,7 +77,7 @@ def crash_summary(crash: Crash) -> Iterable[str]:
 
 def crash_reason(crash: Crash) -> str:
     """What became of the TA, as the predicate of a sentence about it."""
-    detail = f": {crash.detail}" if crash.detail else ""
+    detail = f": {visible_line(crash.detail)}" if crash.detail else ""
     if crash.kind == "panic":
         name = Result(crash.code).name
         return f"panicked with code 0x{crash.code:08x}{'' if name.startswith('0x') else f' ({name})'}{detail}"
@@ -98,8 +99,9 @@ def frame_text(frame: Frame) -> str:
     """`0x40012345 module!function+0x10 at file.c:12`, as far as it is known."""
     function = f"!{frame.function}+{frame.offset:#x}" if frame.function else ""
     place = f" at {frame.file}:{frame.line}" if frame.file else ""
-    return f"{frame.pc:#010x} {frame.module or '?'}{function}{place}"
+    return visible_line(f"{frame.pc:#010x} {frame.module or '?'}{function}{place}")
 
 
 def region_text(region: MappedRegion) -> str:
-    return f"{region.va:#010x}-{region.va + region.size:#010x} {region.prot} {region.size >> 10:6} KiB  {region.name}"
+    name = visible_line(region.name)
+    return f"{region.va:#010x}-{region.va + region.size:#010x} {region.prot} {region.size >> 10:6} KiB  {name}"

@@ -22,6 +22,7 @@ from tee.errors import TeeError
 from tee.instance import ENTRY_CLOSE, ENTRY_INVOKE, ENTRY_OPEN, TaInstance
 from tee.instances import Instances
 from tee.limits import Limits
+from tee.logtext import LogText
 from tee.session import LOGIN_TRUSTED_APP, PUBLIC, Client, Session
 from tee.sharing import Sharing
 from tee.shortage import result_of, text_of
@@ -115,6 +116,7 @@ class SecureWorld:
             self._instances, lambda session, activity: self._enter(ENTRY_CLOSE, session, 0, (), activity, None, None)
         )
         self._unserved: set[int] = set()
+        self._log_text = LogText()
         self._shortages: set[str] = set()
         self.bugs = 0
         """System calls that ended in an error of our own (`report_bug`)."""
@@ -384,14 +386,17 @@ class SecureWorld:
     # --- telling others
 
     def report_crash(self, crash: Crash) -> None:
+        if end := self._log_text.end_line():
+            self.platform.console.write(end)
         if self.observer is None:
             self.platform.console.write("\n".join(crash_lines(crash)) + "\n")
         else:
             self.observer.on_crash(crash)
 
     def log(self, uuid: UUID, text: str, dropped: int) -> None:
+        text = self._log_text.of_ta(text)
         if dropped:
-            text += f"({dropped} messages dropped: the log limit was reached)\n"
+            text += self._log_text.end_line() + f"({dropped} messages dropped: the log limit was reached)\n"
         self.platform.console.write(text)
         if self.observer is not None:
             self.observer.on_log(uuid, text)

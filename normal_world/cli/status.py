@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from normal_world.protocol import default_socket
+from north.text import visible_line
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command, Option
 
@@ -26,7 +27,7 @@ def run(arguments: Arguments) -> int:
         print_json(found)
     else:
         for line in lines(found):
-            print(line)
+            print(visible_line(line))  # a client chooses the path of its program
     return exits.OK
 
 

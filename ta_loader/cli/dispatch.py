@@ -83,9 +83,10 @@ def _spare_the_collector(words: list[str]) -> None:
 
 
 def _fail(message: str, code: int) -> int:
+    from north.text import visible
     from south.linux_host.log import STDERR
 
-    STDERR.write(f"litebox-ta: {message}\n")
+    STDERR.write(f"litebox-ta: {visible(message)}\n")
     return code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from north.text import visible_line
 from ta_loader.cli import exits
 from ta_loader.cli.compose import TRUST_OPTIONS, read_enc_key
 from ta_loader.cli.files import read_file
@@ -45,9 +46,10 @@ def run(arguments: Arguments) -> int:
 
         print_json({"file": path, "container": _container_json(container), "elf": elf_json(elf), "problem": problem})
     else:
-        print("\n".join([path, *_container_lines(container), *_elf_lines(elf)]))
+        for line in [path, *_container_lines(container), *_elf_lines(elf)]:
+            print(visible_line(line))
         if problem:
-            print(f"problem: {problem}")
+            print(visible_line(f"problem: {problem}"))
     return exits.REFUSED if problem else exits.OK
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from north.text import visible_line
 from south.linux_host.log import STDERR
 from ta_loader.cli import exits
 from ta_loader.cli.calls import Caller, explain
@@ -140,7 +141,7 @@ def complain(step: Step) -> None:
         STDERR.write(crash_reports(step.crashes) + "\n")
     elif step.problem:
         sys.stdout.flush()
-        STDERR.write(f"litebox-ta: {step.problem}\n")
+        STDERR.write(f"litebox-ta: {visible_line(step.problem)}\n")
 
 
 EPILOG = """\
