@@ -181,6 +181,6 @@ def load(path: Path, mistakes: Mistakes) -> dict[str, object]:
         mistakes.add("", f"cannot be read: {problem.strerror}")
     except UnicodeDecodeError as problem:
         mistakes.add("", f"is not UTF-8 at byte {problem.start}; save it as UTF-8")
-    except (tomllib.TOMLDecodeError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:  # an integer of 5,000 digits is a plain ValueError
         mistakes.add("", f"is no TOML: {problem}")
     return {}

@@ -115,7 +115,8 @@ def config_path() -> str:
 def read_config(path: str | None = None) -> Config:
     """Read `trust = [...]` and `ta_dirs = [...]`; paths are relative to the file's folder, `~` is the home folder.
 
-    path: None for the user's own file, which may be missing. UsageError if it cannot be read or is malformed.
+    path: None for the user's own file, which may be missing. UsageError if it cannot be read or is malformed, or has a
+    key that means nothing: a name with a mistake in it would silently be left out.
     """
     source = path if path is not None else config_path()
     if not os.path.lexists(source):
@@ -127,8 +128,11 @@ def read_config(path: str | None = None) -> Config:
 
     try:
         table = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    except (ValueError, RecursionError) as problem:  # TOML's and UTF-8's errors are ValueErrors, and not the only ones
         raise UsageError(f"{source}: {problem}") from None
+    for key in table:
+        if key not in Config._fields:
+            raise UsageError(f"{source}: {key!r} means nothing here; there are {' and '.join(Config._fields)}")
     return Config(_paths(table, "trust", source), _paths(table, "ta_dirs", source))
 
 
@@ -136,5 +140,7 @@ def _paths(table: dict[str, object], key: str, source: str) -> tuple[str, ...]:
     values = table.get(key, [])
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise UsageError(f"{source}: {key} must be a list of paths")
+    if not all(value and "\0" not in value for value in values):
+        raise UsageError(f"{source}: {key}: a path is empty, or has a NUL in it")
     folder = os.path.dirname(os.path.abspath(source))
     return tuple(os.path.join(folder, os.path.expanduser(value)) for value in values)

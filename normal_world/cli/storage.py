@@ -13,6 +13,7 @@ from ta_loader.cli.compose import STATE_OPTION
 from ta_loader.cli.options import Command, Option
 from ta_loader.errors import UsageError
 from ta_loader.inputs import read_input, read_stdin
+from ta_loader.replacing import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -174,8 +175,7 @@ def _get(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
-        with open(place, "wb") as out:
-            out.write(data)
+        replace(place, data)
     return exits.OK
 
 
@@ -227,10 +227,8 @@ def _export(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
             continue
         place = os.path.join(folder, row["ta"])
         os.makedirs(place, mode=0o700, exist_ok=True)
-        with open(os.path.join(place, entry.key.oid.hex() or "empty"), "wb") as out:
-            out.write(data_stream(system, entry.key))
-    with open(os.path.join(folder, "index.json"), "w", encoding="utf-8") as out:
-        json.dump({"objects": rows}, out, indent=1)
+        replace(os.path.join(place, entry.key.oid.hex() or "empty"), data_stream(system, entry.key))
+    replace(os.path.join(folder, "index.json"), json.dumps({"objects": rows}, indent=1).encode())
     bad = sum("problem" in row for row in rows)
     print(f"{len(rows) - bad} objects exported to {folder}" + (f", {bad} are corrupt" if bad else ""))
     return exits.TA_ERROR if bad else exits.OK

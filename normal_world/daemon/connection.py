@@ -190,6 +190,7 @@ class Connection:
         self.calls += 1
         if result:
             self.errors += 1
+        self.server.note_open(result)
         self.seconds += time.perf_counter() - start
         return self._reply(Op.OPEN_SESSION, result, origin, number, params=params)
 

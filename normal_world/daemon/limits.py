@@ -8,6 +8,9 @@ from tee.abi import results
 from tee.abi.results import Origin
 from tee.errors import TeeError
 
+OTHER_RESULTS = -1
+"""In counts by result: those that are too many to be counted each for itself."""
+
 
 class ClientLimits(NamedTuple):
     """Per context: sessions, memory (bytes of shared memory), objects of shared memory, connections (so also calls

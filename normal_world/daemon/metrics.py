@@ -51,6 +51,12 @@ def _families(snapshot: Mapping[str, Any]) -> list[Family]:
         Family("calls_total", "counter", "Calls that were answered.", _one(totals, "calls")),
         Family("call_errors_total", "counter", "Calls that were answered with an error.", _one(totals, "errors")),
         Family("call_seconds_total", "counter", "Seconds that answered calls took.", _one(totals, "seconds")),
+        Family(
+            "session_opens_total",
+            "counter",
+            "Sessions that were asked for, by what came of it.",
+            [({"result": name}, count) for name, count in _mapping(snapshot.get("opens")).items()],
+        ),
         Family("user_connections", "gauge", "Connections of a user.", _sum(users, _field("connections"))),
         Family("user_sessions", "gauge", "Sessions of a user.", _sum(users, _field("sessions"))),
         Family(

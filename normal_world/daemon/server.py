@@ -14,7 +14,7 @@ from normal_world._transport import lib
 from normal_world.daemon.capacity import of_host
 from normal_world.daemon.connection import Connection
 from normal_world.daemon.context import Context
-from normal_world.daemon.limits import ClientLimits, over
+from normal_world.daemon.limits import OTHER_RESULTS, ClientLimits, over
 from normal_world.daemon.logins import read_peer
 from normal_world.daemon.memory import ClientMemory
 from normal_world.daemon.users import Users
@@ -38,6 +38,8 @@ DEADLINE = 5.0
 """Seconds that calls under way are given when the daemon is asked to stop."""
 SURPLUS = 16
 """Connections of a user above the limit that are told so; others are closed without a word."""
+OPEN_RESULTS = 64
+"""Results of opening sessions that are counted each for itself: TAs may return any of 4 billion."""
 _LAST_WAIT = 0.5
 """Seconds for threads to see that their connection is no more."""
 _BACKOFF = 0.05
@@ -79,6 +81,8 @@ class Server:
         self.errors = 0
         self.seconds = 0.0
         self.bugs = 0
+        self.opens: dict[int, int] = {}
+        """How many sessions were asked for, by result."""
         self._stopping = False
         self._idle = threading.Condition(self.lock)
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -231,6 +235,12 @@ class Server:
             return context
 
     # --- telling others
+
+    def note_open(self, result: int) -> None:
+        with self.lock:
+            if result not in self.opens and len(self.opens) >= OPEN_RESULTS:
+                result = OTHER_RESULTS
+            self.opens[result] = self.opens.get(result, 0) + 1
 
     def report_bug(self, bug: Exception) -> tuple[Result, Origin]:
         """A failure of our own: told to whoever reads the log, GENERIC to the client."""

@@ -8,6 +8,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+from normal_world.daemon.limits import OTHER_RESULTS
 from normal_world.daemon.programs import program_of
 from normal_world.protocol import HANDLE, REPLY, VERSION, Op
 from normal_world.serving import require_trusted
@@ -32,6 +33,7 @@ def snapshot(server: Server, peer: Peer | None = None) -> dict[str, Any]:
     with server.lock:
         contexts = list(server.contexts.values())
         connections = list(server.connections)
+        opens = dict(server.opens)
         totals = {"calls": server.calls, "errors": server.errors, "seconds": server.seconds}
     for connection in connections:
         totals["calls"] += connection.calls
@@ -49,6 +51,7 @@ def snapshot(server: Server, peer: Peer | None = None) -> dict[str, Any]:
             for uid, holding in server.users.snapshot()
             if everything or (peer is not None and uid == peer.uid)
         ],
+        "opens": {_result_name(result): count for result, count in sorted(opens.items())},
         "refused": server.users.refused,
         "log_lost": STDERR.lost,
         "instances": [],
@@ -69,6 +72,10 @@ def snapshot(server: Server, peer: Peer | None = None) -> dict[str, Any]:
             for instance in server.world.alive()
         ]
     return out
+
+
+def _result_name(result: int) -> str:
+    return "other" if result == OTHER_RESULTS else Result(result).name
 
 
 def _context(context: Context, programs: dict[int, str]) -> dict[str, Any]:
@@ -119,6 +126,9 @@ def lines(status: dict[str, Any]) -> list[str]:
         f"daemon {status['pid']}, up {status['uptime']:.0f} s: {totals['calls']} calls, {totals['errors']} errors, "
         f"{totals['seconds']:.3f} s in calls"
     ]
+    failed = {name: count for name, count in status.get("opens", {}).items() if name != "TEE_SUCCESS"}
+    if failed:
+        out.append("sessions not opened: " + ", ".join(f"{name} {count}" for name, count in failed.items()))
     if status.get("refused"):
         out[0] += f", {status['refused']} times more than a user may have was asked for"
     if status.get("log_lost"):

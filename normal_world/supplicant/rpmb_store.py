@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from normal_world.supplicant.files import rename_new
 from ta_loader.errors import UsageError
+from ta_loader.replacing import sweep
 from tee.abi.rpmb import DATA_SIZE, KEY_MAC_SIZE, SIZE_UNIT
 
 if TYPE_CHECKING:
@@ -284,9 +285,11 @@ def exists(path: str, within: int | None = None) -> bool:
 
 def _make(place: int, name: str, geometry: Geometry) -> None:
     """A blank file appears whole, or not at all; one that another process makes meanwhile is left alone."""
+    sweep(place, f"{name}.", ".new")
     temporary = f"{name}.{os.getpid()}.{os.urandom(4).hex()}.new"
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=place)
     try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
         _blank(fd, geometry)
         rename_new(place, os.fsencode(temporary), place, os.fsencode(name))
     except BaseException as error:

@@ -21,7 +21,7 @@ from ta_loader.errors import UsageError
 from ta_loader.installed import InstalledFirst
 from ta_loader.source import Loader
 from ta_loader.store import TaStore
-from ta_loader.trust import TrustStore, read_config
+from ta_loader.trust import TrustStore, config_path, read_config
 from tee.errors import TeeError
 from tee.limits import Limits
 from tee.observe import Observer
@@ -98,6 +98,9 @@ def read_setup(arguments: Arguments) -> Setup:
     for folder in folders[: len(arguments.many("--ta-dir"))]:
         if not os.path.isdir(folder):
             raise UsageError(f"--ta-dir {folder}: no such folder")
+    for folder in config.ta_dirs:
+        if not os.path.isdir(folder):
+            raise UsageError(f"{config_path()}: ta_dirs: {folder}: no such folder")
     setup = Setup(
         ta_dirs=folders,
         trust=(*arguments.many("--trust"), *config.trust),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from ta_loader.errors import UsageError
 from ta_loader.inputs import read_input
+from ta_loader.replacing import replace
 
 
 def read_file(path: str, what: str) -> bytes:
@@ -15,14 +14,7 @@ def read_file(path: str, what: str) -> bytes:
 
 def replace_file(path: str, data: bytes) -> None:
     """Write `path` wholly or not at all. UsageError if it cannot be."""
-    temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
+        replace(path, data)
     except OSError as problem:
         raise UsageError(f"cannot write {path}: {problem.strerror}") from None

@@ -80,10 +80,11 @@ def run(arguments: Arguments) -> int:
     if folder is not None:
         if arguments.words:
             raise UsageError("man --out writes every page; name no command")
+        from ta_loader.replacing import replace
+
         os.makedirs(folder, exist_ok=True)
         for name, text in pages():
-            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-                file.write(text)
+            replace(os.path.join(folder, name), text.encode())
         print(folder)
         return exits.OK
     wanted = f"{'-'.join(('litebox-ta', *arguments.words))}.{SECTION}"

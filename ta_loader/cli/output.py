@@ -132,5 +132,6 @@ def write_file(path: str, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    with open(path, "wb") as file:
-        file.write(data)
+    from ta_loader.replacing import replace
+
+    replace(path, data)

@@ -80,7 +80,7 @@ def read_script(path: str) -> Script:
     text = read_input(path, "--script", MAX_SCRIPT)
     try:
         table = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    except (ValueError, RecursionError) as problem:  # TOML's and UTF-8's errors are ValueErrors, and not the only ones
         raise UsageError(f"{path}: {problem}") from None
     _known(table, _TOP, path)
     rows = table.get("step", [])

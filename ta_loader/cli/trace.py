@@ -93,17 +93,12 @@ class Tracer:
     def write(self, path: str) -> None:
         """Replace `path` by the trace, wholly or not at all."""
         import json
-        import os
 
-        temporary = f"{path}.{os.getpid()}.tmp"
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                json.dump(self.events(), file)
-            os.replace(temporary, path)
-        except BaseException:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-            raise
+        from ta_loader.replacing import replacing
+
+        with replacing(path) as file:
+            for piece in json.JSONEncoder().iterencode(self.events()):
+                file.write(piece.encode())
 
 
 def _split(texts: Iterable[str]) -> Iterable[tuple[str, str]]:

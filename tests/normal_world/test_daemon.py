@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from normal_world.daemon.limits import ClientLimits
+from normal_world.daemon.metrics import render
 from normal_world.daemon.status import fetch, lines
 from normal_world.protocol import NO_SHM, Op
 from south.platform import Arch
@@ -205,6 +206,22 @@ def test_status_tells_what_is_there(daemon: tuple[str, Server]) -> None:
     assert status["contexts"][0]["pid"] == os.getpid()
     assert [(entry["uuid"], entry["references"]) for entry in status["instances"]] == [(str(HELLO), 1)]
     assert any(str(HELLO) in line for line in lines(status))
+
+
+def test_what_came_of_opening_sessions_is_counted(daemon: tuple[str, Server]) -> None:
+    client = RawClient(daemon[0])
+    for uuid in (HELLO, UUID(int=1), UUID(int=1)):
+        client.open(uuid)
+    status = fetch(daemon[0])
+    assert status["opens"] == {"TEE_SUCCESS": 1, "TEE_ERROR_ITEM_NOT_FOUND": 2}
+    assert 'litebox_session_opens_total{result="TEE_ERROR_ITEM_NOT_FOUND"} 2\n' in render(status)
+    assert any("TEE_ERROR_ITEM_NOT_FOUND 2" in line for line in lines(status))
+    for result in range(1000):  # as a TA's TA_OpenSessionEntryPoint may return them
+        daemon[1].note_open(result)
+    opens = fetch(daemon[0])["opens"]
+    assert len(opens) <= 65
+    assert sum(opens.values()) == 1003
+    client.close()
 
 
 def test_stop_kills_a_call_that_does_not_end(daemon_world: SecureWorld, tmp_path: Path) -> None:

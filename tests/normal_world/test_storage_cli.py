@@ -39,7 +39,10 @@ def test_put_get_ls_rm(run: Callable[..., tuple[int, bytes]], tmp_path: Path) ->
     assert run("put", TA, "one", str(source)) == (0, b"")
     assert run("put", TA, "hex:00ff", str(source))[0] == 0
     assert run("get", TA, "one") == (0, source.read_bytes())
+    target.write_bytes(b"old")
+    os.link(target, tmp_path / "kept")  # whoever has the old file keeps it whole
     assert run("get", TA, "hex:00ff", str(target)) == (0, b"")
+    assert (tmp_path / "kept").read_bytes() == b"old"
     assert target.read_bytes() == source.read_bytes()
     rows = json.loads(run("ls", "--json")[1])["objects"]
     assert [(row["ta"], row["id"], row["size"], row["type"]) for row in rows] == [
@@ -72,7 +75,11 @@ def test_check_and_export(run: Callable[..., tuple[int, bytes]], tmp_path: Path)
     found = json.loads(run("check", "--json")[1])
     assert (found["checked"], found["strangers"], found["objects"][0]["id"]) == (2, ["7"], "bad")
     run("rm", TA, "bad")
+    assert run("export", str(tmp_path / "dump"))[0] == 0
+    os.link(tmp_path / "dump" / "index.json", tmp_path / "index")
+    (tmp_path / "index").write_text("old")
     code, _ = run("export", str(tmp_path / "dump"))
+    assert (tmp_path / "index").read_text() == "old"
     assert code == 0
     assert (tmp_path / "dump" / TA / b"good".hex()).read_bytes() == source.read_bytes()
     assert json.loads((tmp_path / "dump" / "index.json").read_text())["objects"][0]["size"] == 9000

@@ -105,13 +105,29 @@ def test_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_config() == Config()
     folder = tmp_path / "litebox-ta"
     folder.mkdir()
-    (folder / "config.toml").write_text('trust = ["vendor.pem", "~/kit"]\nta_dirs = ["/lib/tas"]\n[other]\nx = 1\n')
+    (folder / "config.toml").write_text('trust = ["vendor.pem", "~/kit"]\nta_dirs = ["/lib/tas"]\n')
     assert read_config() == Config((str(folder / "vendor.pem"), "/home/someone/kit"), ("/lib/tas",))
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
     assert config_path() == "/home/someone/.config/litebox-ta/config.toml"
 
 
-@pytest.mark.parametrize("text", [b"trust = 1", b"trust = [1]", b"ta_dirs = {}", b"trust = [", b"\xff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"trust = 1",
+        b"trust = [1]",
+        b"ta_dirs = {}",
+        b"trust = [",
+        b"\xff",
+        b"a = " + b"[" * 5000 + b"]" * 5000,
+        b"trust = []\nn = " + b"9" * 5000,
+        b'tas_dir = ["a"]',
+        b"[trust]",
+        b"[other]\nx = 1",
+        b'trust = [""]',
+        b'ta_dirs = ["a\\u0000b"]',
+    ],
+)
 def test_malformed_config(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(text)
