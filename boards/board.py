@@ -15,9 +15,9 @@ from boards.console import Console
 from boards.console_link import link_maker
 from boards.console_lock import LineLocks
 from boards.console_log import Direction, Log
+from boards.console_login import Login
 from boards.console_shell import Completed, Shell
 from boards.errors import TargetError
-from boards.pattern import AnyOf
 from boards.power import CommandPower, ManualPower, NoPower, ProcessPower
 from boards.variables import expand, resolve
 from ta_loader.errors import UsageError
@@ -38,9 +38,6 @@ TRACE_SECONDS = 15.0
 """At most, for all that a console says after a panic."""
 TRACE_QUIET = 1.0
 """Seconds of silence that end it."""
-PASSWORD = "[Pp]assword: ?$"
-PROMPT_SECONDS = 20.0
-"""From a user's name to the prompt."""
 
 
 class StageRecord(NamedTuple):
@@ -336,17 +333,14 @@ class Board:
                 console.write(os.fsencode(self.text(step.send)), secret=step.secret)
 
     def _log_in(self, entry: ShellEntry) -> None:
-        console = self.consoles[entry.console]
-        if self.entry.power.kind == "none":
-            console.write(b"\n")  # it may have shown its prompt long ago
-        match = console.expect(AnyOf([entry.prompt, *([entry.login] if entry.login else [])]), entry.timeout)
-        if match.which:
-            console.send_line(self.text(entry.user))
-            if console.expect(AnyOf([entry.prompt, PASSWORD]), PROMPT_SECONDS).which:
-                console.write(os.fsencode(self.text(entry.password)) + b"\n", secret=True)
-                console.expect(entry.prompt, PROMPT_SECONDS)
-        shell = Shell(console)
-        shell.check(PROMPT_SECONDS)
+        login = Login(
+            self.consoles[entry.console],
+            entry,
+            self.text(entry.user),
+            self.text(entry.password),
+            always_on=self.entry.power.kind == "none",
+        )
+        shell = login.run()
         shell.before = self._tee.give_back
         self._shell = shell
 

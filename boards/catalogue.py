@@ -108,12 +108,36 @@ class StageEntry:
 
 @dataclass(frozen=True)
 class ShellEntry:
+    """ask_password, refused, countdown: patterns of a password's prompt, a refused login and a bootloader's countdown.
+    silence: seconds after which a newline asks for a prompt."""
+
     console: str
     prompt: str
     login: str
     user: str
     password: str
     timeout: float
+    ask_password: str
+    refused: str
+    countdown: str
+    silence: float
+
+
+ASK_PASSWORD = (
+    r"(?:[Pp]ass(?:word|wort|phrase|code)|[Mm]ot de passe|[Cc]ontrase\xc3\xb1a|[Ss]enha|[Pp]arola|[Hh]as\xc5\x82o"
+    r"|[Hh]eslo|[Ww]achtwoord|[Ll]\xc3\xb6senord|[Ss]alasana|[Aa]dgangskode"
+    r"|\xd0\xb0\xd1\x80\xd0\xbe\xd0\xbb\xd1\x8c"
+    r"|\xe5\xaf\x86\xe7\xa0\x81|\xe3\x83\x91\xe3\x82\xb9\xe3\x83\xaf\xe3\x83\xbc\xe3\x83\x89)"
+    r"[^\n:]{0,40}(?::|\xef\xbc\x9a) ?$"
+)
+"""Of login(1) in the languages of util-linux and busybox; Spanish, Polish, Swedish, Russian, Chinese and Japanese in
+UTF-8."""
+REFUSED = (
+    r"[Ll]ogin incorrect|[Ii]ncorrect (?:login|password)|[Aa]uthentication failure|fehlgeschlagen|incorrecte?|denied"
+)
+COUNTDOWN = (
+    r"(?:[Hh]it|[Pp]ress) [^\n]{1,60} to (?:stop|abort|interrupt|cancel|enter)[A-Za-z ,]{0,60}|[Aa]utoboot in [0-9]+"
+)
 
 
 @dataclass(frozen=True)
@@ -269,6 +293,10 @@ def _shell(top: Table, consoles: list[str]) -> ShellEntry | None:
         user=table.text("user", None if login else ""),
         password=table.text("password", ""),
         timeout=table.number("timeout", 60.0, 0.1, MAX_SECONDS),
+        ask_password=table.pattern("ask_password", ASK_PASSWORD),
+        refused=table.pattern("refused", REFUSED),
+        countdown=table.pattern("countdown", COUNTDOWN),
+        silence=table.number("silence", 5.0, 0.1, 600.0),
     )
     table.finish()
     return entry

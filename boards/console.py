@@ -32,6 +32,8 @@ MAX_MATCH = 1024
 """Bytes from the start of a match to its end, so that each byte is searched a bounded number of times."""
 WINDOW = 2 * MAX_MATCH
 """Bytes that are searched at once: a pattern such as `x.*y` takes a time that grows with their square."""
+MAX_SCREEN = 8192
+"""Bytes that a login looks back."""
 TAIL = 2000
 """Bytes of output that a failure shows."""
 POLL = 0.1
@@ -108,6 +110,8 @@ class Console:
         self.health = health
         self.tap: Callable[[bytes], None] | None = None
         """Called by the reader's thread with every byte that comes, as it came."""
+        self.screen: Callable[[bytes], None] | None = None
+        """The same, for who logs in."""
         self._taker: Callable[[bytes], bool] | None = None
         self._withheld = b""
         self._make = make
@@ -311,6 +315,19 @@ class Console:
             return self._tail()
 
     @property
+    def unread(self) -> bytes:
+        """The last that nobody has waited for."""
+        with self._changed:
+            return bytes(self._unread[-MAX_SCREEN:])
+
+    def check(self) -> None:
+        """TargetError if waiting is pointless: an alarm, or the target died."""
+        with self._changed:
+            if self._alarm:
+                raise self._failure(self._alarm)
+            self._check_health()
+
+    @property
     def last_line(self) -> str:
         """What stands after the last line's end, without messages of the kernel and of OP-TEE."""
         with self._changed:
@@ -443,6 +460,8 @@ class Console:
                 self.tap(data)
             except OSError:
                 self.tap = None  # its reader is gone
+        if self.screen is not None:
+            self.screen(data)
         self._said(self._plain.feed(data))
 
     def _said(self, data: bytes) -> None:

@@ -231,9 +231,10 @@ class Shell:
                 raise self._failure(self.lost)
             before = count
 
-    def release(self) -> None:
-        """Before somebody else types at it."""
-        self._ready()
+    def restore_prompt(self) -> None:
+        """Of a run before this one."""
+        self._restore()
+        self._learn_prompt()
 
     def _ready(self) -> None:
         """TargetError unless the shell is at its prompt, as far as is known."""
