@@ -21,6 +21,7 @@ import subprocess
 import termios
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ta_loader.errors import UsageError
@@ -172,6 +173,7 @@ class SerialLink:
             _keep_alive(self.line)
         self._lock = threading.Lock()
         """Held while it is written to and closed: see DescriptorLink."""
+        self._closing = False
 
     def read(self, seconds: float) -> bytes:
         try:
@@ -183,20 +185,25 @@ class SerialLink:
 
     def write(self, data: bytes) -> None:
         with self._lock:
+            if self._closing:
+                raise OSError("the line was lost")
             try:
                 self._port.write(data)
             except _GONE as problem:
                 raise OSError(f"the port is gone: {problem}") from None
 
     def close(self) -> None:
-        try:
-            cancel = getattr(self._port, "cancel_write", None)
-            if cancel is not None and self._lock.locked():
+        self._closing = True
+        cancel = getattr(self._port, "cancel_write", lambda: None)  # RFC 2217 has none
+        while not self._lock.acquire(timeout=WRITE_POLL):
+            with suppress(*_GONE, OSError):
                 cancel()
-            with self._lock:
-                self._port.close()
+        try:
+            self._port.close()
         except (*_GONE, OSError):
             pass
+        finally:
+            self._lock.release()
 
 
 def pyserial() -> Any:

@@ -80,10 +80,16 @@ def test_without_a_checksum_nothing_is_sent(shell: Shell, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "faults", [Faults(drop=0.0003), Faults(garble=0.0003), Faults(double=0.0003), Faults(0.0002, 0.0002, 0.0002)]
+    "faults",
+    [
+        Faults(drop=0.0003),
+        Faults(0.0002, 0.0002, 0.0002),
+        pytest.param(Faults(garble=0.0003), marks=pytest.mark.slow),
+        pytest.param(Faults(double=0.0003), marks=pytest.mark.slow),
+    ],
 )
 def test_over_a_bad_line(tmp_path: Path, faults: Faults) -> None:
-    data = NOISE[:9000]
+    data = NOISE[:5000]
     with FakeLine(link_maker("process:/bin/sh -i"), faults, seed=5) as line:
         with Console("bad", line.make, Log()) as console:
             shell = Shell(console, patience=1.0)
