@@ -85,6 +85,7 @@ class Settings(NamedTuple):
     ta_base: Path
     elf: tuple[Path, ...] = ()
     verbose: bool = False
+    address_space: str = "board"
 
     @classmethod
     def read(cls, config: pytest.Config) -> Settings:
@@ -97,7 +98,8 @@ class Settings(NamedTuple):
             return (*given, *(config.getini(f"litebox_{ini}") or ()))
 
         def one(name: str, default: str) -> str:
-            return config.getoption(f"--litebox-{name}") or config.getini(f"litebox_{name}") or default
+            ini = name.replace("-", "_")
+            return config.getoption(f"--litebox-{name}") or config.getini(f"litebox_{ini}") or default
 
         way, _, address = one("way", "local").partition(":")
         if way not in WAYS or (address and way == "local"):
@@ -120,6 +122,7 @@ class Settings(NamedTuple):
             ta=option_ta or config.getini("litebox_ta") or None,
             elf=paths("elf", "elf"),
             verbose=config.getoption("verbose") > 0,
+            address_space=one("address-space", "board"),
             ta_base=start if option_ta else config.inipath.parent if config.inipath else config.rootpath,
         )
 
@@ -150,6 +153,7 @@ class Settings(NamedTuple):
             plugin_dirs=self.plugin_dirs,
             log=log.write,
             elf=self.elf,
+            address_space=self.address_space,
         )
         try:
             return Context.over(Local(options, log.crash))

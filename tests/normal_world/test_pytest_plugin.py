@@ -177,6 +177,7 @@ class TestArm:
         (("--litebox-leaks", "hide"), "litebox_leaks: hide"),
         (("--litebox-ta", "hello", "--litebox-trust", "no.pem"), "no.pem"),
         (("--litebox-ta", "hello", "--litebox-sockets", "all"), "sockets policy: 'all'"),
+        (("--litebox-ta", "hello", "--litebox-address-space", "huge"), "address_space: 'huge'"),
         (("--litebox-ta", "7371bc6b-0888-4252-9d3b-42ddcbca70fd"), "TEE_ERROR_ITEM_NOT_FOUND"),
     ],
 )
@@ -216,6 +217,17 @@ def test_symbols(project: pytest.Pytester, tmp_path: Path) -> None:
     assert "hello.c:" in run(project, *options, "--litebox-elf", str(elf)).stdout.str()
     (folder / elf.name).write_bytes(elf.read_bytes())
     assert "hello.c:" in run(project, *options).stdout.str()
+
+
+@pytest.mark.parametrize(("option", "ini"), [("wide", "board"), (None, "wide"), ("board", "wide"), (None, None)])
+def test_address_spaces(project: pytest.Pytester, option: str | None, ini: str | None) -> None:
+    project.makepyfile("def test_it(session):\n    session.invoke(2, 0xbad)\n")
+    options = ["-v", *(["--litebox-address-space", option] if option else ())]
+    options += ["-o", f"litebox_address_space={ini}"] if ini else []
+    said = run(project, *options).stdout.str()
+    places = [int(start, 16) for start in re.findall(r"^    (0x[0-9a-f]+)-0x", said, re.MULTILINE)]
+    assert len(places) > 3
+    assert all(0x4000_0000 <= place < 0x8000_0000 for place in places) is ((option or ini) != "wide")
 
 
 def test_a_ta_that_hangs_is_stopped(project: pytest.Pytester) -> None:
@@ -260,7 +272,8 @@ def test_who_does_not_use_it_does_not_pay(pytester: pytest.Pytester) -> None:
 
 def test_help(pytester: pytest.Pytester) -> None:
     text = run(pytester, "--help").stdout.str()
-    for option in ("ta-dir", "trust", "plugin-dir", "ta", "sockets", "timeout", "way", "leaks", "allow-unsigned"):
+    for option in ("ta-dir", "trust", "plugin-dir", "ta", "sockets", "timeout", "way", "leaks", "allow-unsigned",
+                   "address-space"):  # fmt: skip
         assert re.search(rf"--litebox-{option}\b", text), option
     assert "litebox_ta_dirs (paths)" in text
     fixtures = run(pytester, "--fixtures").stdout.str()
