@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from north.text import visible_line
 from south.linux_host.log import STDERR
 from ta_loader.cli.compose import Host
-from tee.abi.results import ITEM_NOT_FOUND
+from ta_loader.cli.images import ToldProblems
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
-    from uuid import UUID
 
     from normal_world.supplicant.services import Supplicant
     from ta_loader.cli.compose import Setup
-    from tee.errors import TeeError
     from tee.observe import Crash
 
 
@@ -54,14 +52,29 @@ def for_state(state: str | None) -> Supplicant:
 
 
 class DaemonHost(Host):
-    """A host for a daemon: its supplicant's services are there from the start and closed with it, its crashes are told
-    on standard error at once, and signals are the caller's. UsageError.
+    """A host for a daemon: its supplicant's services are there from the start and closed with it, crashes and refusals
+    are written to standard error at once, and signals are the caller's. UsageError.
+
+    report: also called with why a TA was refused, and with reason and backtrace of one that died.
     """
 
-    def __init__(self, setup: Setup, services: ServiceOptions) -> None:
+    def __init__(self, setup: Setup, services: ServiceOptions, report: Callable[[str], None] | None = None) -> None:
         self._supplicant = normal_world(services)
-        super().__init__(setup, normal=self._supplicant, on_crash=tell_crash, interruptible=False)
-        self.images.problems = ToldProblems()
+        self._report = report
+        super().__init__(setup, normal=self._supplicant, on_crash=self._crashed, interruptible=False)
+        self.images.problems = ToldProblems(self._refused)
+
+    def _crashed(self, crash: Crash) -> None:
+        tell_crash(crash)
+        if self._report is not None:
+            from tee.crash import crash_summary
+
+            self._report("\n".join(crash_summary(crash)) + "\n")
+
+    def _refused(self, text: str) -> None:
+        STDERR.write(text)
+        if self._report is not None:
+            self._report(text)
 
     def __enter__(self) -> DaemonHost:
         try:
@@ -81,25 +94,6 @@ class DaemonHost(Host):
             super().__exit__(kind, problem, trace)
         finally:
             self._supplicant.close()
-
-
-class ToldProblems(list[tuple["UUID", "TeeError"]]):
-    """Keeps nothing: why an image was refused is told on standard error, once each."""
-
-    MOST = 256
-    """Clients choose what they ask for; after as many different refusals no more are told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._told: set[str] = set()
-
-    def append(self, problem: tuple[UUID, TeeError]) -> None:
-        uuid, error = problem
-        text = f"litebox: TA {uuid}: {visible_line(error.detail or str(error))}\n"
-        if error.result == ITEM_NOT_FOUND or text in self._told or len(self._told) >= self.MOST:
-            return
-        self._told.add(text)
-        STDERR.write(text)
 
 
 def tell_crash(crash: Crash) -> None:

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING, NamedTuple
 
 from normal_world.protocol import default_socket
-from south.linux_host.log import STDERR
+from south.linux_host.log import STDERR, Log
 from ta_loader.cli import exits
 from ta_loader.cli.compose import WORLD_OPTIONS, read_setup
 from ta_loader.cli.options import Command, Option, integer, seconds, size
@@ -15,6 +15,7 @@ from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from normal_world.compose import ServiceOptions
     from normal_world.daemon.limits import ClientLimits
@@ -44,6 +45,7 @@ class Plan(NamedTuple):
     grace: float
     deadline: float
     ready_fd: int | None
+    report_fd: int | None
     sandbox: bool
 
 
@@ -80,7 +82,7 @@ def read_plan(arguments: Arguments) -> Plan:
         user_connections=count("--max-user-connections", max(normal.user_connections, one.connections)),
         user_calls=None if calls is None else integer(calls, "--max-user-calls", 1, MAX_COUNT),
     )
-    ready = arguments.one("--ready-fd")
+    ready, report = arguments.one("--ready-fd"), arguments.one("--report-fd")
     return Plan(
         path=arguments.one("--socket") or default_socket(),
         mode=_mode(arguments.one("--mode"), MODE),
@@ -89,6 +91,7 @@ def read_plan(arguments: Arguments) -> Plan:
         spin=count("--spin", SPIN_US, 10_000, 0),
         grace=time("--grace", GRACE),
         deadline=time("--deadline", DEADLINE),
+        report_fd=None if report is None else integer(report, "--report-fd", 0, MAX_COUNT),
         ready_fd=None if ready is None else integer(ready, "--ready-fd", 0, MAX_COUNT),
         sandbox=not arguments.switch("--no-sandbox"),
     )
@@ -129,7 +132,7 @@ def run(arguments: Arguments) -> int:
     services = _services(arguments, setup)
     listener, sockets = _listeners(plan)
     try:
-        with DaemonHost(setup, services) as host:
+        with DaemonHost(setup, services, _report_to(plan.report_fd)) as host:
             _harden(plan, setup, services, host, listener)
             server = Server(
                 host.world, sockets, limits=plan.limits, spin_us=plan.spin, grace=plan.grace, deadline=plan.deadline
@@ -207,6 +210,16 @@ def _harden(plan: Plan, setup: Setup, services: ServiceOptions, host: Host, list
     STDERR.write(report.line() + "\n")
 
 
+def _report_to(descriptor: int | None) -> Callable[[str], None] | None:
+    if descriptor is None:
+        return None
+    try:
+        stream = os.fdopen(descriptor, "w", errors="backslashreplace")
+    except OSError as problem:
+        raise UsageError(f"--report-fd {descriptor}: {problem.strerror}") from None
+    return Log(lambda: stream, LOG_PATIENCE).write
+
+
 def _stop(server: Server) -> None:
     """From a signal handler."""
     from normal_world.daemon.systemd import stopping
@@ -263,6 +276,7 @@ COMMAND = Command(
         Option("--grace", "SECONDS", "until a TA is stopped whose client has died (default 2)"),
         Option("--deadline", "SECONDS", "for calls under way when the daemon is to end (default 5)"),
         Option("--ready-fd", "N", "write one byte to this file descriptor when listening"),
+        Option("--report-fd", "N", "write refusals and crashes of TAs to this file descriptor, too"),
         Option("--no-sandbox", "", "keep privileges, paths and system calls that a running daemon does not need"),
         Option("-q, --quiet", "", "no TA log"),
     ),

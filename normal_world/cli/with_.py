@@ -48,7 +48,13 @@ def run(arguments: Arguments) -> int:
     log = arguments.one("--log")
     options = [*_passed_on(arguments), *_of_sysroot(sysroot)]
     options += ["--quiet"] if arguments.switch("--quiet") else []
-    with PrivateDaemon(options, log, verbose=arguments.switch("--verbose"), state=arguments.one("--state")) as daemon:
+    with PrivateDaemon(
+        options,
+        log,
+        verbose=arguments.switch("--verbose"),
+        state=arguments.one("--state"),
+        reports=not arguments.switch("--quiet"),
+    ) as daemon:
         launcher = Launcher(daemon.folder, program, library, sysroot)
         status = _run(launcher.command(rest), launcher.environment(daemon.socket))
         if not daemon.alive:
@@ -121,7 +127,7 @@ COMMAND = Command(
         Option("--sysroot", "ROOT", "libraries and programs of the machine that PROGRAM is for"),
         Option("--log", "FILE", "write what the daemon and the TAs say to FILE"),
         Option("-v, --verbose", "", "let the daemon and the TAs speak on standard error"),
-        Option("-q, --quiet", "", "no TA log"),
+        Option("-q, --quiet", "", "no TA log, and no reports of refused and dead TAs"),
     ),
     run=run,
     epilog=EPILOG,

@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from normal_world.run_with.sweeper import PrivateFolder
@@ -24,18 +25,26 @@ STOP = 10.0
 
 
 class PrivateDaemon:
-    """options: of `litebox-ta serve`. log: file for what it prints; verbose: our standard error instead.
+    """options: of `litebox-ta serve`. log: file for what it prints; verbose: our standard error instead. reports: why
+    TAs were refused and how they died comes to our standard error in any case.
 
     state: the device's state folder, None: a fresh one. folder: private, for whatever else lives as long;
     socket: where the daemon listens.
     """
 
     def __init__(
-        self, options: Sequence[str], log: str | None = None, *, verbose: bool = False, state: str | None = None
+        self,
+        options: Sequence[str],
+        log: str | None = None,
+        *,
+        verbose: bool = False,
+        state: str | None = None,
+        reports: bool = False,
     ) -> None:
         self._private = PrivateFolder()
         self.folder = self._private.path
         self._options = (*options, "--state", state or os.path.join(self.folder, "state"))
+        self._reports = reports and not (verbose and log is None)
         self._log = None if verbose and log is None else log or os.path.join(self.folder, "daemon.log")
         self.socket = os.path.join(self.folder, "tee.sock")
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,13 +70,19 @@ class PrivateDaemon:
         ready, told = os.pipe()
         command = [sys.executable, "-m", "ta_loader.cli", "serve", "--socket", self.socket, "--ready-fd", str(told)]
         output = None
+        passed = [told]
         try:
+            if self._reports:
+                # What the program cannot know, and its user has to: why there is no such TA, and how one died.
+                with suppress(OSError):
+                    passed.append(os.dup(2))
+                    command += ["--report-fd", str(passed[-1])]
             if self._log is not None:
                 output = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             # A session of its own: Ctrl-C is for the program, and the daemon outlives it by our word.
             self._process = subprocess.Popen(
                 [*command, *self._options],
-                pass_fds=(told,),
+                pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -80,7 +95,7 @@ class PrivateDaemon:
                 self._refuse()
         finally:
             os.close(ready)
-            for fd in (told, -1 if output is None else output):
+            for fd in (*passed[1:], told, -1 if output is None else output):
                 if fd >= 0:
                     os.close(fd)
 

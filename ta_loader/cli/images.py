@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from north.text import visible_line
+from tee.abi.results import ITEM_NOT_FOUND
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from north.memory import AddressSpace
     from ta_loader.image import Debug, TaImage
     from ta_loader.source import Loader
     from tee.ports import Program
+
+
+class ToldProblems(list[tuple["UUID", "TeeError"]]):
+    """Keeps nothing: why an image was refused is told, once each. tell: called with a line."""
+
+    MOST = 256
+    """Clients choose what they ask for; after as many different refusals no more are told."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+        self._told: set[str] = set()
+
+    def append(self, problem: tuple[UUID, TeeError]) -> None:
+        uuid, error = problem
+        text = f"litebox: TA {uuid}: {visible_line(error.detail or str(error))}\n"
+        if error.result == ITEM_NOT_FOUND or text in self._told or len(self._told) >= self.MOST:
+            return
+        self._told.add(text)
+        self._tell(text)
 
 
 class WatchedSource:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from south.linux_host.log import STDERR, Log
 from ta_loader.cli import exits
 from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
+from ta_loader.cli.images import ToldProblems
 from ta_loader.cli.options import Command, Option, integer, size
 from ta_loader.errors import UsageError
 
@@ -111,6 +112,7 @@ class Worlds:
             interruptible=False,
             console=self._console,
         )
+        host.images.problems = ToldProblems(self.report)
         return host.world
 
     def _tell(self, crash: Crash) -> None:

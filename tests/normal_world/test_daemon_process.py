@@ -197,18 +197,18 @@ def test_a_killed_client_and_sigterm_end_what_libcrypto_computes(tmp_path: Path,
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_a_refused_image_is_explained_once_and_not_kept(capsys: pytest.CaptureFixture[str]) -> None:
-    from normal_world.compose import ToldProblems
+def test_a_refused_image_is_explained_once_and_not_kept() -> None:
+    from ta_loader.cli.images import ToldProblems
 
-    problems = ToldProblems()
+    told: list[str] = []
+    problems = ToldProblems(told.append)
     for _ in range(3):
         problems.append((HELLO, TeeError(results.SECURITY, "no key")))
         problems.append((HELLO, TeeError(results.ITEM_NOT_FOUND, "nowhere")))
     for n in range(2 * ToldProblems.MOST):
         problems.append((HELLO, TeeError(results.SECURITY, f"{n}")))
     assert not problems
-    told = capsys.readouterr().err.splitlines()
-    assert told[0] == f"litebox: TA {HELLO}: no key"
+    assert told[0] == f"litebox: TA {HELLO}: no key\n"
     assert len(told) == len(set(told)) == ToldProblems.MOST
 
 

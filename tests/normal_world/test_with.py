@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from normal_world.daemon.status import fetch
 from normal_world.libteec import has_c_library
 from normal_world.run_with.program import find_program, machine_of
 from normal_world.run_with.sweeper import LOCK, PREFIX
+from south.platform import Arch
+from ta_loader import samples
 from ta_loader.errors import UsageError
 from tests.normal_world.plugin_kit import compile_plugin
 from tests.threads import eventually
@@ -96,6 +99,37 @@ def test_a_run_removes_what_a_killed_one_left_and_nothing_else(tmp_path: Path) -
 
 def test_help_of_the_program_is_the_programs() -> None:
     assert run("--", "sh", "--help").stdout != run("--help").stdout
+
+
+CLIENT = """
+import sys
+from normal_world import Context, TeeError
+try:
+    with Context.daemon() as tee, tee.open_session("hello") as session:
+        session.invoke(2, 0xBAD)
+except TeeError as error:
+    print(error.result.name)
+"""
+
+
+def test_how_a_ta_died_and_why_one_was_refused_is_shown(tmp_path: Path) -> None:
+    """Without an option; the program itself learns a result, and no more."""
+    tas = ("--ta-dir", samples.FOLDER)
+    trust = ("--trust", samples.public_key_file())
+    program = ("--", sys.executable, "-c", CLIENT)
+    died = run(*tas, *trust, *program)
+    assert died.stdout == "TEE_ERROR_TARGET_DEAD\n", died.stderr
+    assert died.stderr.count("panicked with code 0x00000bad") == 1
+    assert "ta_panic+0x" in died.stderr
+    assert "registers" not in died.stderr
+    assert "listening on" not in died.stderr
+    refused = run(*tas, *program)
+    assert refused.stdout == "TEE_ERROR_SECURITY\n", refused.stderr
+    assert re.search(rf"litebox: TA {samples.HELLO[Arch.AARCH64]}: .*(key|sign)", refused.stderr)
+    for options, once in ((("-q",), 0), (("--log", str(tmp_path / "log")), 1), (("-v",), 1)):
+        done = run(*tas, *trust, *options, *program)
+        assert done.stderr.count("panicked with code 0x00000bad") == once, done.stderr
+    assert "registers" in (tmp_path / "log").read_text()
 
 
 def test_a_killed_program() -> None:
