@@ -131,6 +131,8 @@ def test_names_in_backticks_exist(path: Path) -> None:
         dotted = re.fullmatch(rf"((?:{'|'.join(PACKAGES)})(?:\.\w+)+)(?:\(.*\))?", span)
         if dotted and not span.endswith(FILES) and not resolves(dotted[1]):
             wrong.append(span)
+        if "greeter" in span:
+            continue  # of the project that first-ta.md makes
         place = re.fullmatch(rf"((?:{'|'.join((*PACKAGES, 'tests', 'docs', 'tools', 'contrib'))})/[\w./-]*)", span)
         if place and not (ROOT / place[1]).exists() and not re.search(r"/(lib|bin)/", place[1]):
             wrong.append(span)
