@@ -111,7 +111,8 @@ class TaInstance:
         try:
             self._arena = platform.pages.arena(limits.memory)
         except OSError as error:
-            raise TeeError(results.OUT_OF_MEMORY, f"no addresses for {limits.memory} bytes: {error}") from error
+            why = f"no addresses for {limits.memory} bytes: {error.strerror}"
+            raise TeeError(results.OUT_OF_MEMORY, why) from error
         try:
             self.cpu = platform.engine.create(image.arch, self._arena)
         except EngineError as error:
