@@ -28,7 +28,6 @@ from .reader import (
     read_section_headers,
     read_segments,
 )
-from .sanitized import shadow_offset
 
 if TYPE_CHECKING:
     from ta_loader.relocation import Plan
@@ -92,6 +91,8 @@ class ElfObject:
     def _shadow_offset(self) -> int:
         if not self.init_fini[1]:
             return 0  # initialisers mark what lies beside global variables; most TAs have none
+        from .sanitized import shadow_offset
+
         return shadow_offset(self.arch, (bytes(segment.data) for segment in self.segments if segment.prot & Prot.X))
 
     @property
