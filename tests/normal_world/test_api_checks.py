@@ -53,6 +53,9 @@ BAD_WORDS: tuple[Any, ...] = (
 )
 
 
+FOLDERS = ("ta_dirs", "trust", "plugin_dirs", "elf")
+
+
 class Index:
     """As NumPy's integers are one."""
 
@@ -253,7 +256,7 @@ def test_numbers_that_are_buffers_too_are_values() -> None:
         *({"timeout": wrong} for wrong in (*BAD_SECONDS, 0)),
         *({"plugin_seconds": wrong} for wrong in (*BAD_SECONDS, 0)),
         *({"memory": wrong} for wrong in (0, -1, (1 << 20) - 1, 1 << 40, 1.5e7, "64M", None, True)),
-        *({name: wrong} for name in ("ta_dirs", "trust", "plugin_dirs") for wrong in ("out", b"a", 5, [5], None, [""])),
+        *({name: wrong} for name in FOLDERS for wrong in ("out", b"a", 5, [5], None, [""])),
         *({"state": wrong} for wrong in (5, "", "a\0b", ["out"])),
         *({"enc_key": wrong} for wrong in (bytes(31), b"", "00" * 32, 5)),
         *({"sockets": wrong} for wrong in (5, None, "", "nowhere", "host:port", "127.0.0.1:99999")),
