@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,8 +17,10 @@ from boards.console_link import link_maker
 from boards.console_lock import LineLocks
 from boards.console_log import Direction, Log
 from boards.console_login import Login
+from boards.console_restart import Lookout
 from boards.console_shell import Completed, Shell
 from boards.errors import TargetError
+from boards.pattern import compile_pattern
 from boards.power import CommandPower, ManualPower, NoPower, ProcessPower
 from boards.variables import expand, resolve
 from ta_loader.errors import UsageError
@@ -105,7 +108,7 @@ class Board:
                 self.log,
                 pace=console.pace,
                 alarms=entry.alarms,
-                health=self._trouble,
+                health=partial(self._trouble, console.name),
             )
             for console in entry.consoles
         }
@@ -146,6 +149,7 @@ class Board:
 
     def run(self, command: str, timeout: float = 30.0, *, subshell: bool = False) -> Completed:
         """In the shell, remembered for the report. subshell: `exit` ends the command alone."""
+        self.notice()
         if self.stage < Stage.SHELL or self.failure is not None:
             self.advance_to(Stage.SHELL)
         done = self.shell.run(command, timeout, subshell=subshell)
@@ -158,6 +162,7 @@ class Board:
         Where the TEE is spoken to over the shell's own console, commands wait until no such connection is open.
         """
         wanted = Stage.TEE if Stage.TEE in [entry.stage for entry in self.entry.stages] else Stage.SHELL
+        self.notice()
         if self.stage < wanted or self.failure is not None:
             self.advance_to(wanted)
         contexts: list[Context] = []
@@ -178,6 +183,7 @@ class Board:
             self.power_off()
             return
         self._check_known(wanted)
+        self.notice()
         if wanted < self.stage:
             self.power_off()
         if self.stage == Stage.OFF:
@@ -239,6 +245,8 @@ class Board:
                 console.wait_disconnected(GONE_SECONDS)
         self.stage = Stage.OFF
         self._shell = None
+        for console in self.consoles.values():
+            console.lookout = None
 
     def power_cycle(self) -> None:
         """Off, and a failure is forgotten; `advance_to` turns it on again."""
@@ -260,9 +268,10 @@ class Board:
             if self._temporary and self.failure is None:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _trouble(self) -> str:
-        """Why no console will say what is waited for: the power is gone, or some console told of a panic."""
-        said = (f"console {console.name}: {console.alarm}" for console in self.consoles.values() if console.alarm)
+    def _trouble(self, name: str) -> str:
+        """Why a console will not say what is waited for: the power is gone, or another told of a panic."""
+        others = [console for console in self.consoles.values() if console.name != name]
+        said = (f"console {console.name}: {console.alarm}" for console in others if console.alarm)
         return self.power.trouble() or next(said, "")
 
     def _check_known(self, wanted: Stage) -> None:
@@ -342,7 +351,43 @@ class Board:
         )
         shell = login.run()
         shell.before = self._tee.give_back
+        shell.restarted = self._restarted
         self._shell = shell
+        first = self.entry.stages[0]
+        sign = first.pattern or next((step.expect for step in first.steps if step.expect), "")
+        for console in self.consoles.values():
+            signs = [sign] if sign and console.name == first.console else []
+            own = console.name == entry.console
+            patterns = map(compile_pattern, [*signs, *([entry.countdown] if own else [])])
+            console.lookout = Lookout(list(patterns), compile_pattern(entry.login) if own and entry.login else None)
+
+    def _restarted(self) -> str:
+        """What was said that shows that the board started again, "" if it did not."""
+        for console in self.consoles.values():
+            if console.lookout is not None and console.lookout.line:
+                own = console is self.console
+                return console.lookout.restarted(console.last_line) if own else console.lookout.line
+        return ""
+
+    def notice(self) -> None:
+        """A board that has started again since is where it is now; `advance_to` takes it on and logs in again."""
+        if self._shell is None or self.failure is not None:
+            return
+        said = [c.lookout.line for c in self.consoles.values() if c.lookout is not None and c.lookout.line]
+        if not said and not self._shell.restarted_already:
+            return
+        self.log.add(HARNESS, Direction.EVENT, f"the board started again: {(said or [self._shell.lost])[0]}")
+        self._tee.forget()
+        self._shell = None
+        first = self.entry.stages[0]
+        self.stage = first.stage if first.stage < Stage.SHELL and said and self._by(first, said[0]) else Stage.ROM
+        for console in self.consoles.values():
+            console.lookout = None
+            console.clear_alarm()
+
+    def _by(self, first: StageEntry, line: str) -> bool:
+        """Whether the first stage's own pattern is in that line."""
+        return bool(first.pattern) and compile_pattern(first.pattern).search(line.encode()) is not None
 
     def _make_power(self) -> Power:
         entry = self.entry.power

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from boards.console_kernel import own_words
+from boards.console_link import ProcessLink
 from boards.console_log import Direction, Entry, Lines, printable
 from boards.console_plain import MOMENT, Plain
 from boards.errors import TargetError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from boards.console_link import Link
     from boards.console_log import Log
+    from boards.console_restart import Lookout
 
 MAX_UNREAD = 1 << 20
 """Bytes that nobody has waited for yet; the oldest go first."""
@@ -112,6 +114,8 @@ class Console:
         """Called by the reader's thread with every byte that comes, as it came."""
         self.screen: Callable[[bytes], None] | None = None
         """The same, for who logs in."""
+        self.lookout: Lookout | None = None
+        """For a board that starts again, once it is at its shell."""
         self._taker: Callable[[bytes], bool] | None = None
         self._withheld = b""
         self._make = make
@@ -261,9 +265,9 @@ class Console:
         """As `expect`; None if it does not come. watch: called again and again while waiting; it may raise."""
         return self._wait(pattern, timeout, alarms, watch, take=True)
 
-    def seen(self, pattern: str | re.Pattern[bytes], timeout: float) -> bool:
+    def seen(self, pattern: str | re.Pattern[bytes], timeout: float, *, alarms: bool = True) -> bool:
         """Whether output that matches comes; nothing is taken away."""
-        return self._wait(pattern, timeout, alarms=True, watch=lambda: None, take=False) is not None
+        return self._wait(pattern, timeout, alarms, watch=lambda: None, take=False) is not None
 
     def _wait(
         self,
@@ -451,6 +455,8 @@ class Console:
             link.close()
         except OSError:
             pass
+        if why and isinstance(link, ProcessLink) and self.lookout is not None:
+            self.lookout.ended(why)  # the next is another program
         if why:
             self.log.add(self.name, Direction.EVENT, f"disconnected: {why}")
 
@@ -465,6 +471,8 @@ class Console:
         self._said(self._plain.feed(data))
 
     def _said(self, data: bytes) -> None:
+        if data and self.lookout is not None:
+            self.lookout.said()
         data = self._shown(data, self.log.now())
         with self._changed:
             self._last_at = time.monotonic()
@@ -488,6 +496,8 @@ class Console:
             kept += line + b"\n"
             self.log.add(self.name, Direction.IN, self._hidden(line), at)
             self._look_for_alarm(line)
+            if self.lookout is not None:
+                self.lookout.look(line)
         withheld, self._withheld = self._withheld, b"" if taker is None else self._lines.unfinished
         return withheld + data if taker is None else bytes(kept)
 

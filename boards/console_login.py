@@ -163,6 +163,7 @@ class Login:
             return False
         if self._counts["password"] and self._refusal():
             raise self._failure(f"the login of {self._user!r} was refused {REFUSALS} times; is the password right?")
+        self._shell.login_line = line if "\n" not in line else ""
         time.sleep(DELAYS[min(self._counts["login"], len(DELAYS)) - 1])
         self._type(self._user)
         return False

@@ -22,7 +22,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from boards.console_kernel import ANYTHING, GAP, newest, newest_in, own_words, split
+from boards.console_kernel import ANYTHING, GAP, MESSAGE, newest, newest_in, own_words, split
 from boards.console_log import Direction, printable
 from boards.console_script import (
     ASK,
@@ -42,7 +42,7 @@ from boards.console_script import (
     start_line,
     without_ends,
 )
-from boards.errors import CommandTimeout, TargetError
+from boards.errors import CommandTimeout, TargetError, TargetRestarted
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ SLICE = 0.1
 """Seconds between looks at the prompt."""
 POSIX, OTHERS = 3, {2: "fish", 4: "tcsh or csh"}
 """Backslashes in the answer to `probe`."""
+ENDED = 2.0
+"""Seconds that a login's prompt stands there."""
 BUSY = 0.5
 """A line that was silent for less, in seconds, may have what is waited for under way."""
 
@@ -118,9 +120,14 @@ class Shell:
         self._dirty = False
         self._running: Running | None = None
         self._prepared = False
+        self._gone = False
         self._prompt = ""
         self.lost = ""
         """Why no command can be sent any more, "" if one can."""
+        self.restarted: Callable[[], str] = lambda: ""
+        """Asked while a command runs: what the board said when it started again, "" if it did not."""
+        self.login_line = ""
+        """As the login's prompt stood on the console."""
         self.before: Callable[[], None] = lambda: None
         """Called before each command: who has the console meanwhile gives it back here."""
 
@@ -186,13 +193,21 @@ class Shell:
 
     def finish(self, running: Running, timeout: float, *, check: bool = False) -> Completed:
         """As `run`, of what `start` has started."""
-        match = self._end(running, timeout)
+        try:
+            match = self._end(running, timeout)
+        except TargetError:
+            self._running = None  # nothing may be typed at what is there now
+            raise
         ending = _Ending.of(match) if match else self._late(running, timeout)
         if not ending.number and not ending.code:
             answer = self._ask(running)
             ending = ending._replace(code=answer or "")
             self._restore()
         self._running = None
+        if self.console.lookout is not None:
+            self.console.lookout.forget()
+        if self.console.alarm and "/TC:" not in self.console.alarm:
+            self.console.clear_alarm()  # a command has printed it: the shell is alive
         if not ending.code:
             raise self._failure(f"the shell went back to its prompt before {running.command!r} had ended")
         done = _completed(running, ending)
@@ -230,6 +245,11 @@ class Shell:
                 )
                 raise self._failure(self.lost)
             before = count
+
+    @property
+    def restarted_already(self) -> bool:
+        """Whether a command ended by that."""
+        return self._gone
 
     def restore_prompt(self) -> None:
         """Of a run before this one."""
@@ -299,12 +319,12 @@ class Shell:
         for _ in range(STARTS):
             if self._dirty:
                 self._interrupt()
-                if self.console.seen(running.markers.end, 0.0):
+                if self.console.seen(running.markers.end, 0.0, alarms=False):
                     return True  # it ran, unseen, and the interrupt was its
             self.console.send_line(line)
             # Without the first marker another or one of the end's shows as well that it ran; nothing is taken.
             if self._seen(running.markers.begun):
-                if not self.console.seen(running.markers.missing, 0.0):
+                if not self.console.seen(running.markers.missing, 0.0, alarms=False):
                     return True
                 self._prepared = False  # another shell, perhaps: `exec sh`
                 break
@@ -315,7 +335,7 @@ class Shell:
     def _seen(self, pattern: re.Pattern[bytes]) -> bool:
         """With more patience while the line is busy."""
         for _ in range(STARTS):
-            if self.console.seen(pattern, self._patience):
+            if self.console.seen(pattern, self._patience, alarms=False):
                 return True
             if self.console.silence > BUSY:
                 break
@@ -326,7 +346,12 @@ class Shell:
         deadline = time.monotonic() + timeout
         before, lost = b"", 0
         while True:
-            match = self.console.poll(running.markers.end, max(0.0, deadline - time.monotonic()))
+            match = self.console.poll(
+                running.markers.end,
+                max(0.0, deadline - time.monotonic()),
+                alarms=False,
+                watch=lambda: self._watch(running),
+            )
             if match is None:
                 return None
             match = match._replace(data=before + match.data, lost=lost + match.lost)
@@ -334,9 +359,26 @@ class Shell:
                 return match
             before, lost = match.data + match.text.encode(), match.lost
 
+    def _watch(self, running: Running) -> None:
+        """TargetError if there is no shell any more that could end the command."""
+        console = self.console
+        if said := self.restarted():
+            self._restart(f"the board started again while {running.command!r} ran: {said}")
+        if self.login_line and console.last_line == self.login_line and console.silence >= ENDED:
+            self._restart(f"{running.command!r} ended the shell: {self.login_line}")
+        if console.alarm and console.silence >= _patience(console.alarm, running.newest):
+            raise self._failure(console.alarm)
+
+    def _restart(self, why: str) -> None:
+        self.lost, self._gone = why, True
+        raise self._failure(why, kind=TargetRestarted)
+
     def _late(self, running: Running, timeout: float) -> _Ending:
         """CommandTimeout for a command that did not end in time, unless it did and the line lost that."""
         tail = self.console.tail
+        if self.console.lookout is not None and self.console.lookout.line:
+            # A key would stop the bootloader.
+            self._restart(f"the board started again while {running.command!r} ran: {self.console.lookout.line}")
         ending = self._regain(running)
         if ending is not None and ending.code and not ending.number:
             return ending
@@ -399,6 +441,14 @@ class Shell:
         # The user's own lines, as far as there are some.
         tail = "\n".join([line for line in tail.splitlines() if line and not PROTOCOL.search(line)]) or tail
         return kind(f"console {self.console.name}: {problem}", output=tail, log="" if log is None else str(log))
+
+
+def _patience(alarm: str, newest: float) -> float:
+    """Seconds of silence after which an alarm while a command runs is no text that it printed."""
+    message = MESSAGE.search(alarm)
+    if message is not None:
+        return 2.0 if float(message[1]) > newest else float("inf")
+    return 10.0 if newest >= 0.0 and "/TC:" not in alarm else 3.0
 
 
 class _Ending(NamedTuple):

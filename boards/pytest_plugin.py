@@ -207,6 +207,7 @@ def _advance(board: Board, stage: str) -> None:
     from ta_loader.errors import UsageError
 
     wanted = Stage.of(stage)
+    board.notice()
     if wanted is not Stage.OFF and board.stage >= wanted and board.failure is None:
         return
     if wanted is not Stage.OFF and wanted not in [entry.stage for entry in board.entry.stages]:
