@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boards.board import Board
-from boards.catalogue import find_board
+from boards.catalogue import Stage, find_board
 from boards.cli import BOARD_OPTIONS, variables
 from boards.cli.interact import interact
 from ta_loader.cli import exits
@@ -27,10 +28,16 @@ def run(arguments: Arguments) -> int:
     with Board(entry, Path(folder) if folder else None, variables(arguments), keep=not power) as board:
         if name is not None and name not in board.consoles:
             raise UsageError(f"{board.name} has no console {name}; it has {', '.join(board.consoles)}")
-        board.open(power=power)
         console = board.consoles[name] if name else board.console
-        console.wait_connected()
-        interact(console, duration)
+        # What is piped in would be lost on a board that boots.
+        booted = power or entry.power.kind == "none"
+        wait = booted and entry.shell is not None and console is board.console and not sys.stdin.isatty()
+        if wait:
+            board.advance_to(Stage.SHELL)
+        else:
+            board.open(power=power)
+            console.wait_connected()
+        interact(console, duration, prompt=wait)
     return exits.OK
 
 
@@ -46,7 +53,8 @@ COMMAND = Command(
     ),
     run=run,
     epilog="""\
-Ctrl-] leaves. Without a terminal, standard input is sent, and the command ends when the console falls silent.
+Ctrl-] leaves. Without a terminal, standard input is sent, and the command ends when the console falls silent;
+a board that is turned on here, or is always on, is taken to its shell first.
 
 examples:
   litebox-ta board console ./myboard.toml secure

@@ -116,6 +116,19 @@ def test_console_without_a_terminal(tmp_path: Path) -> None:
     assert "42 is the answer" in (tmp_path / "console.log").read_text()
 
 
+def test_piped_input_waits_for_the_shell(tmp_path: Path) -> None:
+    """The board boots, asks for a name, and is a shell some time later."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ta_loader.cli", "board", "console", str(fake_board(tmp_path)), "--log", str(tmp_path)],
+        input=b"echo $((6*7)) is the answer\n",
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"42 is the answer" in done.stdout
+
+
 KEPT = [sys.executable, "-m", "ta_loader.cli", "board", "run"]
 
 
