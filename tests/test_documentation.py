@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from normal_world import Context
+from normal_world.client.options import LocalOptions
+from normal_world.daemon.metrics import PREFIX
 from ta_loader import samples
+from ta_loader.cli import script
 from ta_loader.cli.tree import nodes
 from ta_loader.container.verify import open_container
 from ta_loader.trust import TrustStore
+from tee.limits import Limits
 from tests.threads import PATIENCE
 from tools import commands_doc
 
@@ -51,6 +56,21 @@ OTHERS_OPTIONS = {
 
 FILES = (".elf", ".ta", ".toml", ".pem", ".py")
 """Ends of names of files, which look like dotted names."""
+
+BAD_BOARD = """\
+schema = 1
+summary = "with mistakes"
+[consoles.normal]
+link = "/dev/ttyUSB0"
+[power]
+kind = "qemo"
+[stages.kernel]
+pattern = "Linux"
+timeout = "3"
+[shell]
+promt = "# "
+"""
+"""The description whose mistakes boards.md shows."""
 
 page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 
@@ -171,7 +191,7 @@ def shown(path: Path) -> Iterator[tuple[str, list[str]]]:
 def alone(command: str) -> bool:
     """Whether a command needs nothing but the installation and the files of `desk`."""
     named = r"(run|verify|info)( --trust \S+)? (hello|hello\.ta|mine\.ta)"
-    return bool(re.match(rf"litebox-ta ({named}|sign|demo|algorithms)\b", command))
+    return bool(re.match(rf"litebox-ta ({named}|sign|demo|algorithms|board list|board info \./bad\.toml)\b", command))
 
 
 def desk(folder: Path) -> None:
@@ -184,6 +204,7 @@ def desk(folder: Path) -> None:
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "key.pem").write_bytes(private)
     (folder / "pub.pem").write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    (folder / "bad.toml").write_text(BAD_BOARD)
 
 
 def plain(line: str) -> str:
@@ -191,24 +212,141 @@ def plain(line: str) -> str:
     return re.sub(r"\d+\.\d+|\b(?:0x)?[0-9a-f]{6,}\b", "*", line).rstrip()
 
 
+def execute(words: list[str], folder: Path) -> str:
+    """Standard output, then standard error, of a command in `folder` with a state and configuration of its own."""
+    folders = {"XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    others = ("LITEBOX_SOCKET", "LITEBOX_BOARDS", "PYTEST_", "XDG_RUNTIME_DIR")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    done = subprocess.run(
+        words, cwd=folder, env=environment | folders, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    return done.stdout + done.stderr
+
+
+def missing(shown: list[str], printed: str) -> list[str]:
+    """Lines of a page that a program did not print."""
+    lines = {plain(line) for line in printed.splitlines()}
+    return [line for line in shown if line.strip() != "..." and plain(line) not in lines]
+
+
 @pytest.mark.parametrize("path", [path for path in PAGES if any(alone(command) for command, _ in shown(path))], ids=str)
 def test_examples_print_what_is_shown(path: Path, tmp_path: Path) -> None:
     desk(tmp_path)
     tool = f"{sys.executable} -m ta_loader.cli"
-    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     for command, output in shown(path):
-        if not alone(command):
-            continue
-        line = f"{command.replace('litebox-ta', tool, 1)} 2>&1"
-        done = subprocess.run(
-            ["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE
-        )
-        printed = {plain(line) for line in done.stdout.splitlines()}
-        missing = [line for line in output if line.strip() != "..." and plain(line) not in printed]
-        assert not missing, f"{command}\n{done.stdout}"
+        if alone(command):
+            printed = execute(["sh", "-c", command.replace("litebox-ta", tool, 1)], tmp_path)
+            assert not missing(output, printed), f"{command}\n{printed}"
+
+
+def fenced(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.M | re.S)
+
+
+def indented(path: Path) -> list[str]:
+    """Indented blocks without the indentation; a command's line after `$` begins one."""
+    text = re.sub(r"^```.*?^```$", "```", path.read_text(), flags=re.M | re.S)
+    blocks = re.findall(r"^    \S.*\n(?:    (?!\$ ).*\n|\n(?=\n*    (?!\$ )))*", text, re.M)
+    return [textwrap.dedent(block).rstrip("\n") + "\n" for block in blocks]
 
 
 @page
 def test_python_blocks_are_python(path: Path) -> None:
-    for block in re.findall(r"^```python\n(.*?)^```$", path.read_text(), re.M | re.S):
+    for block in fenced(path, "python"):
         ast.parse(block)
+
+
+def program(path: Path) -> tuple[str, list[str]]:
+    """A page's first Python program, and what the page shows of its output: the indented block below it."""
+    blocks = fenced(path, "python")
+    if blocks:
+        return blocks[0], indented(path)[0].splitlines()
+    found = indented(path)
+    at = next(at for at, block in enumerate(found) if block.startswith("from normal_world import"))
+    return found[at], found[at + 1].splitlines()
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md", "docs/rpmb.md"])
+def test_programs_print_what_is_shown(name: str, tmp_path: Path) -> None:
+    text, output = program(ROOT / name)
+    printed = execute([sys.executable, "-c", text], tmp_path)
+    assert output
+    assert not missing(output, printed), printed
+
+
+def test_the_python_plugin_remembers() -> None:
+    names: dict[str, Any] = {}
+    exec(next(block for block in fenced(ROOT / "docs/supplicant.md", "python") if "class Notes" in block), names)
+    plugin, answer = names["Notes"](), bytearray(20)
+    assert plugin.invoke(2, 0, memoryview(bytearray(b"remember me"))) == (0, 0)
+    assert plugin.invoke(3, 0, memoryview(answer)) == (0, 11)
+    assert answer[:11] == b"remember me"
+
+
+def run_pytest(folder: Path, *words: str) -> str:
+    return execute([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words], folder)
+
+
+def test_the_page_on_pytest(tmp_path: Path) -> None:
+    path = ROOT / "docs/pytest.md"
+    (tmp_path / "pyproject.toml").write_text(fenced(path, "toml")[0])
+    tests, fixture = fenced(path, "python")
+    deaths, leak = (
+        next(block for block in indented(path) if start in block) for start in ("expect_panic(", "test_leak(")
+    )
+    (tmp_path / "test_hello.py").write_text(tests)
+    (tmp_path / "test_deaths.py").write_text(deaths)
+    (tmp_path / "test_leak.py").write_text(leak)
+    (tmp_path / "test_own.py").write_text(
+        f"import pytest\n\n{fixture}\n\ndef test_own(session):\n    session.invoke(7)\n"
+    )
+
+    examples = dict(shown(path))
+    printed = run_pytest(tmp_path, "test_hello.py")
+    assert not missing(examples["pytest -q"], printed), printed
+    command = "pytest -q --litebox-leaks error test_leak.py"
+    printed = run_pytest(tmp_path, *command.split()[2:])
+    assert not missing(examples[command], printed), printed
+    printed = run_pytest(tmp_path, "test_deaths.py", "test_own.py")
+    assert "3 passed" in printed, printed
+
+
+def test_tests_of_the_page_on_boards(tmp_path: Path) -> None:
+    block = next(block for block in indented(ROOT / "docs/boards.md") if "def test_kernel(shell)" in block)
+    (tmp_path / "test_board.py").write_text(f"import pytest\n\n{block}")
+    printed = run_pytest(tmp_path, "--board", "host", "-k", "test_kernel", "test_board.py")
+    assert "1 passed" in printed, printed
+
+
+def metrics() -> set[str]:
+    source = (ROOT / "normal_world/daemon/metrics.py").read_text()
+    return {f"{PREFIX}{name}" for name in re.findall(r'(?:Family|_count)\(\s*"(\w+)"', source)}
+
+
+def settings() -> set[str]:
+    """Of pytest's configuration."""
+    source = (ROOT / "normal_world/pytest_plugin.py").read_text()
+    return {f"litebox_{name}" for name in re.findall(r'^        \("(\w+)", "(?:paths|string)"', source, re.M)}
+
+
+def protocols() -> set[str]:
+    """Of the South."""
+    return set(re.findall(r"^class (\w+)\(.*\bProtocol\)", (ROOT / "south/platform.py").read_text(), re.M))
+
+
+@pytest.mark.parametrize(
+    ("name", "items"),
+    [
+        ("python.md", set(LocalOptions._fields)),
+        ("cli.md", script.TOP | script.STEP),
+        ("linux-host.md", set(Limits._fields)),
+        ("daemon.md", metrics()),
+        ("pytest.md", settings()),
+        ("architecture.md", protocols()),
+    ],
+)
+def test_lists_are_complete(name: str, items: set[str]) -> None:
+    """What a page lists in a table or a sentence is all there is in the code."""
+    text = (ROOT / "docs" / name).read_text()
+    assert items
+    assert not {item for item in items if not re.search(rf"`{item}\b", text)}

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 MAX_SCRIPT = 16 << 20
 """Bytes."""
-_TOP = {"trust", "ta_dirs", "elf", "allow_unsigned", "memory", "timeout", "step"}
-_STEP = {
+TOP = {"trust", "ta_dirs", "elf", "allow_unsigned", "memory", "timeout", "step"}
+STEP = {
     "open", "invoke", "close", "name", "session", "login", "params", "result", "origin", "outputs", "panic", "died",
     "save", "repeat",
 }  # fmt: skip
@@ -82,7 +82,7 @@ def read_script(path: str) -> Script:
         table = tomllib.loads(text.decode())
     except (ValueError, RecursionError) as problem:  # TOML's and UTF-8's errors are ValueErrors, and not the only ones
         raise UsageError(f"{path}: {problem}") from None
-    _known(table, _TOP, path)
+    _known(table, TOP, path)
     rows = table.get("step", [])
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UsageError(f"{path}: a script is made of [[step]] tables, and has at least one")
@@ -115,7 +115,7 @@ def _known(table: dict[str, Any], names: set[str], where: str) -> None:
 
 
 def _read_step(row: dict[str, Any], where: str, folder: str, read: Read) -> ScriptStep:
-    _known(row, _STEP, where)
+    _known(row, STEP, where)
     kinds = [kind for kind in ("open", "invoke", "close") if kind in row]
     if len(kinds) != 1:
         raise UsageError(f"{where}: needs exactly one of open, invoke, close")
