@@ -114,12 +114,20 @@ def test_the_page_of_all_commands() -> None:
     assert commands_doc.main(["--check"]) == 0, "run python -m tools.commands_doc"
 
 
+def anchors(path: Path) -> set[str]:
+    """Of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", prose(path.read_text()), re.M)
+    return {re.sub(r"[^\w -]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
 @page
 def test_links_lead_somewhere(path: Path) -> None:
     text = path.read_text()
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", text):
         if "://" not in target:
-            assert (path.parent / target).exists(), target
+            place = path.parent / target if target else path
+            assert place.exists(), target
+            assert not anchor or anchor in anchors(place), f"{target}#{anchor}"
 
 
 def spans(path: Path) -> list[str]:
