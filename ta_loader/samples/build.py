@@ -7,6 +7,7 @@ in (PKCS#1 v1.5 signatures are deterministic), so the same compiler gives the sa
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -90,8 +91,9 @@ def compiler_version(arch: Arch) -> str:
     return _run(COMPILER[arch], "-dumpfullversion").strip() if available(arch) else ""
 
 
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+def _run(*command: str, folder: Path | None = None) -> str:
+    """folder: to run it in (None: this one)."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=folder)
     if done.returncode:
         raise BuildError(f"{' '.join(command)}\n{done.stderr}")
     return done.stdout
@@ -108,10 +110,12 @@ def compile_elf(recipe: Recipe, into: Path) -> Path:
             *COMPILE,
             *MODE[recipe.arch],
             *recipe.extra,
-            f"-I{SOURCES}",
+            # Relative, from the source's folder: sanitizers keep file names as they were given, whatever is mapped.
+            f"-I{os.path.relpath(SOURCES, source.parent)}",
             f"-ffile-prefix-map={source.parent}=.",
+            f"-ffile-prefix-map={SOURCES}=.",
         ]
-        _run(COMPILER[recipe.arch], *flags, f"-ffile-prefix-map={SOURCES}=.", "-c", str(source), "-o", str(out))
+        _run(COMPILER[recipe.arch], *flags, "-c", source.name, "-o", str(out), folder=source.parent)
         objects.append(str(out))
     elf = into / f"{recipe.uuid}.elf"
     flags = [*LINK, *MODE[recipe.arch], *recipe.extra, f"-Wl,-T,{recipe.script}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -116,7 +117,7 @@ def test_the_report_has_the_line(tmp_path: Path, arch: Arch, capfd: pytest.Captu
     line = source.index("    return at[index];") + 1
     said = capfd.readouterr().err
     assert "AddressSanitizer: an access to 1 byte at 0x" in said
-    assert any(text.endswith(f"/asan.c:{line}") and "!peek+" in text for text in said.splitlines())
+    assert any(re.search(rf"\basan\.c:{line}$", text) and "!peek+" in text for text in said.splitlines())
 
 
 def test_a_report_that_is_none_changes_nothing(world: SecureWorld, crashes: Crashes, arch: Arch) -> None:
