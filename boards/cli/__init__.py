@@ -81,7 +81,7 @@ def action(name: str) -> Command:
 def overview() -> str:
     lines = ["usage: litebox-ta board ACTION ...", "", SUMMARY, "", "actions:"]
     lines += [f"  {name:12}{action(name).summary}" for name in ACTIONS]
-    lines += ["", "litebox-ta board ACTION --help tells more, with examples."]
+    lines += ["", "litebox-ta board ACTION --help says more, with examples."]
     lines += [f"exit codes: 0 success, 2 usage, {TIMED_OUT} a command took too long, {BOARD_FAILED} the board failed,"]
     lines += ["            else the command's own (board run), pytest's (board test)"]
     return "\n".join(lines)

@@ -30,7 +30,7 @@ def run(arguments: Arguments) -> int:
 
 COMMAND = Command(
     name="board guest",
-    summary="Make the guest that comes along, of Debian's packages, and print the path of a part of it.",
+    summary="Make the guest of Debian's packages and print the path of a part of it.",
     words=("PART",),
     options=(
         Option("--files", "DIR", "lay this folder over the guest's root", many=True),

@@ -70,7 +70,7 @@ COMMAND = Command(
     options=(Option("--json", "", "print one JSON object"),),
     run=run,
     epilog="""\
-BOARD is the name of a known board or the file of a description; each mistake in it is told with its key.
+BOARD is the name of a known board or the file of a description; each mistake in it is reported with its key.
 
 examples:
   litebox-ta board info qemu-virt-optee

@@ -180,7 +180,7 @@ COMMAND = Command(
         Option("--keep", "", "afterwards a shell on the board, until Ctrl-] or it goes off"),
         Option("--json", "", "print one JSON object: stages, command, panics"),
         Option("-v, --verbose", "", "show all consoles, merged by time, on standard error"),
-        Option("-q, --quiet", "", "do not tell the stages' times"),
+        Option("-q, --quiet", "", "do not print the stages' times"),
     ),
     run=run,
     epilog=f"""\

@@ -209,7 +209,7 @@ COMMAND = Command(
             "FILE",
             "an eMMC with an RPMB, in this file, which is made if it is not there; needs QEMU 10.2 or later",
         ),
-        Option("--no-reboot", "", "a reset of the guest ends QEMU instead of starting it anew"),
+        Option("--no-reboot", "", "a reset of the guest ends QEMU instead of starting it again"),
         Option("--qemu", "PROGRAM", "default qemu-system-aarch64"),
         *WORLD_OPTIONS,
     ),

@@ -183,7 +183,7 @@ COMMAND = Command(
         Option("--junit", "FILE", "write a script's steps as JUnit XML"),
         *WORLD_OPTIONS,
         Option("--json", "", "print one JSON object instead of text"),
-        Option("-q, --quiet", "", "print neither results nor the TAs' log; the exit code tells"),
+        Option("-q, --quiet", "", "print neither results nor the TAs' log; the exit code says how it ended"),
     ),
     run=run,
     epilog=EPILOG,
