@@ -139,8 +139,8 @@ class Context(Closing):
         timeout: float | None = None,
         operation: Operation | None = None,
     ) -> Session:
-        """ta: a UUID; in a TEE of this process also a .ta file, or "hello", the sample. group: its number, for group
-        logins. Parameters, timeout and operation as for `Session.invoke`.
+        """ta: a UUID, a file `UUID.ta`, or a sample, "hello" or "hello-arm"; in a TEE of this process a .ta file of
+        any name. group: its number, for group logins. Parameters, timeout and operation as for `Session.invoke`.
         """
         __tracebackhide__ = True  # pytest shows the caller's line
         login = _enumerated(Login, login, "login")

@@ -178,6 +178,29 @@ def test_names_in_backticks_exist(path: Path) -> None:
     assert not wrong
 
 
+OTHERS_FILES = re.compile(r"(core|ta|tee-supplicant)/|ftrace_format\.py$|.*greeter")
+"""Of OP-TEE, and of the project that first-ta.md makes."""
+
+
+@cache
+def sources() -> str:
+    """Paths of our files, a line each."""
+    folders = (*PACKAGES, "tests", "tools", "contrib")
+    return "\n".join(str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).rglob("*.*"))
+
+
+@page
+def test_files_in_backticks_exist(path: Path) -> None:
+    named = {span for span in spans(path) if re.fullmatch(r"[\w./*-]+\.(c|h|py|S|tsv)", span)}
+    wrong = [
+        name
+        for name in named
+        if not OTHERS_FILES.match(name)
+        and not re.search(rf"(^|/){re.escape(name)}$".replace(r"\*", "[^/]*"), sources(), re.M)
+    ]
+    assert not wrong
+
+
 @cache
 def variables() -> set[str]:
     """Of the environment, that our code reads."""
