@@ -256,7 +256,7 @@ def plain(line: str) -> str:
 
 def execute(words: list[str], folder: Path) -> str:
     """Standard output, then standard error, of a command in `folder` with a state and configuration of its own."""
-    folders = {"XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    folders = {"XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "LC_ALL": "C.UTF-8"}
     others = ("LITEBOX_SOCKET", "LITEBOX_BOARDS", "PYTEST_", "XDG_RUNTIME_DIR")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     done = subprocess.run(
@@ -358,6 +358,15 @@ def test_tests_of_the_page_on_boards(tmp_path: Path) -> None:
     (tmp_path / "test_board.py").write_text(f"import pytest\n\n{block}")
     printed = run_pytest(tmp_path, "--board", "host", "-k", "test_kernel", "test_board.py")
     assert "1 passed" in printed, printed
+
+    output = next(
+        output for command, output in shown(ROOT / "docs/boards.md") if command.startswith("pytest -q test_board")
+    )
+    test = next(line for line in output if line.startswith(">"))[1:].strip()
+    (tmp_path / "test_host.py").write_text(f"def test_fails(shell):\n    {test}\n")
+    printed = run_pytest(tmp_path, "--board", "host", "test_host.py")
+    of_host = output[next(at for at, line in enumerate(output) if "test_fails[host]" in line) :]
+    assert not missing([line for line in of_host if "test_fails[host]" not in line], printed), printed
 
 
 def metrics() -> set[str]:
