@@ -139,7 +139,10 @@ class StateFolder:
     def close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            try:
+                os.close(fd)
+            except OSError:
+                pass  # nothing was written through it, and it is closed all the same (close(2))
 
     def __del__(self) -> None:
         self.close()

@@ -69,9 +69,12 @@ class LateServices:
 
 
 def _find(state: str | None) -> Services:
-    from importlib.metadata import entry_points
+    from importlib.metadata import MetadataPathFinder, entry_points
 
-    for point in entry_points(group=GROUP, name=DEFAULT):
-        made: Services = point.load()(state)
-        return made
+    for _ in range(2):
+        for point in entry_points(group=GROUP, name=DEFAULT):
+            made: Services = point.load()(state)
+            return made
+        # A folder that could not be listed once counts as empty there for the life of the process.
+        MetadataPathFinder().invalidate_caches()  # on an object, since Python 3.11 lacks a @classmethod there
     raise TeeError(STORAGE_NOT_AVAILABLE, f"nothing installed offers a {GROUP}")

@@ -18,6 +18,7 @@ from tests.host_faults import ERRORS, Faults
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from south.platform import Pages
     from tee.world import Opened, Outcome
 
 GET_PUBKEY, INCREMENT = 0, 0
@@ -33,9 +34,8 @@ DEFINED = {
 }
 
 
-def public_key(host: Host) -> tuple[Opened, Outcome]:
+def public_key(host: Host, pages: Pages) -> tuple[Opened, Outcome]:
     """The attestation PTA makes its key, and keeps it in trusted storage."""
-    pages = host.platform.pages.shared(4096)
     opened = host.world.open_session(PTA_ATTESTATION_UUID)
     params: list[Value | Memref | None] = [
         Memref(Kind.MEMREF_OUTPUT, pages, 1024),
@@ -48,16 +48,17 @@ def public_key(host: Host) -> tuple[Opened, Outcome]:
 def run(folder: Path, faults: Faults, at: int, number: int) -> bool:
     with Host(Setup(state=str(folder)), console=Lines(), interruptible=False) as host:
         uuid = host.resolve("hello")
+        pages = host.platform.pages.shared(4096)
         faults.arm(at, number)
         first = host.world.open_session(uuid)
-        opened, told = public_key(host)
+        opened, told = public_key(host, pages)
         second = host.world.open_session(uuid)
         faults.disarm()
         where = f"call {at} ({faults.fired}) with {errno.errorcode[number]}: {first} {opened} {told} {second}"
         for outcome in (first, opened, told, second):
             assert outcome.result in (*DEFINED, results.BAD_PARAMETERS), where
         assert not host.world.bugs, where
-        assert not public_key(host)[1].result, where
+        assert not public_key(host, pages)[1].result, where
         again = host.world.open_session(uuid)
         value = Value(Kind.VALUE_INOUT, 1)
         assert not host.world.invoke(again.session, INCREMENT, [value]).result, where
