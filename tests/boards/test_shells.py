@@ -16,6 +16,7 @@ from boards.errors import CommandTimeout, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SHELLS = ("dash -i", "bash --norc --noprofile -i", "busybox ash -i", "mksh -i", "ksh -i", "zsh -f -i")
 SETTINGS = (
@@ -41,8 +42,13 @@ def program(words: str) -> str:
     name = words.split()[0]
     if shutil.which(name) is None:
         pytest.skip(f"{name} is not installed")
-    # What this machine's user has in his start files is not tried here.
-    return f"process:env ENV= HOME=/nowhere {words}"
+    return f"process:env ENV= {words}"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this machine's user has in his start files is not tried here, and histories go elsewhere."""
+    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 @pytest.fixture(params=SHELLS, ids=[words.split()[0] for words in SHELLS])
