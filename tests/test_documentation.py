@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import os
 import re
 import shutil
@@ -314,6 +315,16 @@ def test_programs_print_what_is_shown(name: str, tmp_path: Path) -> None:
     printed = execute([sys.executable, "-c", text], tmp_path)
     assert output
     assert not missing(output, printed), printed
+
+
+def test_the_script_of_the_page_on_the_command_line_passes(tmp_path: Path) -> None:
+    desk(tmp_path)
+    (tmp_path / "tas").mkdir()
+    (tmp_path / "message.bin").write_bytes(b"a message")
+    (tmp_path / "steps.toml").write_text(fenced(ROOT / "docs/cli.md", "toml")[0])
+    printed = execute([sys.executable, "-m", "ta_loader.cli", "run", "--script", "steps.toml", "--json"], tmp_path)
+    report, _ = json.JSONDecoder().raw_decode(printed)
+    assert (report["exit"], len(report["steps"])) == (0, 5), printed
 
 
 def test_the_python_plugin_remembers() -> None:
