@@ -192,7 +192,10 @@ class LineTable:
 
     def _join(self, base: str, path: str) -> str:
         """Names count against the budget as well: many rows may share one long string."""
-        joined = posixpath.join(base, path)
+        begin = 0
+        while path.startswith("./", begin):  # -ffile-prefix-map leaves them
+            begin += 2
+        joined = path[begin:] if base in ("", ".") else posixpath.join(base, path[begin:])
         self._steps -= 1 + len(joined) // 4
         if self._steps < 0:
             raise Malformed
