@@ -257,8 +257,9 @@ def plain(line: str) -> str:
 
 def execute(words: list[str], folder: Path) -> str:
     """Standard output, then standard error, of a command in `folder` with a state and configuration of its own."""
-    folders = {"XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "LC_ALL": "C.UTF-8"}
-    others = ("LITEBOX_SOCKET", "LITEBOX_BOARDS", "PYTEST_", "XDG_RUNTIME_DIR")
+    folders = {"XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "LC_ALL": "C.UTF-8", "COLUMNS": "80"}
+    # With CI or BUILD_NUMBER set, pytest cuts no line of its summary.
+    others = ("LITEBOX_SOCKET", "LITEBOX_BOARDS", "PYTEST_", "XDG_RUNTIME_DIR", "CI", "BUILD_NUMBER")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     done = subprocess.run(
         words, cwd=folder, env=environment | folders, capture_output=True, text=True, timeout=PATIENCE, check=False

@@ -26,7 +26,7 @@ COMMANDS = (
 )
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.fuzz)])
 def test_many_commands(count: int) -> None:
     """50 messages a second."""
     links: list[NoisyLink] = []

@@ -114,7 +114,7 @@ def run(folder: Path, faults: Faults, at: int, number: int) -> bool:
     return bool(faults.fired)
 
 
-@pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.fuzz)])
 @pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
 def test_each_call_of_the_host_fails_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: int

@@ -66,7 +66,7 @@ def run(folder: Path, faults: Faults, at: int, number: int) -> bool:
     return bool(faults.fired)
 
 
-@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.fuzz)])
 @pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
 def test_opening_and_pseudo_tas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: int) -> None:
     key = AttestationKey.generate()  # which takes seconds
