@@ -95,8 +95,9 @@ struct lb_arch {
 /* CPUs that share a writable page run in turns; see turns.c. */
 struct lb_turn {
     struct lb_cpu *holder, *last;
-    unsigned waiting;
+    unsigned waiting, cpus; /* cpus: those under it, waiting or not */
     uint64_t taken_ns;
+    bool given_up; /* its owner has */
 };
 
 /* Program counter sampling; see sample.c. */

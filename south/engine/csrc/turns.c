@@ -22,9 +22,19 @@ struct lb_turn *lb_turn_new(void)
     return calloc(1, sizeof(struct lb_turn));
 }
 
+/* With the lock. A turn lives until its owner has given it up and no CPU is under it or waits for it. */
+static void drop(struct lb_turn *turn)
+{
+    if (turn && turn->given_up && !turn->cpus && !turn->waiting)
+        free(turn);
+}
+
 void lb_turn_free(struct lb_turn *turn)
 {
-    free(turn);
+    pthread_mutex_lock(&lock);
+    turn->given_up = true;
+    drop(turn);
+    pthread_mutex_unlock(&lock);
 }
 
 /* Marks the CPU running. false: try again, its turn was changed. */
@@ -46,6 +56,7 @@ bool lb_turn_take(struct lb_cpu *cpu)
             pthread_cond_wait(&changed, &lock);
         turn->waiting--;
         if (atomic_load(&cpu->turn) != turn) { /* moved while waiting: start over */
+            drop(turn);
             pthread_cond_broadcast(&changed); /* who had the last slice looks at how many wait */
             pthread_mutex_unlock(&lock);
             return false;
@@ -98,6 +109,12 @@ void lb_turn_join(struct lb_cpu *cpu, struct lb_turn *turn)
     if (old && old != turn && old->holder == cpu)
         old->holder = NULL;
     atomic_store(&cpu->turn, turn);
+    if (turn)
+        turn->cpus++;
+    if (old) {
+        old->cpus--;
+        drop(old);
+    }
     if (turn && old != turn && atomic_load(&cpu->running)) {
         uint64_t since = lb_now_ns();
         atomic_store(&cpu->yield, true);
