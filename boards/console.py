@@ -297,7 +297,8 @@ class Console:
                     return None
                 trouble = self.health()
                 if trouble and last_words:
-                    raise self._failure(trouble)
+                    # A machine that panics and ends did so because it panicked, also where its panic is not waited for.
+                    raise self._failure(self._alarm or trouble)
                 if trouble:
                     # What it said before it died may still be on its way.
                     self._changed.wait_for(lambda: self._link is None, min(left, LAST_WORDS))

@@ -56,6 +56,15 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
         end.close()
 
 
+def test_a_machine_that_panicked_and_ended_did_panic(pair: Pair) -> None:
+    """Also for a wait that lets alarms pass, as those of a command do, which may print such text."""
+    pair.say(b"BOOM\r\n")
+    assert eventually(lambda: pair.console.alarm)
+    pair.console.health = lambda: "the process ended"
+    with pytest.raises(TargetError, match="it blew up: BOOM"):
+        pair.console.expect("never", PATIENCE, alarms=False)
+
+
 def test_expect_takes_what_it_matched(pair: Pair) -> None:
     pair.say(b"one\r\ntwo\r\nthree\r\n")
     match = pair.console.expect("^(t)wo$", 5)
