@@ -28,7 +28,9 @@ class Project:
             "PATH": f"{bin_folder}:{os.environ['PATH']}",
             "PYTEST_ADDOPTS": "-p no:cacheprovider",
         }
-        self.environment.pop("PYTEST_XDIST_WORKER", None)
+        # What a make that runs these tests was given is not meant for the project's make.
+        for name in ("PYTEST_XDIST_WORKER", "PYTEST", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL"):
+            self.environment.pop(name, None)
 
     def shell(self, command: str, code: int = 0) -> str:
         done = subprocess.run(
