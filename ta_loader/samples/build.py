@@ -7,7 +7,6 @@ in (PKCS#1 v1.5 signatures are deterministic), so the same compiler gives the sa
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -102,6 +101,12 @@ def _run(*command: str, folder: Path | None = None) -> str:
 def compile_elf(recipe: Recipe, into: Path) -> Path:
     """Compile and link; the ELF at `<into>/<uuid>.elf` has debug information."""
     objects: list[str] = []
+    desk = into / "sources"
+    desk.mkdir()
+    for folder in {SOURCES, *(source.parent for source in recipe.sources)}:
+        for pattern in ("*.h", "*.c", "*.cpp"):
+            for file in folder.glob(pattern):
+                shutil.copy(file, desk)
     for source in (*RUNTIME, *recipe.sources):
         out = into / f"{recipe.uuid}-{source.stem}.o"
         standard = "-std=gnu++17" if source.suffix == ".cpp" else "-std=gnu11"
@@ -110,12 +115,11 @@ def compile_elf(recipe: Recipe, into: Path) -> Path:
             *COMPILE,
             *MODE[recipe.arch],
             *recipe.extra,
-            # Relative, from the source's folder: sanitizers keep file names as they were given, whatever is mapped.
-            f"-I{os.path.relpath(SOURCES, source.parent)}",
-            f"-ffile-prefix-map={source.parent}=.",
-            f"-ffile-prefix-map={SOURCES}=.",
+            # Bare names: sanitizers keep file names as they were given, whatever is mapped.
+            "-I.",
+            f"-ffile-prefix-map={desk}=.",
         ]
-        _run(COMPILER[recipe.arch], *flags, "-c", source.name, "-o", str(out), folder=source.parent)
+        _run(COMPILER[recipe.arch], *flags, "-c", source.name, "-o", str(out), folder=desk)
         objects.append(str(out))
     elf = into / f"{recipe.uuid}.elf"
     flags = [*LINK, *MODE[recipe.arch], *recipe.extra, f"-Wl,-T,{recipe.script}"]
