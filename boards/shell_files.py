@@ -15,6 +15,7 @@ import hashlib
 import os
 import secrets
 import shlex
+import stat
 import time
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
@@ -127,8 +128,11 @@ def get(shell: Shell, path: str, *, tell: Callable[[int, int], None] = lambda *_
 def local_file(source: Path) -> tuple[bytes, int]:
     """The bytes and permissions of a file of ours. UsageError."""
     try:
-        with source.open("rb") as file:
+        # Not a named pipe, which could be waited for without end, nor a device.
+        with open(source, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
             status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UsageError(f"{source}: is no regular file")
             data = file.read(MAX_BYTES + 1) if status.st_size <= MAX_BYTES else b""
     except OSError as problem:
         raise UsageError(f"{source}: {problem.strerror}") from None

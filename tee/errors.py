@@ -17,6 +17,14 @@ class TeeError(Exception):
         self.detail = detail
         super().__init__(f"{self.result} ({origin.name})" + (f": {detail}" if detail else ""))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """By what it holds, since subclasses are made of other arguments; a pool's workers pickle what they raise."""
+        return _again, (type(self), self.args), self.__dict__
+
+
+def _again(kind: type[TeeError], args: tuple[object, ...]) -> TeeError:
+    return kind.__new__(kind, *args)
+
 
 def reason(problem: BaseException) -> str:
     """What the system refused, in its own words and without its number: `FILE: No space left on device`."""

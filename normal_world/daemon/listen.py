@@ -10,7 +10,7 @@ import socket
 import stat
 from typing import TYPE_CHECKING
 
-from normal_world.protocol import default_socket
+from normal_world.protocol import SYSTEM_SOCKET, default_socket
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BACKLOG = 128
 MODE = 0o660
 FOLDER_MODE = 0o700
+SYSTEM_FOLDER_MODE = 0o755
 
 
 class Listener:
@@ -50,7 +51,8 @@ def listen(path: str, mode: int = MODE, group: int | None = None) -> Listener:
         if not os.path.isdir(folder):
             if path != default_socket():
                 raise UsageError(f"{folder}: no such folder; make it, open to those who may connect")
-            os.mkdir(folder, FOLDER_MODE)
+            # The system's socket has a mode and a group of its own, which say who may connect.
+            os.mkdir(folder, SYSTEM_FOLDER_MODE if path == SYSTEM_SOCKET else FOLDER_MODE)
         with _alone(folder):
             _clear(path)
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)

@@ -25,6 +25,10 @@ SUFFIX = ".in"
 _HIDDEN = ("gitignore",)
 """Files whose names begin with a dot in the project."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_TAKEN = re.compile(
+    r"ta|u?tee(_\w*)?|pta_\w*|user_ta_\w*|std\w+|inttypes|limits|assert|ctype|errno|malloc|trace|compiler|util"
+)
+"""Identifiers that a C header of the development kit, or a macro in one, has already."""
 
 
 def run(arguments: Arguments) -> int:
@@ -33,6 +37,8 @@ def run(arguments: Arguments) -> int:
         raise UsageError(
             f"new {name!r}: a name has up to 32 small letters, digits, '-' and '_', and begins with a letter"
         )
+    if _TAKEN.fullmatch(name.replace("-", "_")):
+        raise UsageError(f"new {name!r}: a header of the development kit is called so; name it {name}-app, say")
     folder = arguments.one("--dir") or name
     uuid = _uuid(arguments.one("--uuid"))
     if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):

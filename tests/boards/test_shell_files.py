@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,14 +19,13 @@ from boards.console_link import link_maker
 from boards.console_log import Log
 from boards.console_shell import Shell
 from boards.errors import TargetError
-from boards.shell_files import BLOCK, CHUNK, Report, get, posix_cksum, put
+from boards.shell_files import BLOCK, CHUNK, Report, get, local_file, posix_cksum, put
 from boards.testing import FakeLine, Faults
 from ta_loader.cli import main
 from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NEEDED = ("sh", "dd", "wc", "od", "mv", "rm", "chmod", "cat", "cksum")
 NOISE = random.Random(1).randbytes(2 * BLOCK + 17)
@@ -288,3 +288,12 @@ def test_arguments_that_are_not_utf_8(tmp_path: Path) -> None:
     for name in ("report.html", "junit.xml", "merged.log", "console.log"):
         (tmp_path / name).read_bytes().decode("utf-8")
     ET.parse(tmp_path / "junit.xml")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(UsageError, match="is no regular file"):
+            local_file(place)
+    with pytest.raises(UsageError, match="Is a directory"):
+        local_file(tmp_path)

@@ -63,6 +63,13 @@ def test_names_that_are_refused(name: str) -> None:
         new.COMMAND.main([name])
 
 
+@pytest.mark.parametrize("name", ["ta", "tee", "tee-internal-api", "stdint", "stdio", "user_ta_header", "trace"])
+def test_names_of_the_kit_s_headers(name: str) -> None:
+    """Such a project's header would hide the kit's, or define its macros again."""
+    with pytest.raises(UsageError, match=f"name it {name}-app"):
+        new.COMMAND.main([name])
+
+
 def test_what_is_there_stays(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
