@@ -140,7 +140,7 @@ def test_commands_that_cannot_be_sent() -> None:
     ],
     ids=["drop", "double", "garble", "delay", "all"],
 )
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.fuzz), pytest.param(2, marks=pytest.mark.fuzz)])
 def test_a_bad_line_runs_each_command_once(faults: Faults, seed: int, tmp_path: Path) -> None:
     count = tmp_path / "count"
     with FakeLine(link_maker("process:/bin/sh -i"), faults, seed) as line:

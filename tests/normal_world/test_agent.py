@@ -90,7 +90,7 @@ def test_outputs_keep_what_the_ta_leaves_alone(fake: str) -> None:
     [Faults(drop=0.002), Faults(double=0.002), Faults(garble=0.002), Faults(delay=0.02), Faults(0.002, 0.002, 0.002)],
     ids=["drop", "double", "garble", "delay", "all"],
 )
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.fuzz), pytest.param(2, marks=pytest.mark.fuzz)])
 def test_a_bad_line_makes_each_call_once(
     daemon: tuple[str, Server], faults: Faults, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
