@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import contextlib
 import gc
 import hashlib
 import os
@@ -14,7 +13,6 @@ from uuid import UUID
 
 import pytest
 
-from boards.testing import Faults
 from normal_world import Context, Direction, Login, Memref, Operation, Origin, TeeError, Value
 from normal_world.client.local import Local
 from normal_world.params import Kind
@@ -23,7 +21,7 @@ from south.platform import Arch
 from ta_loader import samples
 from tee.abi import results
 from tests.normal_world.plugin_kit import TEST_UUID, compile_plugin
-from tests.normal_world.ways import WAYS, device, local, over_agent
+from tests.normal_world.ways import WAYS, connected, local
 from tests.tas import prof
 from tests.threads import eventually, together
 
@@ -43,16 +41,8 @@ DIGEST = hashlib.sha256(b"abc").digest()
 def tee(
     request: pytest.FixtureRequest, daemon: tuple[str, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Context]:
-    with contextlib.ExitStack() as kept:
-        made = {
-            "local": lambda: local(tmp_path / "own", samples.FOLDER, trust=samples.public_key_file()),
-            "daemon": lambda: Context.daemon(daemon[0]),
-            "device": lambda: device(daemon[0], tmp_path, monkeypatch),
-            "agent": lambda: over_agent(daemon[0], Faults(), kept),
-            "agent-bad-line": lambda: over_agent(daemon[0], Faults(0.0003, 0.0003, 0.0003, 0.001), kept),
-        }[request.param]()
-        with made:
-            yield made
+    with connected(request.param, daemon[0], tmp_path, monkeypatch) as made:
+        yield made
 
 
 @pytest.fixture

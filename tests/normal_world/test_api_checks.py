@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import datetime
 import math
@@ -14,14 +13,13 @@ from uuid import UUID
 
 import pytest
 
-from boards.testing import Faults
 from normal_world import Context, Login, Memref, Operation, TeeError, Value, checks
 from normal_world.client.options import LocalOptions
 from normal_world.params import Kind, as_param
 from south.platform import Arch
 from ta_loader import samples
 from tee.abi import results
-from tests.normal_world.ways import device, local, over_agent
+from tests.normal_world.ways import connected, local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,15 +68,8 @@ class Index:
 def tee(
     request: pytest.FixtureRequest, daemon: tuple[str, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Context]:
-    with contextlib.ExitStack() as kept:
-        made = {
-            "local": lambda: local(tmp_path / "own", samples.FOLDER, trust=samples.public_key_file()),
-            "daemon": lambda: Context.daemon(daemon[0]),
-            "device": lambda: device(daemon[0], tmp_path, monkeypatch),
-            "agent": lambda: over_agent(daemon[0], Faults(), kept),
-        }[request.param]()
-        with made:
-            yield made
+    with connected(request.param, daemon[0], tmp_path, monkeypatch) as made:
+        yield made
 
 
 @pytest.fixture

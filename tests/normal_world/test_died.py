@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
-from boards.testing import Faults
 from normal_world import Context, TaDied, TeeError, Value
 from normal_world.died import UNKNOWN, Death, pack, unpack
 from normal_world.dies import DeathUnknownWarning, expect_death, expect_panic
@@ -17,7 +15,7 @@ from south.platform import Arch
 from ta_loader import samples
 from tee.abi import results
 from tee.abi.results import Origin
-from tests.normal_world.ways import device, local, over_agent
+from tests.normal_world.ways import connected
 
 pytest_plugins = ["pytester"]
 
@@ -39,15 +37,8 @@ MUTE = ("device", "agent")
 def tee(
     request: pytest.FixtureRequest, daemon: tuple[str, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Context]:
-    with contextlib.ExitStack() as kept:
-        made = {
-            "local": lambda: local(tmp_path / "own", samples.FOLDER, trust=samples.public_key_file()),
-            "daemon": lambda: Context.daemon(daemon[0]),
-            "device": lambda: device(daemon[0], tmp_path, monkeypatch),
-            "agent": lambda: over_agent(daemon[0], Faults(), kept),
-        }[request.param]()
-        with made:
-            yield made
+    with connected(request.param, daemon[0], tmp_path, monkeypatch) as made:
+        yield made
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -13,13 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from boards.testing import Faults
 from normal_world import Context, Memref, TaDied, Value
 from normal_world.dies import expect_death
 from normal_world.limited import GivenUp, within
 from south.platform import Arch
 from ta_loader import samples
-from tests.normal_world.ways import WAYS, device, local, over_agent
+from tests.normal_world.ways import WAYS, connected
 from tests.threads import eventually
 
 if TYPE_CHECKING:
@@ -40,16 +38,8 @@ SOON = 30.0
 def tee(
     request: pytest.FixtureRequest, daemon: tuple[str, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Context]:
-    with contextlib.ExitStack() as kept:
-        made = {
-            "local": lambda: local(tmp_path / "own", samples.FOLDER, trust=samples.public_key_file()),
-            "daemon": lambda: Context.daemon(daemon[0]),
-            "device": lambda: device(daemon[0], tmp_path, monkeypatch),
-            "agent": lambda: over_agent(daemon[0], Faults(), kept),
-            "agent-bad-line": lambda: over_agent(daemon[0], Faults(0.0003, 0.0003, 0.0003, 0.001), kept),
-        }[request.param]()
-        with made:
-            yield made
+    with connected(request.param, daemon[0], tmp_path, monkeypatch) as made:
+        yield made
 
 
 def test_an_endless_loop_is_given_up(tee: Context) -> None:

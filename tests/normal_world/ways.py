@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+from boards.testing import Faults
 from normal_world.api import Context
 from normal_world.client.device import Device
 from normal_world.client.options import LocalOptions
 from normal_world.protocol import SOCKET_VARIABLE
+from ta_loader import samples
 from tests.normal_world.model_tee import build_model
 
 if TYPE_CHECKING:
-    import contextlib
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pytest
 
-    from boards.testing import Faults
-
 WAYS = ("local", "daemon", "device", "agent", "agent-bad-line")
+
+
+@contextlib.contextmanager
+def connected(way: str, socket: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+    """One of `WAYS` to a TEE with the samples; socket: of a daemon, for all but `local`."""
+    with contextlib.ExitStack() as kept:
+        made = {
+            "local": lambda: local(folder / "own", samples.FOLDER, trust=samples.public_key_file()),
+            "daemon": lambda: Context.daemon(socket),
+            "device": lambda: device(socket, folder, monkeypatch),
+            "agent": lambda: over_agent(socket, Faults(), kept),
+            "agent-bad-line": lambda: over_agent(socket, Faults(0.0003, 0.0003, 0.0003, 0.001), kept),
+        }[way]()
+        with made:
+            yield made
 
 
 def over_agent(socket: str, faults: Faults, made: contextlib.ExitStack) -> Context:
