@@ -5,7 +5,7 @@ says how a board gets power and which stages it boots through; `Board.advance_to
 failed; `Shell.run` runs commands over lines that may be bad; a pytest plugin hands a booted target to a test.
 
 It is the top of the house: it may import every other package and none imports it. What goes wrong on a board is a
-`boards.errors.TargetError`, told apart from a mistake of the caller, a `ta_loader.errors.UsageError`.
+`boards.errors.TargetError`, told apart from a mistake of the caller, a `south.errors.UsageError`.
 
 Serial ports and RFC 2217 need pyserial, the extra `boards`: `pip install '.[boards]'` in a checkout.
 """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from boards.console_log import Direction
 from boards.shell_files import Report, put
 from normal_world.agent.build import place
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,7 +23,7 @@ from boards.errors import TargetError
 from boards.pattern import compile_pattern
 from boards.power import CommandPower, ManualPower, NoPower, ProcessPower
 from boards.variables import expand, resolve
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -16,7 +16,7 @@ from boards.console_log import Direction
 from boards.console_script import PROTOCOL
 from boards.deaths import PrintedDeaths
 from boards.errors import TargetError
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from boards.board import Board

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boards.progress import told
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from pathlib import Path
 from boards.catalogue_read import VARIABLE, Mistakes, Table, load, suggest
 from boards.console import Alarm, Pace
 from boards.console_link import link_maker
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 SCHEMA = 1
 RESERVED = ("run", "board", "python")

@@ -43,7 +43,7 @@ from boards.console_script import (
     without_ends,
 )
 from boards.errors import CommandTimeout, TargetError, TargetRestarted
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a board or a guest did wrong, told apart from a mistake of our caller (`ta_loader.errors.UsageError`)."""
+"""What a board or a guest did wrong, told apart from a mistake of our caller (`south.errors.UsageError`)."""
 
 from __future__ import annotations
 

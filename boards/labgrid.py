@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from boards.console_link import CHUNK
 from boards.errors import TargetError
 from boards.power import Settle
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 POLL = 0.005
 """Seconds between looks at a console that says nothing."""

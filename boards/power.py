@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from boards import hooks
 from boards.errors import TargetError
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -142,7 +142,7 @@ def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pytest.skip("no --board was given")
     from boards.board import Board
     from boards.catalogue import find_board
-    from ta_loader.errors import UsageError
+    from south.errors import UsageError
 
     report = request.config.getoption("--board-report")
     wrong = ""
@@ -191,7 +191,7 @@ def _write_reports(config: pytest.Config, board: Board, folder: Path) -> None:
 
 def _tee(board: Board) -> Context:
     from boards.errors import TargetError
-    from ta_loader.errors import UsageError
+    from south.errors import UsageError
 
     failure = ""
     try:
@@ -204,7 +204,7 @@ def _tee(board: Board) -> Context:
 def _advance(board: Board, stage: str) -> None:
     from boards.catalogue import Stage
     from boards.errors import TargetError
-    from ta_loader.errors import UsageError
+    from south.errors import UsageError
 
     wanted = Stage.of(stage)
     board.notice()

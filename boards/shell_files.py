@@ -21,7 +21,7 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from boards.errors import TargetError
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

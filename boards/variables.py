@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from boards import hooks
 from boards.catalogue_read import VARIABLE, suggest
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Who is at fault when a TA cannot be loaded: the image (`ImageRefused`) or our caller (`UsageError`)."""
+"""An image that cannot be loaded. What its caller did wrong is a `south.errors.UsageError`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tee.abi.results import Result
-
-
-class UsageError(Exception):
-    """The caller named something that cannot be used: a key file, a configuration, a signing argument."""
 
 
 class ImageRefused(TeeError):

@@ -11,7 +11,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from typing import BinaryIO

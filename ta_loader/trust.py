@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from south.errors import UsageError
 from ta_loader.container.rsa_key import RsaPublicKey, Verifier
-from ta_loader.errors import UsageError
 from ta_loader.inputs import read_input
 from tee import native
 from tee.errors import TeeError

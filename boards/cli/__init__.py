@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from boards.ending import Interrupted, interruptible
 from boards.errors import TargetError
+from south.errors import UsageError
 from ta_loader.cli.options import Command, Option
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

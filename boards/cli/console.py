@@ -10,9 +10,9 @@ from boards.board import Board
 from boards.catalogue import Stage, find_board
 from boards.cli import BOARD_OPTIONS, variables
 from boards.cli.interact import interact
+from south.errors import UsageError
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command, Option, seconds
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from ta_loader.cli.options import Arguments

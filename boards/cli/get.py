@@ -11,9 +11,9 @@ from boards.board import Board
 from boards.catalogue import Stage, find_board
 from boards.cli import BOARD_OPTIONS, say, variables
 from boards.shell_files import Report, get
+from south.errors import UsageError
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from boards.console_shell import Shell

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boards.catalogue import read_board, shipped
+from south.errors import UsageError
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command, Option
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from ta_loader.cli.options import Arguments

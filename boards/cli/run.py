@@ -16,9 +16,9 @@ from boards.ending import Interrupted
 from boards.errors import CommandTimeout, TargetError
 from boards.report import merged, write_report
 from boards.shell_files import local_file
+from south.errors import UsageError
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command, Option, seconds
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from boards.catalogue import find_board
 from boards.cli import BOARD_OPTIONS, variables
+from south.errors import UsageError
 from ta_loader.cli.options import Command, Option
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from ta_loader.cli.options import Arguments

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from boards.debian.mirror import find_mirror
 from boards.progress import told
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

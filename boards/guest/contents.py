@@ -14,7 +14,7 @@ from boards.guest.tree import Tree
 from boards.progress import say
 from normal_world.agent.build import ensure, place
 from normal_world.libteec import BuildError
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ from __future__ import annotations
 from struct import error as StructError
 from typing import TYPE_CHECKING
 
+from south.errors import UsageError
 from ta_loader.elf.abi import DT_NEEDED, DT_STRTAB, ELFCLASS64, ELFMAG, EM_AARCH64, LAYOUT64, PT_DYNAMIC, PT_LOAD
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,7 +13,7 @@ from boards.debian import BOOT, KIT, OPTEE, roots
 from boards.guest.contents import SETS, guest_tree, kernel_image
 from boards.guest.cpio import write
 from boards.progress import told
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,11 +7,11 @@ import signal
 from typing import TYPE_CHECKING, NamedTuple
 
 from normal_world.protocol import default_socket
+from south.errors import UsageError
 from south.linux_host.log import STDERR, Log
 from ta_loader.cli import exits
 from ta_loader.cli.compose import WORLD_OPTIONS, read_setup
 from ta_loader.cli.options import Command, Option, integer, seconds, size
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     import socket

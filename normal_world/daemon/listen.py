@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from normal_world.protocol import SYSTEM_SOCKET, default_socket
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from normal_world.daemon.limits import OTHER_RESULTS
 from normal_world.daemon.programs import program_of
 from normal_world.protocol import HANDLE, REPLY, VERSION, Op
 from normal_world.serving import require_trusted
+from south.errors import UsageError
 from south.linux_host.log import STDERR
-from ta_loader.errors import UsageError
 from tee.abi.results import Result
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from normal_world.run_with.sweeper import PrivateFolder
+from south.errors import UsageError
 from ta_loader.cli import exits
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

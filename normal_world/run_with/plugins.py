@@ -7,7 +7,7 @@ from pathlib import Path
 
 from normal_world.supplicant.plugins import files_in, keeper_command
 from normal_world.supplicant.plugins_c import PluginRefused
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 PLACES = ("usr/lib/tee-supplicant/plugins", "usr/lib/*/tee-supplicant/plugins")
 """Debian's, and that of a build by hand with a multiarch libdir (optee_client tee-supplicant/CMakeLists.txt,

@@ -14,7 +14,7 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 _IDENT = struct.Struct("<4s5B7x2H")
 """e_ident, e_type and e_machine of an ELF header."""

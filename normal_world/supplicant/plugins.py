@@ -14,8 +14,8 @@ from normal_world.plugin_host.build import ensure
 from normal_world.run_with.program import machine_of, qemu
 from normal_world.supplicant import plugins_python
 from normal_world.supplicant.plugins_c import CPlugin, PluginRefused
+from south.errors import UsageError
 from south.linux_host.log import STDERR
-from ta_loader.errors import UsageError
 from tee.abi import results
 from tee.errors import TeeError, reason
 from tee.normal import PLUGIN_DATA_MAX

@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from normal_world.supplicant.rpmb_store import Geometry, RpmbStore, State, exists
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from tee.abi.results import BAD_PARAMETERS, GENERIC, ITEM_NOT_FOUND
 from tee.abi.rpmb import (
     CID_SIZE,

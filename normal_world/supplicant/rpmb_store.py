@@ -19,7 +19,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from normal_world.supplicant.files import rename_new
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from ta_loader.replacing import sweep
 from tee.abi.rpmb import DATA_SIZE, KEY_MAC_SIZE, SIZE_UNIT
 

@@ -7,9 +7,9 @@ import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from normal_world.supplicant.policy import Policy
+from south.errors import UsageError
 from south.linux_host.root_of_trust import KEY_FILE, lost_key
 from south.linux_host.state import FILES, StateFolder
-from ta_loader.errors import UsageError
 from tee.abi.results import GENERIC
 from tee.errors import TeeError, reason
 

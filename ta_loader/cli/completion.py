@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from south.errors import UsageError
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command
 from ta_loader.cli.tree import Node, nodes
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

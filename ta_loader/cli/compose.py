@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from north.memory import Layout
+from south.errors import UsageError
 from south.linux_host import linux_host
 from south.linux_host.host import NullConsole
 from south.linux_host.log import STDERR
@@ -17,7 +18,6 @@ from ta_loader.cli.login import parse_uuid
 from ta_loader.cli.options import Option, seconds, size
 from ta_loader.cli.services import LateServices
 from ta_loader.container.versions import StoredVersions
-from ta_loader.errors import UsageError
 from ta_loader.installed import InstalledFirst
 from ta_loader.source import Loader
 from ta_loader.store import TaStore

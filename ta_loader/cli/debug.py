@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from ta_loader.inputs import read_input
 from ta_loader.symbolise.elffile import parse, same_build
 

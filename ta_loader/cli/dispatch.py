@@ -7,8 +7,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from south.errors import UsageError
 from ta_loader.cli import exits
-from ta_loader.errors import ImageRefused, UsageError
+from ta_loader.errors import ImageRefused
 from tee.errors import TeeError, reason
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import os
 import sysconfig
 from typing import TYPE_CHECKING
 
+from south.errors import UsageError
 from ta_loader.cli import exits
 from ta_loader.cli.files import read_file
 from ta_loader.cli.options import Command, Option
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from ta_loader.cli.options import Arguments

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from south.errors import UsageError
 from ta_loader.cli.options import integer, size
 from ta_loader.cli.params import MAX_MEMREF, MAX_PARAMS, read_data, read_named
-from ta_loader.errors import UsageError
 from tee.abi import results
 from tee.abi.results import Origin, Result
 from tee.params import Value

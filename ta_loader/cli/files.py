@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from ta_loader.inputs import read_input
 from ta_loader.replacing import replace
 

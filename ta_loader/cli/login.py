@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from tee.client_uuid import group_uuid, user_uuid
 
 LOGINS = {

@@ -7,10 +7,10 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
+from south.errors import UsageError
 from ta_loader.cli import exits
 from ta_loader.cli.login import parse_uuid
 from ta_loader.cli.options import Command, Option
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

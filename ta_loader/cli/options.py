@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from south.errors import UsageError
 from ta_loader.cli.options import integer, size
-from ta_loader.errors import UsageError
 from ta_loader.inputs import MAX_FILE, read_input, read_stdin
 from tee.params import Kind, Memref, Value
 

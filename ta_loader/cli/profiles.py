@@ -11,7 +11,7 @@ import stat
 import threading
 from typing import TYPE_CHECKING
 
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from tee.abi.results import BAD_PARAMETERS, GENERIC, STORAGE_NO_SPACE
 from tee.errors import TeeError
 

@@ -11,12 +11,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from south.errors import UsageError
 from south.linux_host.log import STDERR, Log
 from ta_loader.cli import exits
 from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
 from ta_loader.cli.images import ToldProblems
 from ta_loader.cli.options import Command, Option, integer, size
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

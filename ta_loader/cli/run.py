@@ -6,13 +6,14 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from north.text import visible_line
+from south.errors import UsageError
 from south.linux_host.log import STDERR
 from ta_loader.cli import exits
 from ta_loader.cli.calls import Caller, explain
 from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
 from ta_loader.cli.options import Command, Option, integer
 from ta_loader.cli.params import parse_params
-from ta_loader.errors import ImageRefused, UsageError
+from ta_loader.errors import ImageRefused
 from tee.params import Kind
 from tee.session import PUBLIC, Client
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from south.errors import UsageError
 from south.linux_host.log import STDERR
 from ta_loader.cli import exits
 from ta_loader.cli.calls import Caller, Step
@@ -23,7 +24,6 @@ from ta_loader.cli.junit import Case, write_junit
 from ta_loader.cli.options import seconds, size
 from ta_loader.cli.params import ParamSpec, parse_params, read_named
 from ta_loader.cli.run import complain, crash_reports
-from ta_loader.errors import UsageError
 from ta_loader.inputs import read_input
 from tee.errors import TeeError
 from tee.session import PUBLIC, Client

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from south.errors import UsageError
 from ta_loader.cli import exits
 from ta_loader.cli.files import read_file, replace_file
 from ta_loader.cli.login import parse_uuid
 from ta_loader.cli.options import Command, Option, integer
 from ta_loader.cli.signing_key import KEY_OPTIONS, read_signing_key
 from ta_loader.container.layout import ALGORITHMS, RSASSA_PKCS1_PSS_MGF1_SHA256, SHDR_ENC_KEY_DEV_SPECIFIC
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from uuid import UUID

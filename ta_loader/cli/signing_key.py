@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from south.errors import UsageError
 from ta_loader.cli.files import read_file
 from ta_loader.cli.options import Option
-from ta_loader.errors import UsageError
 from ta_loader.trust import MIN_RSA_BITS, TrustStore
 
 if TYPE_CHECKING:

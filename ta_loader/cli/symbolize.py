@@ -6,11 +6,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from south.errors import UsageError
 from ta_loader.cli import exits
 from ta_loader.cli.files import read_file
 from ta_loader.cli.options import Command, Option
 from ta_loader.container.describe import describe
-from ta_loader.errors import UsageError
 from ta_loader.symbolise.elffile import parse
 from ta_loader.symbolise.log import symbolise_log
 

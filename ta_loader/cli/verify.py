@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from south.errors import UsageError
 from south.linux_host import linux_host
 from ta_loader import samples
 from ta_loader.cli import exits
@@ -14,7 +15,7 @@ from ta_loader.cli.options import Command, Option
 from ta_loader.container.layout import algorithm_name
 from ta_loader.container.verify import open_container
 from ta_loader.elf.describe import describe_elf
-from ta_loader.errors import ImageRefused, UsageError
+from ta_loader.errors import ImageRefused
 from ta_loader.trust import TrustStore, read_config
 from tee.errors import TeeError
 

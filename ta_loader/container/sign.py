@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from south.errors import UsageError
 from ta_loader.container.describe import describe
 from ta_loader.container.layout import (
     ALGORITHMS,
@@ -33,7 +34,6 @@ from ta_loader.container.layout import (
 )
 from ta_loader.container.namespace import next_uuid
 from ta_loader.container.parse import MAX_EXPONENT_BYTES, MAX_RSA_BYTES, Subkey
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from uuid import UUID

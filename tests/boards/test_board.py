@@ -17,7 +17,7 @@ from boards.errors import TargetError
 from boards.power import CommandPower, ManualPower, ProcessPower, relay
 from boards.report import merged, write_report
 from boards.testing import BOOT, fake_board
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from tests.threads import PATIENCE, eventually
 
 

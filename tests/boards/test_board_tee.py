@@ -21,9 +21,9 @@ from normal_world import TeeError, Value
 from normal_world.agent.build import ensure, place
 from normal_world.libteec import BuildError
 from normal_world.libteec import ensure as ensure_libteec
+from south.errors import UsageError
 from south.platform import Arch
 from ta_loader import samples
-from ta_loader.errors import UsageError
 from tee.abi import results
 from tests.normal_world.kit import LITEBOX_TA, in_process
 from tests.threads import PATIENCE

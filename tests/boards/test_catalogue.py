@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from boards.catalogue import Stage, find_board, read_board, shipped
 from boards.variables import expand, resolve
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from boards.console_log import MAX_LINE, Direction, Lines, Log, printable
 from boards.console_plain import Plain
 from boards.errors import TargetError
 from boards.testing import FakeLine, Faults
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from tests.threads import PATIENCE, eventually
 
 if TYPE_CHECKING:

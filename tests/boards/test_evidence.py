@@ -18,7 +18,7 @@ from boards.console_link import link_maker
 from boards.console_log import Direction, Log
 from boards.errors import TargetError
 from boards.report import merged
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from tests.threads import eventually
 
 DESCRIPTION = """\

@@ -21,7 +21,7 @@ from boards.errors import TargetError
 from boards.power import CommandPower, ProcessPower
 from boards.testing import FakeLine, fake_board
 from boards.variables import resolve
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from tests.threads import eventually
 
 if TYPE_CHECKING:

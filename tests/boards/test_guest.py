@@ -21,7 +21,7 @@ from boards.cache import cache_dir
 from boards.guest import elf, image
 from boards.guest.cpio import MAX_NAME, Entry, write
 from boards.guest.tree import Tree
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 INIT = Path(image.__file__).with_name("init.sh")
 

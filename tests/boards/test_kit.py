@@ -11,7 +11,7 @@ import pytest
 
 from boards.cli.kit import COMMAND
 from boards.debian import KIT, LIB_DIR, TA_DIR
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from boards.catalogue import read_board
 from boards.console_link import link_maker
 from boards.errors import TargetError
 from boards.labgrid import Place
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 VERSION = "26.0.1"
 ROOT = Path(__file__).parents[2]

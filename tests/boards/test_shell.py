@@ -20,7 +20,7 @@ from boards.console_script import encode, name, pieces
 from boards.console_shell import MAX_COMMAND, MAX_PIECES, Shell
 from boards.errors import TargetError
 from boards.testing import FakeLine, Faults
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from tests.threads import PATIENCE
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from boards.console_shell import Shell
 from boards.errors import TargetError
 from boards.shell_files import BLOCK, CHUNK, Report, get, local_file, posix_cksum, put
 from boards.testing import FakeLine, Faults
+from south.errors import UsageError
 from ta_loader.cli import main
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 from boards.board import Board
 from boards.catalogue import Stage, read_board
 from boards.errors import TargetError
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path

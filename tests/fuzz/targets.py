@@ -18,6 +18,7 @@ from normal_world.agent import lines, messages
 from normal_world.agent.stream import Stream
 from normal_world.protocol import FRAME_MAX
 from normal_world.supplicant.rpmb import EmulatedRpmb
+from south.errors import UsageError
 from south.platform import Arch
 from ta_loader import samples
 from ta_loader.cli.params import parse_params
@@ -27,7 +28,6 @@ from ta_loader.container.sign import sign, sign_subkey
 from ta_loader.container.verify import open_container
 from ta_loader.elf.describe import describe_elf
 from ta_loader.elf.object import ElfObject
-from ta_loader.errors import UsageError
 from ta_loader.image import TaImage
 from ta_loader.symbolise import backtrace, symbolise_log
 from ta_loader.symbolise.cfi import frame_tables

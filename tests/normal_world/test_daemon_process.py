@@ -18,9 +18,9 @@ import pytest
 from normal_world.daemon.listen import listen
 from normal_world.daemon.status import fetch
 from normal_world.protocol import Op
+from south.errors import UsageError
 from south.platform import Arch
 from ta_loader import samples
-from ta_loader.errors import UsageError
 from tee.abi import results
 from tee.errors import TeeError
 from tee.params import Kind

@@ -11,8 +11,8 @@ import pytest
 
 from normal_world import libteec
 from normal_world.cli.libteec import COMMAND
+from south.errors import UsageError
 from ta_loader import samples
-from ta_loader.errors import UsageError
 from tests.normal_world.kit import LITEBOX_TA
 from tests.threads import PATIENCE
 

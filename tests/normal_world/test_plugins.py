@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from normal_world.supplicant.plugins import MOST, HostPlugins
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from tee.abi import results
 from tee.errors import TeeError
 from tee.normal import PLUGIN_DATA_MAX

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from normal_world.supplicant.rpmb import EmulatedRpmb, model_cid
 from normal_world.supplicant.rpmb_store import State
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from tee.abi.results import BAD_PARAMETERS, GENERIC, ITEM_NOT_FOUND, Result
 from tee.errors import TeeError
 from tests.threads import together

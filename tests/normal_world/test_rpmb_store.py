@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from normal_world.supplicant import rpmb_store
 from normal_world.supplicant.rpmb import EmulatedRpmb
 from normal_world.supplicant.rpmb_store import Geometry, RpmbStore, State
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,7 +178,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "rpmb"
     device = EmulatedRpmb(path)
     code = (
-        "import sys; from ta_loader.errors import UsageError; from normal_world.supplicant.rpmb import EmulatedRpmb\n"
+        "import sys; from south.errors import UsageError; from normal_world.supplicant.rpmb import EmulatedRpmb\n"
         "try: EmulatedRpmb(sys.argv[1])\nexcept UsageError as e: print(e)\nelse: print('opened')"
     )
     run = [sys.executable, "-c", code, str(path)]

@@ -13,7 +13,7 @@ from normal_world import serving
 from normal_world.client.remote import Remote
 from normal_world.daemon.listen import listen
 from normal_world.daemon.status import fetch
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from tee.abi import results
 from tee.errors import TeeError
 

@@ -12,11 +12,11 @@ from normal_world import Context
 from normal_world.supplicant.files import ReeFiles
 from normal_world.supplicant.rpmb import EmulatedRpmb
 from normal_world.supplicant.services import Supplicant
+from south.errors import UsageError
 from south.linux_host.state import StateError
 from south.platform import Arch
 from ta_loader import samples
 from ta_loader.cli import main
-from ta_loader.errors import UsageError
 from tee.abi import results
 from tee.errors import TeeError
 from tests.normal_world.kit import LITEBOX_TA

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from normal_world.cli.storage import COMMAND, parse_oid, show_oid
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from tee.errors import TeeError
 from tee.storage.inspect import put
 from tests.tee.storage.kit import HUK, MemoryFiles, key, newest_damaged

@@ -17,9 +17,9 @@ from normal_world.daemon.status import fetch
 from normal_world.libteec import has_c_library
 from normal_world.run_with.program import find_program, machine_of
 from normal_world.run_with.sweeper import LOCK, PREFIX
+from south.errors import UsageError
 from south.platform import Arch
 from ta_loader import samples
-from ta_loader.errors import UsageError
 from tests.normal_world.plugin_kit import compile_plugin
 from tests.threads import eventually
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from boards.debian import BOOT, BUSYBOX, CLIENT, KIT, LIB_DIR, OPTEE, PKCS11, TA_DIR, FetchError, PackageSet
 from boards.debian import root as fetched
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 
 __all__ = ["BUSYBOX", "KIT", "LIB_DIR", "PKCS11", "TA_DIR", "FetchError"]
 

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 from boards.guest import initrd, kernel
-from ta_loader.errors import UsageError
+from south.errors import UsageError
 from tests.real import debian
 
 STAGES = ("bl1.bin", "bl2.bin", "bl31.bin")

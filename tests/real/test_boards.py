@@ -19,8 +19,8 @@ from boards.console_log import Direction
 from boards.errors import TargetError
 from boards.report import merged
 from boards.secure_log import Kind, findings
+from south.errors import UsageError
 from ta_loader.cli.symbolize import ElfFinder
-from ta_loader.errors import UsageError
 from tests.real import debian
 from tests.real.firmware import firmware
 from tests.threads import eventually

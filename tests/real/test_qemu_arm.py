@@ -20,9 +20,9 @@ from boards.catalogue import Stage, find_board
 from boards.errors import TargetError
 from normal_world import Memref, TeeError, Value
 from normal_world.libteec import has_c_library
+from south.errors import UsageError
 from south.platform import Arch
 from ta_loader import samples
-from ta_loader.errors import UsageError
 from tee.abi import results
 from tests.real import debian, xtest
 from tests.tas import prof

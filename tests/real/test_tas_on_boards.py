@@ -14,8 +14,8 @@ from boards import guest
 from boards.errors import TargetError
 from normal_world.agent.build import ensure
 from normal_world.libteec import BuildError
+from south.errors import UsageError
 from ta_loader import samples
-from ta_loader.errors import UsageError
 from tests.boards.test_board_tee import TESTS
 from tests.normal_world.kit import LITEBOX_TA, in_process
 

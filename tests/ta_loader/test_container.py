@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from south.errors import UsageError
 from ta_loader.container import (
     ImageType,
     ProcessVersions,
@@ -23,7 +24,7 @@ from ta_loader.container import (
 from ta_loader.container.describe import describe
 from ta_loader.container.layout import ALGORITHMS
 from ta_loader.container.sign import sign, sign_subkey, subkey_uuid
-from ta_loader.errors import ImageRefused, UsageError
+from ta_loader.errors import ImageRefused
 from ta_loader.trust import TrustStore
 from tee.abi import results
 from tests.threads import together

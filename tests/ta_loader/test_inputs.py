@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from south.errors import UsageError
 from ta_loader import inputs
-from ta_loader.errors import UsageError
 from ta_loader.inputs import read_input, read_stdin
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from south.errors import UsageError
 from ta_loader.container.rsa_key import RsaPublicKey
-from ta_loader.errors import UsageError
 from ta_loader.trust import Config, TrustStore, config_path, read_config
 
 from .container_kit import private_pem, public_pem

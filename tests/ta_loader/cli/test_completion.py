@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from south.errors import UsageError
 from ta_loader.cli import completion, man
 from ta_loader.cli.tree import nodes
-from ta_loader.errors import UsageError
 from tests.threads import PATIENCE
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from south.errors import UsageError
 from ta_loader.cli.docs import COMMAND, folder, pages
-from ta_loader.errors import UsageError
 
 
 def test_every_page_is_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
+from south.errors import UsageError
 from ta_loader.cli import new
-from ta_loader.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from south.errors import UsageError
 from ta_loader.cli.dispatch import BUILT_IN, find
 from ta_loader.cli.login import LOGINS, parse_login, parse_uuid
 from ta_loader.cli.options import Arguments, Command, Option, help_text, integer, parse, seconds, size
-from ta_loader.errors import UsageError
 
 
 def command(*words: str) -> Command:

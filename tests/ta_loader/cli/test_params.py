@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from south.errors import UsageError
 from south.linux_host.memory import HostPages
 from ta_loader.cli.expect import parse_output
 from ta_loader.cli.params import ParamSpec, parse_param, parse_params
-from ta_loader.errors import UsageError
 from tee.params import Kind, Memref, Value
 
 if TYPE_CHECKING:
