@@ -84,6 +84,11 @@ def script(command: str, token: str, *, subshell: bool = False) -> str:
     return f"lbt={token};lbw={'1' if subshell else ''};lbs='{quoted}';\\eval \"$lbprel\""
 
 
+def variable_line(variable: str, part: str, token: str) -> str:
+    """Keeps a piece of a script in a variable, and shows it."""
+    return f"{variable}='{part}';\\printf 'LB%s:{token}:%s:\\n' V \"${variable}\""
+
+
 def start_line(names: Sequence[str], length: int, token: str) -> str:
     """Runs a script of so many encoded bytes that is in these variables; prints a marker if something is missing."""
     together = "".join(f"${variable}" for variable in names)

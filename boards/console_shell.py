@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from boards.console_kernel import ANYTHING, GAP, MESSAGE, newest, newest_in, own_words, split
@@ -40,6 +41,7 @@ from boards.console_script import (
     probe,
     script,
     start_line,
+    variable_line,
     without_ends,
 )
 from boards.errors import CommandTimeout, TargetError, TargetRestarted
@@ -186,7 +188,7 @@ class Shell:
         )
         for _ in range(0, self._attempts, STARTS):
             self._prepare()
-            if self._start(start_line(self._transfer(text, token), len(text), token), running):
+            if self._start(start_line(self._transfer(text), len(text), token), running):
                 return running
         self._interrupt()
         raise self._failure(f"a command did not start within {self._attempts} attempts")
@@ -282,34 +284,47 @@ class Shell:
         self.put(b"rm -f %s\n%s\n" % (path.encode(), command), path, mode=0o600)
         return f"\\. {path}"
 
-    def _transfer(self, text: str, token: str) -> list[str]:
+    def _transfer(self, text: str) -> list[str]:
         """Put `text` into variables of the shell; their names."""
         parts = pieces(text, self._piece)
         names = [name(number) for number in range(len(parts))]
         for variable, part in zip(names, parts, strict=True):
-            line = f"{variable}='{part}';\\printf 'LB%s:{token}:%s:\\n' V \"${variable}\""
-            self._confirm(line, own_line(f"LBV:{token}:", f"({ANYTHING}):{GAP}$"), part)
+            if not self._confirm(partial(variable_line, variable, part), "V", part, self._attempts):
+                raise self._unsent()
         return names
 
     def _prepare(self) -> None:
         """What all commands have in common, once for a shell."""
+        for _ in range(0, self._attempts, STARTS):
+            if self._prepared:
+                return
+            # If the length stays wrong, a garbled line has changed a variable that was sound: all are sent again.
+            line = partial(prelude_line, self._transfer(encode(PRELUDE)))
+            self._prepared = self._confirm(line, "Q", str(len(PRELUDE)), STARTS)
         if not self._prepared:
-            token = secrets.token_hex(4)
-            line = prelude_line(self._transfer(encode(PRELUDE), token), token)
-            self._confirm(line, own_line(f"LBQ:{token}:", f"({ANYTHING}):{GAP}$"), str(len(PRELUDE)))
-            self._prepared = True
+            raise self._unsent()
 
-    def _confirm(self, line: str, answer: re.Pattern[bytes], value: str) -> None:
-        """Send a line until the shell prints `value` in its answer."""
-        for _ in range(self._attempts):
+    def _confirm(self, line: Callable[[str], str], kind: str, value: str, attempts: int) -> bool:
+        """Send `line` of a token until the shell prints `value` in its answer; False after so many attempts.
+
+        Each attempt has a token of its own. With one for all, an answer to the first that comes late would confirm
+        the second, while that one is still on its way and may yet arrive garbled. Later attempts wait longer, so that
+        a board that is merely slow is understood in the end.
+        """
+        for attempt in range(attempts):
             if self._dirty:
                 self._interrupt()
-            self.console.send_line(line)
-            found = self.console.poll(answer, self._patience)
+            token = secrets.token_hex(4)
+            self.console.send_line(line(token))
+            patience = self._patience * (1 + attempt // STARTS)
+            found = self.console.poll(own_line(f"LB{kind}:{token}:", f"({ANYTHING}):{GAP}$"), patience)
             if found is not None and own_words(found.groups[0]) == value:
-                return
+                return True
             self._dirty = True
-        raise self._failure(
+        return False
+
+    def _unsent(self) -> TargetError:
+        return self._failure(
             f"{self._attempts} attempts to send a command failed; is a shell there, and the line sound?"
         )
 

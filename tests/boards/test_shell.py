@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from boards.console import Console
 from boards.console_kernel import split
-from boards.console_link import link_maker
+from boards.console_link import ProcessLink, link_maker
 from boards.console_log import Log
-from boards.console_script import encode, name, pieces
+from boards.console_script import PRELUDE, encode, name, pieces
 from boards.console_shell import MAX_COMMAND, MAX_PIECES, Shell
 from boards.errors import TargetError
 from boards.testing import FakeLine, Faults
@@ -26,6 +26,8 @@ from tests.threads import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from boards.console_link import Link
 
 SHELLS = ("/bin/sh -i", "/bin/bash --norc -i")
 
@@ -151,6 +153,64 @@ def test_a_bad_line_runs_each_command_once(faults: Faults, seed: int, tmp_path: 
                 done = shell.run(f"echo {number} >> '{count}'; (exit {number * 11 % 256})", 20)
                 assert done.exit_code == number * 11 % 256
     assert count.read_text() == "".join(f"{number}\n" for number in range(6))
+
+
+class LateLink:
+    """Holds back what answers a line with `variable`, until the line comes again; that one is garbled."""
+
+    def __init__(self, device: Link, variable: bytes) -> None:
+        self._device = device
+        self._start = variable + b"='"
+        self._held = b""
+        self.copies = 0
+
+    def read(self, seconds: float) -> bytes:
+        self._held += self._device.read(seconds)
+        if self.copies == 1:
+            return b""
+        data, self._held = self._held, b""
+        return data
+
+    def write(self, data: bytes) -> None:
+        if data.startswith(self._start):
+            self.copies += 1
+            if self.copies == 2:
+                at = len(self._start)
+                data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        self._device.write(data)
+
+    def close(self) -> None:
+        self._device.close()
+
+
+@pytest.mark.parametrize("variable", ["laaaa", "labab"])
+def test_a_late_answer_is_no_answer_to_the_next_attempt(variable: str) -> None:
+    link = LateLink(ProcessLink(["/bin/sh", "-i"]), variable.encode())
+    with Console("uart", lambda: link, Log()) as console:
+        shell = Shell(console, patience=0.3)
+        shell.check(PATIENCE)
+        assert shell.run("echo sound", PATIENCE).output == "sound\n"
+        # A piece of the prelude that stayed garbled would have made it worthless.
+        console.send_line("\\printf '%s\\n' \"$lbprel\"; echo 'LB'END")
+        assert PRELUDE in console.expect("LBEND", PATIENCE).data.decode().replace("\r", "")
+    assert link.copies >= 3
+
+
+def test_a_prelude_that_changed_on_its_way_is_sent_again() -> None:
+    """As a garbled line of another variable does it, which no answer shows."""
+
+    class Once(LateLink):
+        def write(self, data: bytes) -> None:
+            if data.startswith(b"lbprel=") and not self.copies:
+                self.copies = 2
+                self._device.write(b"labab=\n")
+            self._device.write(data)
+
+    link = Once(ProcessLink(["/bin/sh", "-i"]), b"")
+    with Console("uart", lambda: link, Log()) as console:
+        shell = Shell(console, patience=0.3)
+        shell.check(PATIENCE)
+        assert shell.run("echo sound", PATIENCE).output == "sound\n"
 
 
 @given(st.text(max_size=200).filter(lambda text: "\0" not in text))
