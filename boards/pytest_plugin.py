@@ -166,7 +166,7 @@ def _write_reports(config: pytest.Config, board: Board, folder: Path) -> None:
     from boards.report import merged, write_report
     from boards.report_html import page
     from boards.secure_log import findings
-    from ta_loader.cli.symbolize import ElfFinder
+    from ta_loader.symbolise.finder import ElfFinder
 
     html = config.getoption("--board-html")
     if not html and not config.getoption("--board-report"):

@@ -13,6 +13,8 @@ import stat
 import time
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from south.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -64,6 +66,14 @@ def replace(path: str, data: bytes) -> None:
     """`replacing` with all of the data at once. OSError."""
     with replacing(path) as file:
         file.write(data)
+
+
+def replace_file(path: str, data: bytes) -> None:
+    """`replace` for a file that the user named. UsageError if it cannot be written."""
+    try:
+        replace(path, data)
+    except OSError as problem:
+        raise UsageError(f"cannot write {path}: {problem.strerror}") from None
 
 
 def sweep(place: int, start: str, end: str) -> None:

@@ -119,12 +119,12 @@ def _output(arguments: Arguments, board: Board) -> None:
 
 def _tell(arguments: Arguments, board: Board, folder: Path | None, code: int) -> None:
     from boards.secure_log import findings
-    from ta_loader.cli.files import read_file
-    from ta_loader.cli.symbolize import ElfFinder
+    from ta_loader.inputs import read_input
+    from ta_loader.symbolise.finder import ElfFinder
 
     finder = ElfFinder((), [*map(board.text, board.entry.symbols), *arguments.many("--symbols")])
     core = arguments.one("--core") or board.text(board.entry.core)
-    log = merged(board, finder.find, read_file(core, "--core") if core else None)
+    log = merged(board, finder.find, read_input(core, "--core") if core else None)
     if folder is not None:
         try:
             write_report(folder, board, log)

@@ -14,10 +14,10 @@ from normal_world.compose import ServiceOptions, normal_world, tell_crash
 from normal_world.daemon.logins import Peer, client_of, start_time
 from normal_world.died import Death
 from south.errors import UsageError
+from south.linux_host.interrupt import Interruptible
 from south.linux_host.memory import MappedPages
 from south.platform import PAGE
 from ta_loader.cli.compose import Host, Setup, read_layout
-from ta_loader.cli.interrupt import Interruptible
 from ta_loader.errors import ImageRefused
 from tee.abi import results
 from tee.abi.results import Origin

@@ -136,7 +136,7 @@ class Caller:
         )
         step = step._replace(exit=_exit_code(step, [problem for wanted, problem in problems if wanted == uuid]))
         if host.tracer is not None:
-            host.tracer.step(step, start)
+            host.tracer.step(step.title, start, seconds, result, origin)
         return step
 
 

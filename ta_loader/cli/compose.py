@@ -11,10 +11,9 @@ from north.memory import Layout
 from south.errors import UsageError
 from south.linux_host import linux_host
 from south.linux_host.host import NullConsole
+from south.linux_host.interrupt import Interruptible
 from south.linux_host.log import STDERR
 from ta_loader.cli.images import WatchedSource
-from ta_loader.cli.interrupt import Interruptible
-from ta_loader.cli.login import parse_uuid
 from ta_loader.cli.options import Option, seconds, size
 from ta_loader.cli.services import LateServices
 from ta_loader.container.versions import StoredVersions
@@ -22,6 +21,7 @@ from ta_loader.installed import InstalledFirst
 from ta_loader.source import Loader
 from ta_loader.store import TaStore
 from ta_loader.trust import TrustStore, config_path, read_config
+from tee.abi.uuids import parse_uuid
 from tee.errors import TeeError
 from tee.limits import Limits
 from tee.observe import Observer
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from south.platform import Console, Platform
-    from ta_loader.cli.debug import DebugFiles
     from ta_loader.cli.options import Arguments
     from ta_loader.cli.profiles import ProfileFolder
     from ta_loader.cli.trace import Tracer
     from ta_loader.container.verify import Container
     from ta_loader.container.versions import VersionDatabase
     from ta_loader.source import Store
+    from ta_loader.symbolise.debug_files import DebugFiles
     from tee.message.services import RpcNormalWorld
     from tee.normal import NormalWorld
     from tee.observe import CallRecord, Crash
@@ -333,7 +333,7 @@ class Host:
     def _debug_files(self) -> DebugFiles:
         """Made when a backtrace is wanted: reading symbols costs more than a short run."""
         if self._debug is None:
-            from ta_loader.cli.debug import DebugFiles
+            from ta_loader.symbolise.debug_files import DebugFiles
 
             self._debug = DebugFiles(self.setup.elf, lambda: self.store.dirs)
         return self._debug

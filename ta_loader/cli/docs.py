@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from south.errors import UsageError
 from ta_loader.cli import exits
-from ta_loader.cli.files import read_file
 from ta_loader.cli.options import Command, Option
+from ta_loader.inputs import read_input
 
 if TYPE_CHECKING:
     from ta_loader.cli.options import Arguments
@@ -44,7 +44,7 @@ def run(arguments: Arguments) -> int:
     name = os.path.basename(arguments.words[0]).removesuffix(".md").lower()
     if name not in known:
         raise UsageError(f"there is no page {name!r}; there are {', '.join(known)}")
-    print(known[name] if arguments.switch("--path") else read_file(known[name], "page").decode(), end="")
+    print(known[name] if arguments.switch("--path") else read_input(known[name], "page").decode(), end="")
     if arguments.switch("--path"):
         print()
     return exits.OK

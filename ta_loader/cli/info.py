@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from north.text import visible_line
 from ta_loader.cli import exits
 from ta_loader.cli.compose import TRUST_OPTIONS, read_enc_key
-from ta_loader.cli.files import read_file
 from ta_loader.cli.options import Command, Option
 from ta_loader.container.describe import ContainerInfo, describe
 from ta_loader.container.layout import NO_DEPTH_LIMIT, ImageType, algorithm_name
 from ta_loader.elf.describe import ElfInfo, describe_elf
+from ta_loader.inputs import read_input
 from ta_loader.samples import file_of
 from tee.errors import TeeError
 
@@ -31,7 +31,7 @@ _KINDS = {
 
 def run(arguments: Arguments) -> int:
     path = arguments.words[0]
-    data = read_file(file_of(path), "TA")
+    data = read_input(file_of(path), "TA")
     container = describe(data)
     elf: ElfInfo | None = None
     problem = container.problem

@@ -9,6 +9,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from south.errors import UsageError
+from tee.abi.uuids import parse_uuid
 from tee.client_uuid import group_uuid, user_uuid
 
 LOGINS = {
@@ -40,17 +41,6 @@ def parse_login(text: str) -> tuple[int, UUID]:
     if kind == "group":
         return login, group_uuid(_group(data, text))
     raise UsageError(f"--login {kind} needs the application's UUID: --login {kind}:UUID")
-
-
-def parse_uuid(text: str) -> UUID | None:
-    """A UUID in its usual form, with or without hyphens; None if it is none."""
-    digits = text.replace("-", "")
-    if len(digits) != 32 or len(text) not in (32, 36):
-        return None
-    try:
-        return UUID(digits)
-    except ValueError:
-        return None
 
 
 def _user(data: str, text: str) -> int:

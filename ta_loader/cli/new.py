@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from south.errors import UsageError
 from ta_loader.cli import exits
-from ta_loader.cli.login import parse_uuid
 from ta_loader.cli.options import Command, Option
+from tee.abi.uuids import parse_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from south.errors import UsageError
 from ta_loader.cli import exits
-from ta_loader.cli.files import read_file, replace_file
-from ta_loader.cli.login import parse_uuid
 from ta_loader.cli.options import Command, Option, integer
 from ta_loader.cli.signing_key import KEY_OPTIONS, read_signing_key
 from ta_loader.container.layout import ALGORITHMS, RSASSA_PKCS1_PSS_MGF1_SHA256, SHDR_ENC_KEY_DEV_SPECIFIC
+from ta_loader.inputs import read_input
+from ta_loader.replacing import replace_file
+from tee.abi.uuids import parse_uuid
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -47,10 +48,10 @@ class Request(NamedTuple):
 
 def _read_request(arguments: Arguments) -> Request:
     path = arguments.words[0]
-    elf = read_file(path, "ELF")
+    elf = read_input(path, "ELF")
     subkey = arguments.one("--subkey")
     key = read_signing_key(arguments, below_subkey=subkey is not None)
-    chain = None if subkey is None else read_file(subkey, "--subkey")
+    chain = None if subkey is None else read_input(subkey, "--subkey")
     name = arguments.one("--name") or ""
     uuid = _uuid(arguments.one("--uuid"), elf, path, chain, name)
     algo = arguments.one("--algo")

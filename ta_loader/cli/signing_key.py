@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from south.errors import UsageError
-from ta_loader.cli.files import read_file
 from ta_loader.cli.options import Option
+from ta_loader.inputs import read_input
 from ta_loader.trust import MIN_RSA_BITS, TrustStore
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def read_signing_key(arguments: Arguments, *, below_subkey: bool) -> bytes:
     path = arguments.one("--key")
     if path is None:
         raise UsageError("name the private key: --key KEY.pem")
-    pem = read_file(path, "--key")
+    pem = read_input(path, "--key")
     if _ENCRYPTED in pem:
         pem = _decrypted(pem, path, arguments.one("--passphrase"))
     elif arguments.one("--passphrase") is not None:
@@ -74,7 +74,7 @@ def _load(pem: bytes, path: str, passphrase: bytes | None) -> PrivateKeyTypes:
 def _passphrase(path: str, file: str | None) -> bytes:
     """From the file, or from the terminal."""
     if file is not None:
-        return read_file(file, "--passphrase").partition(b"\n")[0].removesuffix(b"\r")
+        return read_input(file, "--passphrase").partition(b"\n")[0].removesuffix(b"\r")
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:

@@ -2,65 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from south.errors import UsageError
 from ta_loader.cli import exits
-from ta_loader.cli.files import read_file
 from ta_loader.cli.options import Command, Option
-from ta_loader.container.describe import describe
-from ta_loader.symbolise.elffile import parse
+from ta_loader.inputs import read_input
+from ta_loader.symbolise.finder import ElfFinder
 from ta_loader.symbolise.log import symbolise_log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from typing import BinaryIO
-    from uuid import UUID
 
     from ta_loader.cli.options import Arguments
 
-_SUFFIXES = (".elf", ".stripped.elf", ".ta", ".so", "")
-"""What a folder may hold of a TA, the one with most symbols first."""
 _CHUNK = 1 << 16
 """Characters; a longer line is taken in pieces, and bears no address."""
-
-
-class ElfFinder:
-    """ELF files of TAs and libraries by UUID, each read once."""
-
-    def __init__(self, files: Sequence[str], folders: Sequence[str]) -> None:
-        self._folders = folders
-        self._known: dict[UUID, bytes | None] = {}
-        for folder in folders:
-            if not os.path.isdir(folder):
-                raise UsageError(f"--dir {folder}: no such folder")
-        for path in files:
-            data = _elf_of(read_file(path, "--elf"))
-            elf = parse(data)
-            if elf is None or elf.uuid is None:
-                raise UsageError(f"--elf {path}: not the ELF file of a TA or library; name a folder with --dir")
-            self._known[elf.uuid] = data
-
-    def find(self, uuid: UUID) -> bytes | None:
-        if uuid not in self._known:
-            self._known[uuid] = self._search(uuid)
-        return self._known[uuid]
-
-    def _search(self, uuid: UUID) -> bytes | None:
-        for suffix in _SUFFIXES:
-            for folder in self._folders:
-                path = os.path.join(folder, f"{uuid}{suffix}")
-                if os.path.isfile(path):
-                    return _elf_of(read_file(path, "ELF"))
-        return None
-
-
-def _elf_of(data: bytes) -> bytes:
-    """The image in a container; nothing is verified, because nothing of it will run."""
-    info = describe(data)
-    return data[info.image_offset : info.image_offset + info.image_size]
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:
@@ -78,7 +37,7 @@ def _write(lines: Iterable[str]) -> None:
 def run(arguments: Arguments) -> int:
     finder = ElfFinder(arguments.many("--elf"), arguments.many("--dir"))
     core = arguments.one("--core")
-    core_image = None if core is None else read_file(core, "--core")
+    core_image = None if core is None else read_input(core, "--core")
     log = arguments.words[0] if arguments.words else "-"
     if log == "-":
         _write(symbolise_log(_lines(sys.stdin.buffer), finder.find, core_image))

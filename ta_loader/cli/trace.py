@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from south.platform import Console
-    from ta_loader.cli.calls import Step
+    from tee.abi.results import Origin, Result
     from tee.observe import CallRecord, Crash
 
 MAX_EVENTS = 1_000_000
@@ -57,11 +57,10 @@ class Tracer:
             category = "syscall,native" if record.native else "syscall"
             self._add(name, category, record.instance, record.start, record.duration, arguments)
 
-    def step(self, step: Step, start: float) -> None:
+    def step(self, title: str, start: float, seconds: float, result: Result, origin: Origin) -> None:
         """A call of the client's; start: as of `time.monotonic`."""
         if self._keep:
-            arguments = {"result": str(step.result), "origin": step.origin.name}
-            self._add(step.title, "client", _CLIENT, start, step.seconds, arguments)
+            self._add(title, "client", _CLIENT, start, seconds, {"result": str(result), "origin": origin.name})
 
     def crash(self, crash: Crash) -> None:
         if self._keep:

@@ -9,14 +9,14 @@ from south.linux_host import linux_host
 from ta_loader import samples
 from ta_loader.cli import exits
 from ta_loader.cli.compose import STATE_OPTION, TRUST_OPTIONS, encryption_key, read_enc_key
-from ta_loader.cli.files import read_file
-from ta_loader.cli.login import parse_uuid
 from ta_loader.cli.options import Command, Option
 from ta_loader.container.layout import algorithm_name
 from ta_loader.container.verify import open_container
 from ta_loader.elf.describe import describe_elf
 from ta_loader.errors import ImageRefused
+from ta_loader.inputs import read_input
 from ta_loader.trust import TrustStore, read_config
+from tee.abi.uuids import parse_uuid
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def run(arguments: Arguments) -> int:
     code = exits.OK
     rows: list[dict[str, object]] = []
     for path in arguments.words:
-        data = read_file(samples.file_of(path), "TA")
+        data = read_input(samples.file_of(path), "TA")
         # The samples' private key is public: it is believed for them alone.
         believed = TrustStore([samples.public_key_file()]) if path in samples.NAMES else trust
         try:

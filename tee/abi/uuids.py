@@ -1,4 +1,4 @@
-"""The two layouts of a UUID: TEE_UUID as it lies in a TA's memory, and octets as the wire has it.
+"""A UUID's two layouts, TEE_UUID as it lies in a TA's memory and octets as the wire has it; and its text.
 
 Source: optee_os lib/libutee/include/tee_api_types.h (`TEE_UUID`: u32, u16, u16, u8[8], little-endian
 on every target) and core/tee/uuid.c (`tee_uuid_to_octets`: big-endian fields, RFC 4122 §4.1.2).
@@ -30,3 +30,14 @@ def uuid_octets(uuid: UUID) -> bytes:
 def uuid_from_octets(data: bytes) -> UUID:
     """Inverse of `uuid_octets`. ValueError unless there are 16 bytes."""
     return UUID(bytes=data)
+
+
+def parse_uuid(text: str) -> UUID | None:
+    """A UUID in its usual form, with or without hyphens; None if it is none."""
+    digits = text.replace("-", "")
+    if len(digits) != 32 or len(text) not in (32, 36):
+        return None
+    try:
+        return UUID(digits)
+    except ValueError:
+        return None

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from south.linux_host.interrupt import Interruptible
 from south.platform import PAGE, Arch
-from ta_loader.cli.interrupt import Interruptible
 from tee.abi.results import SUCCESS
 from tee.activity import Cancellation
 from tee.instance import TaInstance

@@ -20,7 +20,7 @@ from boards.errors import TargetError
 from boards.report import merged
 from boards.secure_log import Kind, findings
 from south.errors import UsageError
-from ta_loader.cli.symbolize import ElfFinder
+from ta_loader.symbolise.finder import ElfFinder
 from tests.real import debian
 from tests.real.firmware import firmware
 from tests.threads import eventually

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from south.errors import UsageError
 from ta_loader.cli.dispatch import BUILT_IN, find
-from ta_loader.cli.login import LOGINS, parse_login, parse_uuid
+from ta_loader.cli.login import LOGINS, parse_login
 from ta_loader.cli.options import Arguments, Command, Option, help_text, integer, parse, seconds, size
+from tee.abi.uuids import parse_uuid
 
 
 def command(*words: str) -> Command:
