@@ -12,7 +12,7 @@ import enum
 from bisect import bisect_right, insort
 from typing import TYPE_CHECKING, NamedTuple
 
-from north.errors import BadRange, OutOfMemory
+from north.errors import BadRange, OutOfMemory, SpaceError
 from south.platform import PAGE, Arch, Cpu, Entropy, Pages, Prot, RegionFlag
 
 if TYPE_CHECKING:
@@ -190,6 +190,8 @@ class AddressSpace:
         self._entropy = entropy
         self._regions: list[Region] = []
         self._starts: list[int] = []
+        if (layout, cpu.arch) not in _RANGES:
+            raise SpaceError(f"there is no {layout.value} layout for {cpu.arch.value}")
         self.low, self.high = _RANGES[layout, cpu.arch]
         self._top = self.high
         """Nothing is placed from here on, unless its address is named."""

@@ -12,7 +12,7 @@ import enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 PAGE = 4096
 """Granule of every mapping, bytes."""
@@ -23,15 +23,43 @@ class EngineError(RuntimeError):
 
 
 class Arch(enum.Enum):
-    """Guest architectures; the value is the name users type and read."""
+    """Guest architectures: a row of facts each. The value is the name that users type and read.
 
-    AARCH64 = "aarch64"
-    ARM = "arm"
+    What a package must know beyond these it keeps in a table of its own by `Arch`, which fails for a row it lacks: the
+    engine in csrc/arch_*.c, the loader of TAs in ta_loader/machines.py.
+    """
 
-    @property
-    def word(self) -> int:
-        """Size of a guest pointer, bytes."""
-        return 8 if self is Arch.AARCH64 else 4
+    AARCH64 = (
+        "aarch64",
+        {"word": 8, "elf_machine": 183, "code_unit": 4, "state_bits": 0, "stack_arguments": False},
+    )
+    ARM = (
+        "arm",
+        {"word": 4, "elf_machine": 40, "code_unit": 4, "state_bits": 1, "stack_arguments": True},
+    )
+
+    _value_: str
+    word: int
+    """Size of a guest pointer, bytes."""
+    elf_machine: int
+    """e_machine of its ELF files (System V gABI, "ELF Header")."""
+    code_unit: int
+    """Bytes of code that have one flag in a map of executed code (`cover` of the engine)."""
+    state_bits: int
+    """Bits of a code address that say how to run the code, and not where it is: arm's bit 0 means T32."""
+    stack_arguments: bool
+    """Arguments of a system call may lie on the stack, where they cannot always be read (`Cpu.unreadable`)."""
+
+    def __new__(cls, name: str, *facts: Mapping[str, object]) -> Arch:
+        row = object.__new__(cls)
+        row._value_ = name
+        for each in facts:
+            vars(row).update(each)
+        return row
+
+    def code_address(self, address: int) -> int:
+        """`address` without its `state_bits`."""
+        return address & ~self.state_bits
 
 
 class Prot(enum.IntFlag):

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from north.errors import SpaceError
 from tee.abi.results import BAD_FORMAT, BAD_PARAMETERS, ITEM_NOT_FOUND
 from tee.abi.ta_head import (
-    STACK_ALIGN_AARCH64,
-    STACK_ALIGN_ARM,
     TA_FLAG_CONCURRENT,
     TA_FLAGS_MASK,
     TA_HEAD,
@@ -17,6 +15,7 @@ from tee.errors import TeeError
 from tee.ports import Module
 
 from .link import LinkMap
+from .machines import MACHINES
 from .tables import ModuleTables
 
 if TYPE_CHECKING:
@@ -169,8 +168,7 @@ class TaImage:
         _, stack, flags, _ = TA_HEAD.unpack(obj.head)
         self.flags: int = flags
         self.stack_size: int = stack
-        align = STACK_ALIGN_AARCH64 if obj.layout.word == 8 else STACK_ALIGN_ARM
-        if not stack or stack % align:
+        if not stack or stack % MACHINES[obj.arch].stack_align:
             raise TeeError(BAD_FORMAT, f"invalid stack size {stack}")
         if flags & (~TA_FLAGS_MASK | TA_FLAG_CONCURRENT):
             raise TeeError(BAD_FORMAT, f"invalid TA flags {flags:#x}")

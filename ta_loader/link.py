@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from north.errors import OutOfMemory, SpaceError
-from south.platform import PAGE, Arch, Prot
+from south.platform import PAGE, Prot
 from ta_loader import relocation
 from ta_loader.elf import symbols
 from ta_loader.elf.reader import bad_format, panicked
+from ta_loader.machines import MACHINES
 from tee.abi.results import ITEM_NOT_FOUND, NOT_SUPPORTED, OUT_OF_MEMORY, TARGET_DEAD
 from tee.errors import TeeError
 
@@ -143,7 +144,7 @@ class LinkMap:
             module.phdr = base + obj.header_address + obj.phoff
         if not obj.has_tls:
             return
-        if obj.arch is Arch.ARM:
+        if MACHINES[obj.arch].tls_by_position:
             # libutee indexes its vector by position. ldelf counts modules with TLS only, which is the same
             # unless one without stands before; there its TAs read a wrong entry.
             module.tls_id = self.modules.index(module) + 1

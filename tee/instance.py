@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from north.errors import OutOfMemory, SpaceError
 from north.memory import AddressSpace
-from south.platform import PAGE, Arch, EngineError, Interrupt, Prot, RegionFlag, TrapKind
+from south.platform import PAGE, EngineError, Interrupt, Prot, RegionFlag, TrapKind
 from tee.abi import results
 from tee.account import Account
 from tee.crash import Death, crash_report
@@ -143,7 +143,7 @@ class TaInstance:
         self._params_va = top - (UTEE_PARAMS.size + STACK_ALIGNMENT - 1 & -STACK_ALIGNMENT)
         self._params_view = self.space.view(self._params_va, UTEE_PARAMS.size)
         self._args = self.cpu.args
-        self._stack_arguments = image.arch is Arch.ARM
+        self._stack_arguments = image.arch.stack_arguments
         self._trace = self._trace_writer()
         self._sampling: Sampling | None = None
         self._tracing = world.observer is not None and world.observer.tracing

@@ -32,10 +32,10 @@ def main(checkout: Path) -> None:
         origin = Path(str(module.__file__))
         assert origin.is_relative_to(site), f"{name} was imported from {origin}"
 
-    from south.platform import Arch
     from ta_loader import samples
+    from ta_loader.machines import TA_ARCHES
 
-    for arch in Arch:
+    for arch in TA_ARCHES:
         command = [
             str(Path(sysconfig.get_path("scripts")) / "litebox-ta"),
             *("run", "--trust", str(samples.public_key()), str(samples.hello(arch)), "--invoke", "0", "value:41"),

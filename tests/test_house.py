@@ -60,6 +60,25 @@ def test_abi_imports_nothing_of_ours(abi: str) -> None:
         assert not ours, f"{path.relative_to(ROOT)} imports {sorted(ours)}"
 
 
+def compared(path: Path) -> set[int]:
+    """Lines that compare with one architecture."""
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            named = [side for side in sides if isinstance(side, ast.Attribute) and isinstance(side.value, ast.Name)]
+            if any(isinstance(side.value, ast.Name) and side.value.id == "Arch" for side in named):
+                lines.add(node.lineno)
+    return lines
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_nothing_asks_which_architecture_it_is(package: str) -> None:
+    """A chain of comparisons takes the architecture that it does not name for its last one: facts stand in rows."""
+    wrong = [f"{path.relative_to(ROOT)}:{n}" for path in (ROOT / package).rglob("*.py") for n in compared(path)]
+    assert not wrong, "\n".join(sorted(wrong))
+
+
 def test_every_folder_with_python_is_a_package() -> None:
     folders = {path.parent for package in (*MAY_IMPORT, "tests") for path in (ROOT / package).rglob("*.py")}
     assert not [str(folder.relative_to(ROOT)) for folder in sorted(folders) if not (folder / "__init__.py").is_file()]

@@ -10,7 +10,8 @@ from struct import error as StructError
 from typing import TYPE_CHECKING
 
 from south.errors import UsageError
-from ta_loader.elf.abi import DT_NEEDED, DT_STRTAB, ELFCLASS64, ELFMAG, EM_AARCH64, LAYOUT64, PT_DYNAMIC, PT_LOAD
+from south.platform import Arch
+from ta_loader.elf.abi import DT_NEEDED, DT_STRTAB, ELFCLASS64, ELFMAG, LAYOUT64, PT_DYNAMIC, PT_LOAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ def is_aarch64(data: bytes) -> bool:
     header = data[: LAYOUT64.ehdr.size]
     if len(header) < LAYOUT64.ehdr.size or header[:4] != ELFMAG or header[4] != ELFCLASS64:
         return False
-    return bool(LAYOUT64.ehdr.unpack(header)[2] == EM_AARCH64)
+    return bool(LAYOUT64.ehdr.unpack(header)[2] == Arch.AARCH64.elf_machine)
 
 
 def needed(data: bytes, what: str) -> list[str]:

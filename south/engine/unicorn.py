@@ -76,7 +76,11 @@ def lb_python_access(owner: Any, watch: int, kind: int, address: int, size: int,
 
 
 def _description(arch: Arch) -> Any:
-    return lib.lb_arch_aarch64 if arch is Arch.AARCH64 else lib.lb_arch_arm
+    """Its `struct lb_arch`; EngineError if this engine has none."""
+    description = lib.lb_arch_named(arch.value.encode())
+    if description == ffi.NULL:
+        raise EngineError(f"this engine has no processors for {arch.value}")
+    return description
 
 
 def models(arch: Arch) -> list[str]:
@@ -113,7 +117,7 @@ class UnicornCpu:
         (run,) = arena.runs
         self._arena = arena
         index = models(arch).index(model) if model else 0
-        raw = lib.lb_cpu_new(ffi.addressof(description), index, ffi.cast("uint8_t *", run[0]), run[1], error)
+        raw = lib.lb_cpu_new(description, index, ffi.cast("uint8_t *", run[0]), run[1], error)
         if raw == ffi.NULL:
             how = f" ({ffi.string(lib.lb_how_it_ended()).decode()})" if error[0] == _BROKEN else ""
             _check(error[0] or 1, f"cannot make a CPU{how}")
@@ -357,8 +361,10 @@ class UnicornCpu:
             lib.lb_hook_access(self._raw, watch, 0, 0)
 
     def cover(self, va: int, size: int) -> bytearray:
-        """Collect executed code of [va, va + size) in C, beside other areas: one byte per 4 bytes, 1 once executed."""
-        covered = bytearray((size + 3) // 4)
+        """Collect executed code of [va, va + size) in C, beside other areas: one byte per
+        `Arch.code_unit` bytes, 1 once executed.
+        """
+        covered = bytearray(-(-size // self.arch.code_unit))
         _check(lib.lb_hook_cover(self._raw, va, size, ffi.from_buffer("uint8_t[]", covered)), "cannot collect coverage")
         self._covers.append(covered)
         return covered

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from south.platform import PAGE, Arch, Prot
+from ta_loader.machines import MACHINES
 from ta_loader.relocation import Template
 from tee.abi.results import NOT_SUPPORTED
 from tee.abi.ta_head import NO_DEPR_ENTRY, TA_HEAD
@@ -30,6 +31,8 @@ from .reader import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ta_loader.relocation import Plan
 
     from .reader import ProgramHeader
@@ -45,6 +48,22 @@ def uuid_from_name(name: bytes) -> UUID:
     if [len(part) for part in parts] != [8, 4, 4, 4, 12] or not _HEX.issuperset("".join(parts)):
         raise bad_format(f"dependency {text[:64]!r} is not a UUID")
     return UUID("".join(parts))
+
+
+def _aarch64() -> Callable[..., None]:
+    from ta_loader.relocation.aarch64 import compile_table
+
+    return compile_table
+
+
+def _arm() -> Callable[..., None]:
+    from ta_loader.relocation.arm import compile_table
+
+    return compile_table
+
+
+_COMPILERS = {Arch.AARCH64: _aarch64, Arch.ARM: _arm}
+"""What turns a relocation table into a plan; imported for the architecture at hand alone."""
 
 
 class ElfObject:
@@ -72,13 +91,14 @@ class ElfObject:
         self.init_fini = self._find_init_fini()
         self.tls_start, self.tls_size, self.exidx = 0, 0, (0, 0)
         self.has_tls = False
+        machine = MACHINES[self.arch]
         for ph in headers:
             if ph.type == abi.PT_TLS:
                 self.has_tls = True
                 self.tls_start, self.tls_size = ph.vaddr, ph.memsz
-            elif ph.type == abi.PT_ARM_EXIDX and self.arch is Arch.ARM:
+            elif ph.type == abi.PT_ARM_EXIDX and machine.exidx:
                 self.exidx = (ph.vaddr, ph.filesz)
-        self.bti = self.arch is Arch.AARCH64 and _wants_bti(self.memory, headers)
+        self.bti = machine.bti and _wants_bti(self.memory, headers)
         self.head = b""
         self.legacy = False
         if main:
@@ -231,10 +251,7 @@ class ElfObject:
         self.head = head
 
     def _compile(self, sections: list[SectionHeader]) -> Plan:
-        if self.arch is Arch.AARCH64:
-            from ta_loader.relocation.aarch64 import compile_table
-        else:
-            from ta_loader.relocation.arm import compile_table
+        compile_table = _COMPILERS[self.arch]()
         template = Template(self.memory, self.layout.word)
         budget = len(self.image)
         for address, size, found in self._relocation_tables(sections):

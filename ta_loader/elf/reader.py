@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from south.platform import PAGE, Arch, Prot
+from ta_loader.machines import MACHINES, TA_ARCHES, arch_of
 from tee.abi.results import BAD_FORMAT, GENERIC, NOT_SUPPORTED
 from tee.errors import TeeError
 
@@ -97,19 +98,11 @@ def read_header(data: bytes) -> Header:
         raise bad_format("not a little-endian ELF shared object")
     if phentsize != layout.phdr.size or shentsize != layout.shdr.size:
         raise bad_format("unexpected size of program or section headers")
-    if elf_class == abi.ELFCLASS64 and machine == abi.EM_AARCH64:
-        arch = Arch.AARCH64
-        sound = osabi == abi.ELFOSABI_NONE and not flags
-    elif elf_class == abi.ELFCLASS32 and machine == abi.EM_ARM:
-        arch = Arch.ARM
-        eabi = flags & abi.EF_ARM_ABIMASK
-        sound = (osabi, eabi) in (
-            (abi.ELFOSABI_NONE, abi.EF_ARM_ABI_V5),
-            (abi.ELFOSABI_ARM, abi.EF_ARM_ABI_UNKNOWN),
-        )
-    else:
-        raise bad_format(f"ELF class {elf_class} for machine {machine}: neither aarch64 nor arm")
-    if not sound:
+    arch = arch_of(elf_class, machine)
+    if arch is None:
+        names = " nor ".join(arch.value for arch in TA_ARCHES)
+        raise bad_format(f"ELF class {elf_class} for machine {machine}: neither {names}")
+    if (osabi, flags & MACHINES[arch].flags_mask) not in MACHINES[arch].abis:
         raise bad_format(f"unexpected OS ABI {osabi} or flags {flags:#x} for {arch.value}")
     return Header(arch, layout, entry, phoff, shoff, phnum, shnum)
 

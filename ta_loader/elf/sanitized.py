@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from south.platform import Arch
+from ta_loader.machines import MACHINES
 from tee.abi.asan import INFO_BELOW, REPORT, SHADOW_OFFSETS
 
 if TYPE_CHECKING:
@@ -40,17 +41,20 @@ _NAMES = (b"asan_user_map_shadow\0", REPORT.encode())
 def shadow_offset(arch: Arch, code: Iterable[bytes]) -> int:
     """CFG_USER_ASAN_SHADOW_OFFSET of a TA with that code and constants; 0: it has no such runtime."""
     pieces = tuple(code)
-    for offset in SHADOW_OFFSETS[:1] if arch is Arch.AARCH64 else SHADOW_OFFSETS:
-        if any(_has_constant(arch, piece, offset - INFO_BELOW) for piece in pieces):
+    has_constant = _HAS_CONSTANT[arch]
+    for offset in SHADOW_OFFSETS[: MACHINES[arch].shadow_offsets]:
+        if any(has_constant(piece, offset - INFO_BELOW) for piece in pieces):
             return offset
     # A32 code may reach the table by other constants; then the text says that there is one.
     return SHADOW_OFFSETS[0] if any(name in piece for piece in pieces for name in _NAMES) else 0
 
 
-def _has_constant(arch: Arch, code: bytes, value: int) -> bool:
+def _a64_has_constant(code: bytes, value: int) -> bool:
+    return _has(code, 0x72A00000 | value >> 16 << 5, _A64)
+
+
+def _arm_has_constant(code: bytes, value: int) -> bool:
     high = value >> 16
-    if arch is Arch.AARCH64:
-        return _has(code, 0x72A00000 | high << 5, _A64)
     movw = high >> 12 << 16
     wide = movw | (high >> 11 & 1) << 26 | (high >> 8 & 7) << 12 | high & 0xFF
     return (
@@ -87,3 +91,7 @@ def _lies_in(code: bytes, value: int) -> bool:
         if at % 4 == 0:
             return True
     return False
+
+
+_HAS_CONSTANT = {Arch.AARCH64: _a64_has_constant, Arch.ARM: _arm_has_constant}
+"""Whether code gives a register the upper half of a value, by the architecture."""

@@ -19,6 +19,7 @@ from south.platform import Arch
 from ta_loader import samples
 from ta_loader.container.layout import RSASSA_PKCS1_V1_5_SHA256
 from ta_loader.container.sign import sign
+from ta_loader.machines import TA_ARCHES
 
 HERE = Path(samples.FOLDER)
 SOURCES = HERE / "src"
@@ -37,6 +38,8 @@ LINK = (
 ).split()
 MODE = {Arch.AARCH64: ("-march=armv8-a",), Arch.ARM: ("-marm", "-march=armv7-a+fp", "-fomit-frame-pointer")}
 """Instruction set: T32 where a TA asks for it with `extra`."""
+HELLO_MODE: dict[Arch, tuple[str, ...]] = {Arch.AARCH64: (), Arch.ARM: ("-mthumb",)}
+"""hello is T32 on arm, as the distribution's compiler makes it and as most 32-bit TAs are."""
 
 MADE_WITH = "12.2.0"
 """Version of the compilers (Debian 12) that made the committed images; others may choose other instructions."""
@@ -67,9 +70,7 @@ class Recipe(NamedTuple):
 
 
 def hello_recipe(arch: Arch) -> Recipe:
-    """hello: T32 on arm, as the distribution's compiler makes it and as most 32-bit TAs are."""
-    extra = ("-mthumb",) if arch is Arch.ARM else ()
-    return Recipe(samples.HELLO[arch], arch, HERE, (SOURCES / "hello.c", SOURCES / "sha256.c"), extra)
+    return Recipe(samples.HELLO[arch], arch, HERE, (SOURCES / "hello.c", SOURCES / "sha256.c"), HELLO_MODE[arch])
 
 
 def available(arch: Arch) -> bool:
@@ -161,7 +162,7 @@ def main(recipes: tuple[Recipe, ...] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="replace the committed images")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the ELF files with debug information there")
     options = parser.parse_args()
-    chosen = recipes or tuple(hello_recipe(arch) for arch in Arch)
+    chosen = recipes or tuple(hello_recipe(arch) for arch in TA_ARCHES)
     absent = sorted({name for r in chosen if (name := missing(r))})
     if absent:
         print(f"not installed: {', '.join(absent)}", file=sys.stderr)

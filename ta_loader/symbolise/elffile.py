@@ -11,11 +11,14 @@ from __future__ import annotations
 import functools
 import struct
 import zlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from south.platform import Arch
 from ta_loader.elf import abi
+from ta_loader.machines import MACHINES, arch_of
+
+if TYPE_CHECKING:
+    from south.platform import Arch
 
 SHT_NOBITS = 8
 SHT_NOTE = 7
@@ -77,7 +80,7 @@ class ElfFile:
     def __init__(self, data: bytes, arch: Arch) -> None:
         self.data = data
         self.arch = arch
-        self.layout = abi.LAYOUT64 if arch is Arch.AARCH64 else abi.LAYOUT32
+        self.layout = abi.LAYOUT64 if MACHINES[arch].elf_class == abi.ELFCLASS64 else abi.LAYOUT32
         self.segments: list[Segment] = []
         self.exidx: tuple[int, int] | None = None
         """(link-time address, bytes) of PT_ARM_EXIDX."""
@@ -101,7 +104,7 @@ class ElfFile:
                 kind, start, address, _, filesz, memsz, flags, _ = r
             if kind == abi.PT_LOAD and len(self.segments) < MAX_SEGMENTS:
                 self.segments.append(Segment(address, start, filesz, memsz, flags))
-            elif kind == abi.PT_ARM_EXIDX and self.arch is Arch.ARM:
+            elif kind == abi.PT_ARM_EXIDX and MACHINES[self.arch].exidx:
                 self.exidx = (address, memsz)
             elif kind == PT_NOTE:
                 self.notes.append((start, filesz))
@@ -197,12 +200,8 @@ def parse(data: bytes) -> ElfFile | None:
     """None unless it is a little-endian AArch64 or Arm ELF file of a kind that has addresses."""
     if len(data) < abi.LAYOUT64.ehdr.size or data[:4] != abi.ELFMAG or data[5] != abi.ELFDATA2LSB:
         return None
-    machine = int.from_bytes(data[18:20], "little")
-    if data[4] == abi.ELFCLASS64 and machine == abi.EM_AARCH64:
-        return ElfFile(data, Arch.AARCH64)
-    if data[4] == abi.ELFCLASS32 and machine == abi.EM_ARM:
-        return ElfFile(data, Arch.ARM)
-    return None
+    arch = arch_of(data[4], int.from_bytes(data[18:20], "little"))
+    return None if arch is None else ElfFile(data, arch)
 
 
 def same_build(module: ElfFile, debug: ElfFile) -> bool:

@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from south.platform import Arch
+from ta_loader.machines import MACHINES
 from tee.abi.results import Result
 
 from .elffile import SHF_ALLOC, ElfFile, parse
@@ -128,10 +128,8 @@ class _Dump:
         if found is None:
             return ""
         elf, base = found
-        if elf.arch is Arch.ARM:
-            address &= -2
-        # print_stack_arm64 has already taken 4 from every return address, print_stack_arm32 nothing.
-        lookup = address if innermost or elf.arch is Arch.AARCH64 else address - 1
+        address = elf.arch.code_address(address)
+        lookup = address if innermost or MACHINES[elf.arch].trimmed_returns else address - 1
         return _text(locate([elf], address - base, lookup - base))
 
     def _find(self, address: int, core: bool) -> tuple[ElfFile, int] | None:

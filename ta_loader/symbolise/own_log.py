@@ -10,8 +10,6 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from south.platform import Arch
-
 from .elffile import parse
 from .symbols import locate
 
@@ -70,7 +68,7 @@ class _Report:
         if elf is None or base is None or not elf.segments:
             return line
         bias = base - (min(segment.address for segment in elf.segments) & -4096)
-        address = frame.pc & -2 if elf.arch is Arch.ARM else frame.pc
+        address = elf.arch.code_address(frame.pc)
         # All frames but the innermost are return addresses: what they return from is before them.
         at = locate([elf], address - bias, address - bias - (1 if frame.number else 0))
         name = f"{at.function}+{at.offset:#x}" if at.function else ""

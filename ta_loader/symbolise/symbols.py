@@ -10,7 +10,6 @@ import bisect
 import functools
 from typing import TYPE_CHECKING, NamedTuple
 
-from south.platform import Arch
 from ta_loader.elf import abi
 
 from .elffile import ElfFile, cut_string, parse, same_build
@@ -66,7 +65,7 @@ class SymbolTable:
         sym = elf.layout.sym
         count = min(len(rows) // sym.size, MAX_SYMBOLS)
         wide = elf.layout.word == 8
-        even = -2 if elf.arch is Arch.ARM else -1
+        even = ~elf.arch.state_bits
         mask = elf.layout.mask
         out: list[tuple[int, int, int, int]] = []
         for row in sym.iter_unpack(rows[: count * sym.size]):

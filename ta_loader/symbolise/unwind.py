@@ -33,7 +33,6 @@ MAX_FRAMES = 64
 class Machine(NamedTuple):
     """What unwinding needs to know of an architecture; numbers are DWARF's and, on arm, the registers' own."""
 
-    word: int
     frame: int
     stack: int
     link: int
@@ -41,26 +40,47 @@ class Machine(NamedTuple):
     """Callee-saved registers: a caller's value survives where no rule says otherwise. Not the link register."""
     stack_align: int
     names: dict[str, int]
+    ehabi: bool
+    """Code may have the unwind tables of arm's exception handling ABI."""
+    restored_link: bool
+    """A function gives the link register its caller's value back before it returns; otherwise see `calls`."""
+    signed_returns: bool
+    """A return address may hold an authentication code above the address."""
+    record_at_frame: bool
+    """The frame register points at a record of two words, and a function pushes it at once: its caller's frame
+    register, return address (AAPCS64 §6.4.6)."""
+    records: tuple[tuple[int, int, int], ...]
+    """Frame records that code may keep: register, words to the next record's address, words to the return address."""
 
 
 MACHINES = {
     Arch.AARCH64: Machine(
-        word=8,
         frame=29,
         stack=31,
         link=30,
         kept=frozenset(range(19, 30)),
         stack_align=16,
         names={**{f"x{i}": i for i in range(31)}, "fp": 29, "lr": 30, "sp": 31},
+        ehabi=False,
+        restored_link=True,
+        signed_returns=True,
+        record_at_frame=True,
+        records=((29, 0, 1),),
     ),
     Arch.ARM: Machine(
-        word=4,
         frame=11,
         stack=13,
         link=14,
         kept=frozenset(range(4, 12)),
         stack_align=4,
         names={**{f"r{i}": i for i in range(15)}, "fp": 11, "ip": 12, "sp": 13, "lr": 14},
+        ehabi=True,
+        restored_link=False,
+        signed_returns=False,
+        record_at_frame=False,
+        # GCC's A32 record has the return address at r11 and the next record's address below it; the
+        # AAPCS's, which Clang makes, is laid out as AArch64's; T32 code keeps it in r7.
+        records=((11, -1, 0), (11, 0, 1), (7, 0, 1)),
     ),
 }
 
@@ -127,13 +147,11 @@ class Modules:
 
     def returns_to(self, address: int) -> int | None:
         """The return address in `address`, less T32 bit or authentication code; None unless it lies in code."""
-        if self._arch is Arch.ARM:
-            address &= -2
-        for candidate in (address, address & self.address_mask):
+        address = self._arch.code_address(address)
+        signed = MACHINES[self._arch].signed_returns
+        for candidate in (address, address & self.address_mask) if signed else (address,):
             if candidate and self.executable(candidate - 1):
                 return candidate
-            if self._arch is Arch.ARM:
-                break
         return None
 
     def executable(self, pc: int) -> bool:
@@ -169,7 +187,7 @@ class Unwinder:
     def __init__(self, arch: Arch, modules: Modules, read: Callable[[int, int], bytes | None]) -> None:
         self._arch = arch
         self._machine = MACHINES[arch]
-        self._mask = (1 << 8 * self._machine.word) - 1
+        self._mask = (1 << 8 * self._arch.word) - 1
         self._modules = modules
         self._read = read
 
@@ -177,11 +195,11 @@ class Unwinder:
         names = self._machine.names
         values = {names[name]: value & self._mask for name, value in registers.items() if name in names}
         pc = registers.get("pc", registers.get("r15", 0)) & self._mask
-        return State(pc & -2 if self._arch is Arch.ARM else pc, values, values.get(self._machine.stack, 0))
+        return State(self._arch.code_address(pc), values, values.get(self._machine.stack, 0))
 
     def load(self, address: int) -> int | None:
         """One aligned word of the stack."""
-        word = self._machine.word
+        word = self._arch.word
         if address < 0 or address % word or address + word - 1 > self._mask:
             return None
         raw = self._read(address, word)
@@ -199,7 +217,7 @@ class Unwinder:
         place = self._modules.place(lookup)
         if place is None or (innermost and not self._modules.executable(lookup)):
             return self._leaf(state, None) if innermost else None
-        if place.elf is not None and self._arch is Arch.ARM:
+        if place.elf is not None and self._machine.ehabi:
             entry = find_entry(place.elf, place.address)
             if entry is not None and not entry.cannot_unwind:
                 return self._by_ehabi(state, place.elf, entry, innermost) or self._by_records(state)
@@ -230,7 +248,7 @@ class Unwinder:
         back = self._modules.returns_to(link) if link else None
         if link is None or back is None or (bounds and bounds[0] <= back - 1 < bounds[1]):
             return None
-        if bounds and self._arch is Arch.ARM:
+        if bounds and not self._machine.restored_link:
             target = call_target(self._read, link)
             if target is None or not bounds[0] <= target < bounds[1]:
                 return None
@@ -308,7 +326,7 @@ class Unwinder:
         if value is not None:
             return value + offset
         frame, saved = state.registers.get(self._machine.frame), row.rules.get(self._machine.frame)
-        if number == self._machine.stack and self._arch is Arch.AARCH64 and frame and isinstance(saved, Offset):
+        if number == self._machine.stack and self._machine.record_at_frame and frame and isinstance(saved, Offset):
             return frame - saved.value
         return None
 
@@ -320,7 +338,7 @@ class Unwinder:
                 continue
             pc = self._modules.returns_to(back)
             if pc is not None:
-                return State(pc, {used: next_frame}, frame + self._machine.word)
+                return State(pc, {used: next_frame}, frame + self._arch.word)
         return None
 
     def _by_unchained_record(self, state: State) -> State | None:
@@ -328,30 +346,25 @@ class Unwinder:
 
         libutee's _utee_panic calls on like that; without this the function that panicked would be missing.
         """
-        if self._arch is not Arch.AARCH64:
-            return None
         machine = self._machine
+        if not machine.record_at_frame:
+            return None
         frame, stack = state.registers.get(machine.frame), state.registers.get(machine.stack)
         if not frame or stack is None or stack % machine.stack_align or not state.floor <= stack < frame:
             return None
-        back = self.load(stack + machine.word)
+        back = self.load(stack + self._arch.word)
         pc = self._modules.returns_to(back) if back and self.load(stack) == frame else None
         if pc is None:
             return None
-        top = stack + 2 * machine.word
+        top = stack + 2 * self._arch.word
         return State(pc, {**self._surviving(state.registers), machine.stack: top}, top)
 
     def _records(self, state: State) -> list[tuple[int, int, int, int]]:
         """(address, offset of the next record's address, offset of the return address, frame register)."""
-        word = self._machine.word
-        if self._arch is Arch.AARCH64:
-            candidates = [(29, 0, word)]
-        else:
-            # GCC's A32 record has the return address at r11 and the next record's address below it; the
-            # AAPCS's, which Clang makes, is laid out as AArch64's; T32 code keeps it in r7.
-            candidates = [(11, -word, 0), (11, 0, word), (7, 0, word)]
+        word = self._arch.word
         found = []
-        for register, at_next, at_back in candidates:
+        for register, *words in self._machine.records:
+            at_next, at_back = (word * each for each in words)
             frame = state.registers.get(register)
             if frame and not frame % word and frame + min(at_next, at_back) >= state.floor:
                 found.append((frame, at_next, at_back, register))
@@ -379,7 +392,7 @@ def backtrace(
     unwinder = Unwinder(arch, known, read)
     state: State | None = unwinder.start(registers)
     frames: list[Frame] = []
-    trampoline, hidden = returns[0] & -2 if arch is Arch.ARM else returns[0], iter(returns[1])
+    trampoline, hidden = arch.code_address(returns[0]), iter(returns[1])
     while state is not None and len(frames) < MAX_FRAMES:
         innermost = not frames
         frames.append(known.describe(state.pc, state.pc if innermost else state.pc - 1))

@@ -29,6 +29,7 @@ from ta_loader.container.verify import open_container
 from ta_loader.elf.describe import describe_elf
 from ta_loader.elf.object import ElfObject
 from ta_loader.image import TaImage
+from ta_loader.machines import TA_ARCHES
 from ta_loader.symbolise import backtrace, symbolise_log
 from ta_loader.symbolise.cfi import frame_tables
 from ta_loader.symbolise.ehabi import CannotUnwind, VirtualRegisters, find_entry, instructions
@@ -74,7 +75,7 @@ def folder() -> Path:
 
 @functools.cache
 def elves() -> tuple[bytes, ...]:
-    return tuple(elf_of(path.read_bytes()) for arch in Arch for path in (samples.hello(arch), cryptdrv.path(arch)))
+    return tuple(elf_of(path.read_bytes()) for arch in TA_ARCHES for path in (samples.hello(arch), cryptdrv.path(arch)))
 
 
 # --- containers
@@ -201,7 +202,7 @@ _WAIT = 12
 
 def fuzz_calls(data: bytes) -> None:
     """First byte: the architecture; then calls (number, two masks, eight words); the rest fills the scratch memory."""
-    driver = _driver(list(Arch)[data[0] & 1 if data else 0])
+    driver = _driver(TA_ARCHES[data[0] & 1 if data else 0])
     calls: list[RawCall] = []
     at = 1
     while at + _CALL.size <= len(data) and len(calls) < 16:

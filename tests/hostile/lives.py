@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from south.platform import Arch
 from ta_loader import samples
 from ta_loader.cli.services import LateServices
+from ta_loader.machines import TA_ARCHES
 from tee.abi.pta_system import PTA_SYSTEM_UUID
 from tee.abi.results import SUCCESS
 from tee.abi.storage import DataFlag, StorageId
@@ -82,11 +83,11 @@ def main(count: int) -> None:
     gc.disable()
     with tempfile.TemporaryDirectory() as state, make_world(state, normal=LateServices(state)) as world:
         for way in WAYS * 4:
-            for arch in Arch:
+            for arch in TA_ARCHES:
                 way(world, arch)
         before = held()
         for number in range(count):
-            WAYS[number % len(WAYS)](world, list(Arch)[number // len(WAYS) % 2])
+            WAYS[number % len(WAYS)](world, TA_ARCHES[number // len(WAYS) % 2])
         after = held()
         left_open = [open_ta(world, samples.HELLO[Arch.AARCH64]) for _ in range(20)]
         for session in left_open:

@@ -16,6 +16,7 @@ from collections import Counter
 
 from south.platform import Arch
 from ta_loader import samples
+from ta_loader.machines import TA_ARCHES
 from tee.limits import Limits
 from tee.params import Kind, Memref, Value
 from tee.world import SecureWorld
@@ -36,7 +37,7 @@ def squeezed(world: SecureWorld, known: int, extra: float) -> Counter[int]:
     data = world.platform.pages.shared(1 << 20)
     resource.setrlimit(resource.RLIMIT_AS, (addresses() + int(extra * (1 << 20)), -1))
     for number in range(SESSIONS):
-        opened = world.open_session(samples.HELLO[list(Arch)[number % 2]])
+        opened = world.open_session(samples.HELLO[TA_ARCHES[number % 2]])
         answers[opened.result] += 1
         for session in (known, opened.session):
             if not session:

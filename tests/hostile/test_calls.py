@@ -10,6 +10,7 @@ import pytest
 
 from south.platform import PAGE, Arch
 from ta_loader import samples
+from ta_loader.machines import TA_ARCHES
 from tee.abi.pta_device import PTA_DEVICE_UUID
 from tee.abi.pta_system import PTA_SYSTEM_UUID, SystemCommand
 from tee.abi.results import NOT_SUPPORTED, Result
@@ -60,7 +61,7 @@ SHAPES = (
 )
 """Parameter kinds and values of System PTA commands (optee_os lib/libutee/include/pta_system.h); None: wild."""
 
-arches = pytest.mark.parametrize("arch", list(Arch), ids=lambda a: a.value)
+arches = pytest.mark.parametrize("arch", TA_ARCHES, ids=lambda a: a.value)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from south.engine.unicorn import UnicornCpu
 from south.platform import PAGE, Arch, Prot
 from ta_loader import samples
+from ta_loader.machines import TA_ARCHES
 from tee.abi.pta_system import PTA_SYSTEM_UUID, SystemCommand
 from tee.abi.results import CANCEL, OUT_OF_MEMORY, SUCCESS, Origin
 from tee.account import HANDLE
@@ -63,7 +64,7 @@ MISDEEDS: dict[str, tuple[int, Callable[[], list[Param]], str]] = {
     ),
 }
 ROUNDS = 100
-arches = pytest.mark.parametrize("arch", list(Arch), ids=lambda a: a.value)
+arches = pytest.mark.parametrize("arch", TA_ARCHES, ids=lambda a: a.value)
 
 
 def rss() -> int:
@@ -404,6 +405,6 @@ def test_code_cannot_be_written(tmp_path: Path, arch: Arch) -> None:
 
 def test_a_world_too_small_for_a_ta(tmp_path: Path) -> None:
     with make_world(tmp_path, limits=Limits(memory=PAGE)) as world:
-        for arch in Arch:
+        for arch in TA_ARCHES:
             opened = world.open_session(samples.HELLO[arch])
             assert (opened.session, opened.result, opened.origin) == (0, OUT_OF_MEMORY, Origin.TEE)

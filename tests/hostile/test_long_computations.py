@@ -13,6 +13,7 @@ import pytest
 
 from south.linux_host.interrupt import Interruptible
 from south.platform import PAGE, Arch
+from ta_loader.machines import TA_ARCHES
 from tee.abi.results import SUCCESS
 from tee.activity import Cancellation
 from tee.instance import TaInstance
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from south.platform import Pages
     from tee.world import SecureWorld
 
-arches = pytest.mark.parametrize("arch", list(Arch), ids=lambda a: a.value)
+arches = pytest.mark.parametrize("arch", TA_ARCHES, ids=lambda a: a.value)
 any_hog = pytest.mark.parametrize(
     "hog", [*hogs.HOGS.values(), *hogs.DATA_HOGS.values()], ids=[*hogs.HOGS, *hogs.DATA_HOGS]
 )

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from south.platform import Arch
 from ta_loader import samples
+from ta_loader.machines import TA_ARCHES
 from tee.abi import results
 from tee.abi.results import Origin, Result
 from tee.limits import Limits
@@ -83,7 +84,7 @@ def _output(param: Param) -> object:
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[dict[Arch, Host]]:
     """A world for each: what one did cannot show in the other."""
-    made = {arch: Host(tmp_path / arch.value, limits=Limits(call_seconds=1.0)) for arch in Arch}
+    made = {arch: Host(tmp_path / arch.value, limits=Limits(call_seconds=1.0)) for arch in TA_ARCHES}
     yield made
     for host in made.values():
         host.close()
@@ -119,7 +120,7 @@ def hello_commands(ta: Ta) -> None:
     assert int.from_bytes(content(count)[:4], "little") == 1000
 
 
-@pytest.mark.parametrize("arch", list(Arch), ids=lambda a: a.value)
+@pytest.mark.parametrize("arch", TA_ARCHES, ids=lambda a: a.value)
 def test_hello_random(hosts: dict[Arch, Host], arch: Arch) -> None:
     ta = Ta(hosts[arch], samples.HELLO[arch])
     seen = set()
@@ -131,7 +132,7 @@ def test_hello_random(hosts: dict[Arch, Host], arch: Arch) -> None:
 
 
 def test_hello_answers_alike(hosts: dict[Arch, Host]) -> None:
-    tas = {arch: Ta(hosts[arch], samples.HELLO[arch]) for arch in Arch}
+    tas = {arch: Ta(hosts[arch], samples.HELLO[arch]) for arch in TA_ARCHES}
     for ta in tas.values():
         hello_commands(ta)
         assert not ta.host.watch.crashes
@@ -141,7 +142,7 @@ def test_hello_answers_alike(hosts: dict[Arch, Host]) -> None:
 
 def test_hello_refuses_alike(hosts: dict[Arch, Host]) -> None:
     """Every command with no parameters, and with parameters of the wrong kinds."""
-    tas = {arch: Ta(hosts[arch], samples.HELLO[arch]) for arch in Arch}
+    tas = {arch: Ta(hosts[arch], samples.HELLO[arch]) for arch in TA_ARCHES}
     harmless = [n for n in range(25) if n not in (2, 6, 11, 12)]
     for ta in tas.values():
         for command in harmless:
@@ -163,7 +164,7 @@ DEADLY = {
 
 
 @pytest.mark.parametrize("misdeed", DEADLY)
-@pytest.mark.parametrize("arch", list(Arch), ids=lambda a: a.value)
+@pytest.mark.parametrize("arch", TA_ARCHES, ids=lambda a: a.value)
 def test_hello_dies_alike(hosts: dict[Arch, Host], arch: Arch, misdeed: str) -> None:
     command, words, deaths = DEADLY[misdeed]
     ta = Ta(hosts[arch], samples.HELLO[arch])
@@ -310,7 +311,7 @@ SCRIPTS = [objects, digests, ciphers, macs, authenticated, raw_calls, refusals]
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_cryptdrv_answers_alike(hosts: dict[Arch, Host], script: object) -> None:
     assert callable(script)
-    tas = {arch: Ta(hosts[arch], cryptdrv.UUIDS[arch]) for arch in Arch}
+    tas = {arch: Ta(hosts[arch], cryptdrv.UUIDS[arch]) for arch in TA_ARCHES}
     deaths = []
     for ta in tas.values():
         script(ta)

@@ -13,6 +13,7 @@ from ta_loader import samples
 from ta_loader.asan import Sanitizer
 from ta_loader.elf.sanitized import shadow_offset
 from ta_loader.image import DLOPEN_FLAGS
+from ta_loader.machines import TA_ARCHES
 from ta_loader.samples import build
 from ta_loader.source import Loader
 from tee.abi import results
@@ -39,7 +40,7 @@ TABLE, OFFSET, TOP = 0x6FFF_F000, 0x7000_0000, 0x7E00_0000
 MIB = 1 << 20
 
 
-@pytest.fixture(params=list(Arch), ids=lambda a: a.value)
+@pytest.fixture(params=TA_ARCHES, ids=lambda a: a.value)
 def arch(request: pytest.FixtureRequest) -> Arch:
     given: Arch = request.param
     return given

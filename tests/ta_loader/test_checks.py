@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from south.platform import Arch
+from ta_loader.machines import TA_ARCHES
 from tee.params import Kind, Value
 from tests.fakes import Lines
 from tests.hostile.kit import DIED, FINE, Crashes, make_world, open_ta
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tee.world import SecureWorld
 
 
-@pytest.fixture(params=list(Arch), ids=lambda a: a.value)
+@pytest.fixture(params=TA_ARCHES, ids=lambda a: a.value)
 def arch(request: pytest.FixtureRequest) -> Arch:
     given: Arch = request.param
     return given

@@ -11,6 +11,7 @@ import pytest
 from south.platform import Arch, Prot
 from ta_loader.elf.describe import describe_elf
 from ta_loader.elf.object import uuid_from_name
+from ta_loader.machines import TA_ARCHES
 from tee.abi import results, ta_head
 from tee.errors import TeeError
 from tests.ta_loader.elf_kit import HEAD, LIB_A, LIB_B, MAIN, Oracle, build, elf_of, parsed, with_head
@@ -96,7 +97,7 @@ def test_debian_and_kit_files(debian_tas: Path, debian_kit: Path) -> None:
 
 
 @pytest.mark.parametrize("style", ["gnu", "sysv", "both"])
-@pytest.mark.parametrize("arch", list(Arch))
+@pytest.mark.parametrize("arch", TA_ARCHES)
 def test_hash_styles(arch: Arch, style: str) -> None:
     source = "int a, b; __attribute__((weak)) int c; static int d; int *e = &d; int f(void) { return 1; }"
     check_against_pyelftools(build(arch, source, f"-Wl,--hash-style={style}", uuid=LIB_A), main=False)
@@ -109,7 +110,7 @@ def test_weak_undefined_symbol_in_a_sysv_table_is_found() -> None:
     assert b"w" not in parsed(main64(HEAD, "-Wl,--hash-style=gnu")).exports
 
 
-@pytest.mark.parametrize("arch", list(Arch))
+@pytest.mark.parametrize("arch", TA_ARCHES)
 def test_file_without_section_headers(arch: Arch) -> None:
     """Its dynamic section says as much, given DT_HASH."""
     source = HEAD + "int x; int *p = &x; int f(void) { return x; } extern int o __attribute__((weak)); int *q = &o;"
@@ -130,7 +131,7 @@ def test_libraries_lead_with_their_headers() -> None:
     assert parsed(build(Arch.AARCH64, "int x;", uuid=LIB_A), main=False).header_address == 0
 
 
-@pytest.mark.parametrize("arch", list(Arch))
+@pytest.mark.parametrize("arch", TA_ARCHES)
 def test_init_and_fini_arrays(arch: Arch) -> None:
     source = "void f(void) {} "
     for name in ("init", "fini"):
@@ -323,7 +324,7 @@ def test_describe_a_ta_with_a_library(debian_tas: Path) -> None:
     assert "TEE_Malloc" in library.exports
 
 
-@pytest.mark.parametrize("arch", list(Arch))
+@pytest.mark.parametrize("arch", TA_ARCHES)
 def test_describe_a_built_ta(arch: Arch) -> None:
     b = build(arch, "int far;", uuid=LIB_B)
     source = HEAD + (

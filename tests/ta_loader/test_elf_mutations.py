@@ -15,6 +15,7 @@ from south.platform import Arch
 from ta_loader.elf.describe import describe_elf
 from ta_loader.elf.object import ElfObject
 from ta_loader.image import TaImage
+from ta_loader.machines import TA_ARCHES
 from tee.errors import TeeError
 from tests.ta_loader.elf_kit import HEAD, LIB_A, MAIN, Oracle, build, make_space
 
@@ -63,7 +64,7 @@ class Mutator:
         return bytes(raw)
 
 
-@pytest.mark.parametrize("arch", list(Arch))
+@pytest.mark.parametrize("arch", TA_ARCHES)
 def test_mutations_end_in_a_defined_error(arch: Arch) -> None:
     library = build(arch, LIBRARY, uuid=LIB_A)
     main = build(arch, SOURCE, needs=((LIB_A, library),))
@@ -96,7 +97,7 @@ def test_mutations_end_in_a_defined_error(arch: Arch) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
 
 
-@pytest.mark.parametrize("arch", list(Arch))
+@pytest.mark.parametrize("arch", TA_ARCHES)
 def test_descriptions_of_broken_files(arch: Arch) -> None:
     source = SOURCE + (
         "struct prop { const char *name; int type; const void *value; };"
@@ -110,7 +111,7 @@ def test_descriptions_of_broken_files(arch: Arch) -> None:
             pass
 
 
-@given(st.binary(max_size=300), st.sampled_from(list(Arch)), st.booleans())
+@given(st.binary(max_size=300), st.sampled_from(TA_ARCHES), st.booleans())
 @settings(max_examples=300)
 def test_arbitrary_bytes_after_a_header(data: bytes, arch: Arch, main: bool) -> None:
     header = build(arch, "int x;", uuid=LIB_A)[: 64 if arch.word == 8 else 52]

@@ -11,12 +11,13 @@ import pytest
 from north.memory import AddressSpace
 from south.platform import PAGE, Arch, Prot
 from ta_loader.image import DLOPEN_FLAGS, TaProgram
+from ta_loader.machines import TA_ARCHES
 from ta_loader.source import Loader
 from tee.abi import results, ta_head
 from tee.errors import TeeError
 from tests.ta_loader.elf_kit import HEAD, LIB_A, LIB_B, LIB_C, MAIN, Boxes, Oracle, build, elf_of, make_space, with_head
 
-ARCHES = list(Arch)
+ARCHES = TA_ARCHES
 TLS_GET_ADDR = "void *__tls_get_addr(void *i) { return i; }\n"
 
 # Dynamic relocation numbers of the ABI documents, on their own here.

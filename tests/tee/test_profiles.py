@@ -15,6 +15,7 @@ import pytest
 from north.memory import Layout
 from south.platform import PAGE, Arch
 from ta_loader.cli.profiles import ProfileFolder
+from ta_loader.machines import TA_ARCHES
 from tee.abi import profiles as abi
 from tee.abi import results
 from tee.abi.pta_uuids import PTA_GPROF_UUID
@@ -38,7 +39,7 @@ SLOTS = (4096 - abi.FTRACE_BUF_SIZE) // 8
 """Records at most in the TA's buffer, whose text takes some of them."""
 
 
-@pytest.fixture(params=list(Arch), ids=lambda a: a.value)
+@pytest.fixture(params=TA_ARCHES, ids=lambda a: a.value)
 def arch(request: pytest.FixtureRequest) -> Arch:
     given: Arch = request.param
     return given

@@ -9,6 +9,7 @@ import pytest
 from south.linux_host import linux_host
 from south.platform import Arch
 from ta_loader import samples
+from ta_loader.machines import TA_ARCHES
 from ta_loader.source import Loader
 from ta_loader.store import TaStore
 from ta_loader.trust import TrustStore
@@ -38,7 +39,7 @@ def ta(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
             yield GpCrypt(world, CRYPT, slice(0, None, 3))
         else:
             arch = Arch(request.param.removeprefix("cryptdrv-"))
-            yield CryptDrv(world, cryptdrv.UUIDS[arch], slice(list(Arch).index(arch), None, len(Arch)))
+            yield CryptDrv(world, cryptdrv.UUIDS[arch], slice(TA_ARCHES.index(arch), None, len(TA_ARCHES)))
 
 
 @pytest.fixture(

@@ -43,6 +43,8 @@ static uc_err open_cpu(struct lb_cpu *cpu, int model)
     uc_err e = lb_uc.open(UC_ARCH_ARM64, UC_MODE_ARM, &cpu->uc);
     if (!e)
         e = lb_cpu_settings(cpu, model);
+    if (!e)
+        e = uc_ctl_set_page_size(cpu->uc, LB_PAGE); /* Arm's default is 1 KiB */
     if (e)
         return e;
     /* EL0 first; only the write of CPACR_EL1 rebuilds the flags Unicorn caches of both. */
@@ -82,11 +84,25 @@ static bool arguments(struct lb_cpu *cpu, unsigned from, unsigned to)
     return true;
 }
 
+static uint64_t instructions(struct lb_cpu *cpu, uint64_t pc, uint32_t size)
+{
+    (void)cpu;
+    (void)pc;
+    return size / 4;
+}
+
+#define FAULT_WINDOW ((uint64_t)1 << 46)
+
 const struct lb_arch lb_arch_aarch64 = {
+    .name = "aarch64",
     .word_bits = 64,
+    .address_mask = UINT64_MAX,
+    .limit = FAULT_WINDOW,
     .models = models,
-    .fault_window = (uint64_t)1 << 46,
+    .fault_window = FAULT_WINDOW,
     .svc_exception = 2, /* QEMU's EXCP_SWI */
+    .undefined = 1,     /* QEMU's EXCP_UDEF */
+    .code_unit = 4,
     .saved = saved,
     .names = names,
     .saved_count = sizeof saved / sizeof *saved,
@@ -100,4 +116,5 @@ const struct lb_arch lb_arch_aarch64 = {
     .arguments = arguments,
     .thread = thread,
     .set_thread = set_thread,
+    .instructions = instructions,
 };

@@ -4,6 +4,7 @@
 
 #define CPSR_USR 0x10u            /* Arm ARM G1.9 */
 #define CPSR_IT 0x0600fc00u       /* IT[1:0] and IT[7:2] */
+#define CPSR_T (1u << 5)          /* T32 state */
 #define CNTKCTL_COUNTERS 3u       /* CNTPCT and CNTVCT untrapped at PL0; G8.7.11, and optee_os thread_init_per_cpu() */
 #define CPACR_CP10_CP11 (0xfu << 20) /* VFP and NEON untrapped; Arm ARM G8.2.33 */
 #define FPEXC_EN (1u << 30)
@@ -30,6 +31,8 @@ static uc_err open_cpu(struct lb_cpu *cpu, int model)
     uc_err e = lb_uc.open(UC_ARCH_ARM, UC_MODE_ARM, &cpu->uc);
     if (!e)
         e = lb_cpu_settings(cpu, model);
+    if (!e)
+        e = uc_ctl_set_page_size(cpu->uc, LB_PAGE); /* Arm's default is 1 KiB */
     if (e)
         return e;
     uint32_t fpexc = FPEXC_EN, cpsr = CPSR_USR;
@@ -104,11 +107,35 @@ static bool arguments(struct lb_cpu *cpu, unsigned from, unsigned to)
     return true;
 }
 
+/* Bit 0 set in T32 state. */
+static uint64_t resume(struct lb_cpu *cpu)
+{
+    return lb_reg(cpu, UC_ARM_REG_PC) | (lb_reg(cpu, UC_ARM_REG_CPSR) & CPSR_T ? 1 : 0);
+}
+
+/* In T32 those of two halfwords begin with 0b11101, 0b11110 or 0b11111 (Arm ARM F3.1). */
+static uint64_t instructions(struct lb_cpu *cpu, uint64_t pc, uint32_t size)
+{
+    if (!(lb_reg(cpu, UC_ARM_REG_CPSR) & CPSR_T))
+        return size / 4;
+    uint64_t count = 0;
+    for (uint32_t at = 0; at < size; count++) {
+        const uint8_t *code = lb_pin(&cpu->guest, pc + at, 2, LB_EXEC);
+        at += code && code[1] >= 0xe8 ? 4 : 2;
+    }
+    return count;
+}
+
 const struct lb_arch lb_arch_arm = {
+    .name = "arm",
     .word_bits = 32,
+    .address_mask = UINT32_MAX,
+    .limit = (uint64_t)1 << 32,
     .models = models,
     .fault_window = (uint64_t)1 << 38,
     .svc_exception = 2, /* QEMU's EXCP_SWI */
+    .undefined = 1,     /* QEMU's EXCP_UDEF */
+    .code_unit = 4,
     .saved = saved,
     .names = names,
     .saved_count = sizeof saved / sizeof *saved,
@@ -121,5 +148,7 @@ const struct lb_arch lb_arch_arm = {
     .arguments = arguments,
     .thread = thread,
     .set_thread = set_thread,
+    .resume = resume,
+    .instructions = instructions,
     .restored = restored,
 };

@@ -14,11 +14,20 @@
 #define ROOM (40u << 20) /* bytes of addresses that a CPU takes at most while it is made and first runs */
 #define TCG_BUFFER (8u << 20) /* bytes of translations; Unicorn's default reserves 1 GiB a CPU */
 
+const struct lb_arch *lb_arch_named(const char *name)
+{
+    static const struct lb_arch *const known[] = {&lb_arch_aarch64, &lb_arch_arm};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(known[i]->name, name))
+            return known[i];
+    return NULL;
+}
+
 uint64_t lb_reg(struct lb_cpu *cpu, int id)
 {
     uint64_t value = 0;
     lb_uc.reg_read(cpu->uc, id, &value);
-    return cpu->arch->word_bits == 32 ? value & UINT32_MAX : value;
+    return value & cpu->arch->address_mask;
 }
 
 static void set_reg(struct lb_cpu *cpu, int id, uint64_t value)
@@ -46,10 +55,10 @@ static inline bool serve(struct lb_cpu *cpu, const struct lb_binding *b)
 static void on_interrupt(uc_engine *uc, uint32_t number, void *data)
 {
     struct lb_cpu *cpu = data;
+    (void)uc;
     if ((int)number != cpu->arch->svc_exception) {
         cpu->fault = (struct lb_fault){.exception = number ? number : UINT32_MAX};
-        lb_uc.reg_read(uc, cpu->arch->pc, &cpu->fault.pc);
-        cpu->fault.address = cpu->fault.pc;
+        cpu->fault.pc = cpu->fault.address = lb_reg(cpu, cpu->arch->pc);
         stop(cpu, LB_TRAP_EXCEPTION);
         return;
     }
@@ -78,13 +87,10 @@ bool lb_cpu_serve(struct lb_cpu *cpu)
     return cpu->call.number < LB_CALL_MAX && serve(cpu, &cpu->table[cpu->call.number]);
 }
 
-/* Where to go on; bit 0 set in T32 state, as emu_start wants it. */
+/* Where to go on, as emu_start wants it. */
 static uint64_t current_pc(struct lb_cpu *cpu)
 {
-    uint64_t pc = lb_reg(cpu, cpu->arch->pc);
-    if (cpu->arch->word_bits == 32)
-        pc |= lb_reg(cpu, UC_ARM_REG_CPSR) >> 5 & 1;
-    return pc;
+    return cpu->arch->resume ? cpu->arch->resume(cpu) : lb_reg(cpu, cpu->arch->pc);
 }
 
 /* The library ended inside a call for this CPU. */
@@ -147,9 +153,9 @@ static int run(struct lb_cpu *cpu, uint64_t pc)
         if (cpu->trap == LB_TRAP_FAULT || error) {
             if (cpu->fault.access) { /* a denied fetch ends with an error and no trap */
                 cpu->trap = LB_TRAP_FAULT;
-            } else if (error == UC_ERR_INSN_INVALID) { /* how AArch32 reports an undefined instruction */
+            } else if (error == UC_ERR_INSN_INVALID) { /* how some architectures report an undefined instruction */
                 cpu->trap = LB_TRAP_EXCEPTION;
-                cpu->fault.exception = LB_EXCEPTION_UNDEFINED;
+                cpu->fault.exception = cpu->arch->undefined;
                 cpu->fault.pc = cpu->fault.address = lb_reg(cpu, cpu->arch->pc);
             } else {
                 cpu->trap = LB_TRAP_ERROR;
@@ -346,8 +352,6 @@ uc_err lb_cpu_settings(struct lb_cpu *cpu, int model)
     uc_err e = uc_ctl_set_cpu_model(cpu->uc, model);
     if (!e)
         e = uc_ctl_set_tcg_buffer_size(cpu->uc, TCG_BUFFER);
-    if (!e)
-        e = uc_ctl_set_page_size(cpu->uc, LB_PAGE);
     if (!e)
         e = uc_ctl_exits_enable(cpu->uc); /* with no exits: `until` is not fetched */
     return e;

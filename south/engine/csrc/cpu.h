@@ -28,7 +28,6 @@ enum lb_trap {
 #define LB_WHY_BUDGET 16u
 #define LB_WHY_FATAL (LB_WHY_DEADLINE | LB_WHY_KILL | LB_WHY_BUDGET) /* the guest does not go on */
 
-#define LB_EXCEPTION_UNDEFINED 1u /* QEMU's EXCP_UDEF */
 #define LB_PAGE 4096u
 #define LB_PARKED 4u /* parameters of a call */
 
@@ -70,12 +69,17 @@ struct lb_model {
     int id;
 };
 
-/* What differs between guest architectures. */
+/* What differs between guest architectures: a row for each, in arch_*.c; nothing else asks which one it is. */
 struct lb_arch {
+    const char *name; /* south.platform.Arch's */
     int word_bits;
+    uint64_t address_mask; /* of what Unicorn holds in a register, or gives as an address */
+    uint64_t limit;        /* of the addresses that can be mapped */
     const struct lb_model *models; /* the default first; a name of NULL ends them */
     uint64_t fault_window; /* physical addresses [w, 2w) mean "denied at va" */
     int svc_exception;
+    uint32_t undefined; /* the exception of an undefined instruction that Unicorn reports as an error */
+    uint32_t code_unit; /* bytes of code for one byte of coverage */
     const int *saved;      /* registers shown to people, in the order of names */
     const char *const *names;
     int saved_count;
@@ -88,6 +92,10 @@ struct lb_arch {
     /* The register that user mode may write and an entry keeps: the thread's pointer to its TLS. */
     uint64_t (*thread)(struct lb_cpu *cpu);
     void (*set_thread)(struct lb_cpu *cpu, uint64_t value);
+    /* Where to go on, as emu_start wants it. NULL: at pc. */
+    uint64_t (*resume)(struct lb_cpu *cpu);
+    /* Instructions of a block that is about to run. */
+    uint64_t (*instructions)(struct lb_cpu *cpu, uint64_t pc, uint32_t size);
     /* From a hook in the middle of a block: undo what Unicorn's restoring of the CPU's state left behind. NULL: nothing. */
     void (*restored)(uc_engine *uc);
 };
@@ -116,7 +124,7 @@ struct lb_samples {
 #define LB_BLOCK_CALLBACK 8u
 #define LB_BLOCK_SAMPLE 16u
 
-/* Executed code of [va, va + size): one byte for every 4. */
+/* Executed code of [va, va + size): one byte for each `code_unit` of it. */
 struct lb_cover {
     uint64_t va, size;
     uint8_t *map;
@@ -192,6 +200,7 @@ struct lb_cpu {
 extern const struct lb_arch lb_arch_aarch64, lb_arch_arm;
 
 /* cpu.c */
+const struct lb_arch *lb_arch_named(const char *name);
 struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, int model, uint8_t *arena, uint64_t arena_size, int *error);
 void lb_cpu_free(struct lb_cpu *cpu);
 int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3);

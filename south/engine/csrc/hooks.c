@@ -30,31 +30,20 @@ static void stop_here(struct lb_cpu *cpu)
 
 static void cover(struct lb_cpu *cpu, uint64_t pc, uint32_t size)
 {
+    const uint64_t unit = cpu->arch->code_unit;
     for (const struct lb_cover *c = cpu->covers; c; c = c->next) {
         uint64_t from = pc > c->va ? pc - c->va : 0, to = pc + size > c->va ? pc + size - c->va : 0;
         if (to > c->size)
             to = c->size;
         if (from < to) /* a block may begin before the area */
-            memset(c->map + from / 4, 1, (to - from / 4 * 4 + 3) / 4);
+            memset(c->map + from / unit, 1, (to - from / unit * unit + unit - 1) / unit);
     }
-}
-
-/* Instructions of a block. In T32 those of two halfwords begin with 0b11101, 0b11110 or 0b11111 (Arm ARM F3.1). */
-static uint64_t instructions(struct lb_cpu *cpu, uint64_t pc, uint32_t size)
-{
-    if (cpu->arch->word_bits == 64 || !(lb_reg(cpu, UC_ARM_REG_CPSR) & 1u << 5))
-        return size / 4 ? size / 4 : 1;
-    uint64_t count = 0;
-    for (uint32_t at = 0; at < size; count++) {
-        const uint8_t *code = lb_pin(&cpu->guest, pc + at, 2, LB_EXEC);
-        at += code && code[1] >= 0xe8 ? 4 : 2;
-    }
-    return count ? count : 1;
 }
 
 static bool within_budget(struct lb_cpu *cpu, uint64_t pc, uint32_t size)
 {
-    uint64_t count = instructions(cpu, pc, size);
+    uint64_t count = cpu->arch->instructions(cpu, pc, size);
+    count = count ? count : 1;
     if (cpu->budget < count) {
         atomic_fetch_or(&cpu->why, LB_WHY_BUDGET);
         stop_here(cpu);
@@ -179,7 +168,7 @@ int lb_hook_budget(struct lb_cpu *cpu, uint64_t count)
     return lb_hook_use(cpu, LB_BLOCK_BUDGET, count != 0);
 }
 
-/* map: a byte for every 4 of [va, va + size), which outlives the cover. */
+/* map: a byte for each `code_unit` of [va, va + size), which outlives the cover. */
 int lb_hook_cover(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint8_t *map)
 {
     struct lb_cover *c = malloc(sizeof *c);

@@ -48,8 +48,7 @@ struct lb_extent *lb_find(struct lb_cpu *cpu, uint64_t va)
 bool lb_on_fill(uc_engine *uc, uint64_t va, uc_mem_type type, uc_tlb_entry *entry, void *data)
 {
     struct lb_cpu *cpu = data;
-    if (cpu->arch->word_bits == 32)
-        va &= UINT32_MAX;
+    va &= cpu->arch->address_mask;
     if (cpu->arch->restored && type != UC_MEM_FETCH) /* a fetch is between blocks: there the state is the guest's own */
         cpu->arch->restored(uc);
     uint32_t need = type == UC_MEM_READ ? LB_READ : type == UC_MEM_WRITE ? LB_WRITE : LB_EXEC;
@@ -66,9 +65,7 @@ bool lb_on_fill(uc_engine *uc, uint64_t va, uc_mem_type type, uc_tlb_entry *entr
     cpu->fault.access = type;
     cpu->fault.address = va;
     if (type == UC_MEM_FETCH) {
-        lb_uc.reg_read(uc, cpu->arch->pc, &cpu->fault.pc);
-        if (cpu->arch->word_bits == 32)
-            cpu->fault.pc &= UINT32_MAX;
+        cpu->fault.pc = lb_reg(cpu, cpu->arch->pc);
         if (cpu->fault.pc > va) /* only the page is told; an instruction may also begin in the page before */
             cpu->fault.address = cpu->fault.pc;
         return false;
@@ -83,20 +80,19 @@ bool lb_on_fill(uc_engine *uc, uint64_t va, uc_mem_type type, uc_tlb_entry *entr
 bool lb_on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t address, int size, int64_t value, void *data)
 {
     struct lb_cpu *cpu = data;
+    (void)uc;
     (void)size;
     (void)value;
     cpu->trap = LB_TRAP_FAULT;
     cpu->fault.address = address & (cpu->arch->fault_window - 1);
     cpu->fault.access = type == UC_MEM_WRITE_UNMAPPED ? UC_MEM_WRITE : UC_MEM_READ;
-    lb_uc.reg_read(uc, cpu->arch->pc, &cpu->fault.pc);
-    if (cpu->arch->word_bits == 32)
-        cpu->fault.pc &= UINT32_MAX;
+    cpu->fault.pc = lb_reg(cpu, cpu->arch->pc);
     return false;
 }
 
 static bool range_ok(const struct lb_cpu *cpu, uint64_t va, uint64_t size)
 {
-    uint64_t limit = cpu->arch->word_bits == 32 ? (uint64_t)1 << 32 : cpu->arch->fault_window;
+    uint64_t limit = cpu->arch->limit;
     return size && !(va % LB_PAGE) && !(size % LB_PAGE) && va < limit && size <= limit - va;
 }
 
