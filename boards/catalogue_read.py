@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from typing import TYPE_CHECKING
 
 from boards.pattern import compile_pattern
+from south.errors import UsageError
+from ta_loader.inputs import parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,11 +177,9 @@ def load(path: Path, mistakes: Mistakes) -> dict[str, object]:
         if len(data) > MAX_FILE:
             mistakes.add("", f"has more than {MAX_FILE} bytes; is it a board's description?")
             return {}
-        return tomllib.loads(data.decode())
+        return parse_toml(data)
     except OSError as problem:
         mistakes.add("", f"cannot be read: {problem.strerror}")
-    except UnicodeDecodeError as problem:
-        mistakes.add("", f"is not UTF-8 at byte {problem.start}; save it as UTF-8")
-    except (ValueError, RecursionError) as problem:  # an integer of 5,000 digits is a plain ValueError
-        mistakes.add("", f"is no TOML: {problem}")
+    except UsageError as problem:
+        mistakes.add("", str(problem))
     return {}

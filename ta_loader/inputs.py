@@ -6,6 +6,7 @@ the program that writes to it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 from south.errors import UsageError
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from collections.abc import Iterator
+    from typing import Any, BinaryIO
 
 MAX_FILE = 1 << 30
 """Bytes of a regular file; a TA's whole address space has as many."""
@@ -29,11 +31,40 @@ _KINDS = (
 )
 
 
+class NamedPath(str):
+    """A path that a file named. where: that file and its key, which messages about the path begin with."""
+
+    where: str
+
+    def __new__(cls, path: str, where: str) -> NamedPath:
+        self = super().__new__(cls, path)
+        self.where = where
+        return self
+
+
+def shown(path: str, what: str) -> str:
+    """How messages name a path that stood in the place of `what`, an option, unless a file named it."""
+    if isinstance(path, NamedPath):
+        return f"{path.where}: {path}"
+    return f"{what} {path}" if what else path
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Say of a mistake in a file which file named that one."""
+    try:
+        yield
+    except UsageError as problem:
+        if isinstance(path, NamedPath):
+            raise UsageError(f"{path.where}: {problem}") from None
+        raise
+
+
 def read_input(path: str, what: str, most: int = MAX_FILE) -> bytes:
     """The bytes of a regular file, or of a pipe that a shell made of a command (`<(...)`). UsageError; `what` names the
     place that the path stood in.
     """
-    where = f"{what} {path}" if what else path
+    where = shown(path, what)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except (OSError, ValueError) as problem:
@@ -61,6 +92,30 @@ def _limit(descriptor: int, where: str, most: int) -> int:
         return min(most, MAX_STREAM)
     kind = next((text for test, text in _KINDS if test(status.st_mode)), "something else")
     raise UsageError(f"{where}: {kind} and no file")
+
+
+def read_toml(path: str, what: str, most: int) -> dict[str, Any]:
+    """The table of a TOML file of at most `most` bytes. UsageError names the file."""
+    data = read_input(path, what, most)
+    try:
+        return parse_toml(data)
+    except UsageError as problem:
+        raise UsageError(f"{path}: {problem}") from None
+
+
+def parse_toml(data: bytes) -> dict[str, Any]:
+    """UsageError for anything that is no TOML, with the line where there is one; the library's words are a user's."""
+    import tomllib  # costs more than a TA's verification
+
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        raise UsageError(f"line {line} is not UTF-8; save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as problem:
+        raise UsageError(f"is no TOML: {problem}") from None
+    except (ValueError, RecursionError):
+        raise UsageError("is no TOML that can be read: a number is too long, or values nest too deep") from None
 
 
 def read_stdin(what: str, most: int = MAX_STREAM) -> bytes:

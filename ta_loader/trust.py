@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from south.errors import UsageError
 from ta_loader.container.rsa_key import RsaPublicKey, Verifier
-from ta_loader.inputs import read_input
+from ta_loader.inputs import NamedPath, naming, read_input, read_toml
 from tee import native
 from tee.errors import TeeError
 
@@ -19,9 +19,9 @@ MIN_RSA_BITS: Final = 2048
 MAX_ROOT_EXPONENT: Final = 0xFFFFFFFF
 """scripts/pem_to_pub_c.py refuses a longer one for the key that is built into OP-TEE."""
 MAX_KEY_FILE: Final = 64 << 10
+"""Bytes."""
 MAX_CONFIG: Final = 1 << 20
 """Bytes of the configuration file."""
-"""Bytes."""
 KIT_KEY: Final = os.path.join("keys", "default_ta.pem")
 """Where a TA development kit keeps the key that its makefiles sign with."""
 
@@ -54,11 +54,14 @@ class TrustStore:
 
     def add_kit(self, folder: str) -> Verifier:
         """Trust `keys/default_ta.pem` of a TA development kit."""
-        return self.add_pem(os.path.join(folder, KIT_KEY))
+        path = os.path.join(folder, KIT_KEY)
+        return self.add_pem(NamedPath(path, folder.where) if isinstance(folder, NamedPath) else path)
 
     def add_pem(self, path: str) -> Verifier:
         """Trust the key in a PEM file; of a private key, its public half."""
-        return self.add_key(read_input(path, "the key", MAX_KEY_FILE), os.path.basename(path))
+        pem = read_input(path, "the key", MAX_KEY_FILE)
+        with naming(path):
+            return self.add_key(pem, os.path.basename(path))
 
     def add_key(self, pem: bytes, name: str) -> Verifier:
         """Trust a key in PEM form; `name` stands for it in messages."""
@@ -98,7 +101,7 @@ def _public_half(pem: bytes, name: str) -> RsaPublicKey:
 
 
 class Config(NamedTuple):
-    """What the user's configuration file says about TAs; absolute paths."""
+    """What the user's configuration file says about TAs; absolute paths, `NamedPath`s that name it."""
 
     trust: tuple[str, ...] = ()
     ta_dirs: tuple[str, ...] = ()
@@ -123,13 +126,7 @@ def read_config(path: str | None = None) -> Config:
         if path is None:
             return Config()
         raise UsageError(f"{source}: no such configuration file")
-    text = read_input(source, "the configuration", MAX_CONFIG)
-    import tomllib  # only for those who have a configuration: it costs more than a TA's verification
-
-    try:
-        table = tomllib.loads(text.decode())
-    except (ValueError, RecursionError) as problem:  # TOML's and UTF-8's errors are ValueErrors, and not the only ones
-        raise UsageError(f"{source}: {problem}") from None
+    table = read_toml(source, "the configuration", MAX_CONFIG)
     for key in table:
         if key not in Config._fields:
             raise UsageError(f"{source}: {key!r} means nothing here; there are {' and '.join(Config._fields)}")
@@ -143,4 +140,4 @@ def _paths(table: dict[str, object], key: str, source: str) -> tuple[str, ...]:
     if not all(value and "\0" not in value for value in values):
         raise UsageError(f"{source}: {key}: a path is empty, or has a NUL in it")
     folder = os.path.dirname(os.path.abspath(source))
-    return tuple(os.path.join(folder, os.path.expanduser(value)) for value in values)
+    return tuple(NamedPath(os.path.join(folder, os.path.expanduser(value)), f"{source}: {key}") for value in values)

@@ -17,10 +17,11 @@ from ta_loader.cli.images import WatchedSource
 from ta_loader.cli.options import Option, seconds, size
 from ta_loader.cli.services import LateServices
 from ta_loader.container.versions import StoredVersions
+from ta_loader.inputs import shown
 from ta_loader.installed import InstalledFirst
 from ta_loader.source import Loader
 from ta_loader.store import TaStore
-from ta_loader.trust import TrustStore, config_path, read_config
+from ta_loader.trust import TrustStore, read_config
 from tee.abi.uuids import parse_uuid
 from tee.errors import TeeError
 from tee.limits import Limits
@@ -94,13 +95,7 @@ def read_setup(arguments: Arguments) -> Setup:
     config = read_config()
     memory, timeout = arguments.one("--memory"), arguments.one("--timeout")
     storage = arguments.one("--storage-limit")
-    folders = (*arguments.many("--ta-dir"), *config.ta_dirs)
-    for folder in folders[: len(arguments.many("--ta-dir"))]:
-        if not os.path.isdir(folder):
-            raise UsageError(f"--ta-dir {folder}: no such folder")
-    for folder in config.ta_dirs:
-        if not os.path.isdir(folder):
-            raise UsageError(f"{config_path()}: ta_dirs: {folder}: no such folder")
+    folders = require_folders((*arguments.many("--ta-dir"), *config.ta_dirs))
     setup = Setup(
         ta_dirs=folders,
         trust=(*arguments.many("--trust"), *config.trust),
@@ -117,12 +112,23 @@ def read_setup(arguments: Arguments) -> Setup:
         profile_dir=arguments.one("--profile-dir"),
         storage_limit=None if storage is None else size(storage, "--storage-limit"),
     )
-    if memory is None:
-        return setup
-    limit = size(memory, "--memory", 1 << 32)
+    return setup if memory is None else setup._replace(memory=read_memory(memory, "--memory"))
+
+
+def require_folders(paths: Sequence[str]) -> tuple[str, ...]:
+    """Those of `--ta-dir` or of a file in its place. UsageError if one is not there."""
+    for path in paths:
+        if not os.path.isdir(path):
+            raise UsageError(f"{shown(path, '--ta-dir')}: no such folder")
+    return tuple(paths)
+
+
+def read_memory(text: str, what: str) -> int:
+    """Bytes that a TA instance may have. UsageError names `what` it was for."""
+    limit = size(text, what, 1 << 32)
     if limit < MIN_MEMORY:
-        raise UsageError(f"--memory {memory}: a TA instance needs at least 1M")
-    return setup._replace(memory=limit)
+        raise UsageError(f"{what} {text}: a TA instance needs at least 1M")
+    return limit
 
 
 def _profiles(folder: str | None) -> ProfileFolder | None:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from south.errors import UsageError
-from ta_loader.inputs import read_input
+from ta_loader.inputs import read_input, shown
 from ta_loader.symbolise.elffile import parse, same_build
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class DebugFiles:
         for path in paths:
             data = read_input(path, "--elf")
             if parse(data) is None:
-                raise UsageError(f"--elf {path}: not an ELF file for aarch64 or arm; name the unstripped .elf")
+                where = shown(path, "--elf")
+                raise UsageError(f"{where}: not an ELF file for aarch64 or arm; name the unstripped .elf")
             self._files.append((path, data))
 
     def of_program(self, program: TaProgram) -> Callable[[UUID], bytes | None]:
@@ -60,5 +61,5 @@ class DebugFiles:
     def _complain(self) -> None:
         """Name the files that belong to nothing seen so far, each once."""
         for path in sorted(self._unused):
-            print(f"litebox-ta: --elf {path} is not of the same build as any part of the TA", file=sys.stderr)
+            print(f"litebox-ta: {shown(path, '--elf')} is not of the same build as any part of the TA", file=sys.stderr)
         self._unused.clear()

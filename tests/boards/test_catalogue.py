@@ -110,7 +110,8 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    for data, problem in ((b"\xff", "not UTF-8 at byte 0"), (b"#" * (1 << 21), "has more than"), (b"[" * 9000, "TOML")):
+    files = ((b"\n\xff", "line 2 is not UTF-8"), (b"#" * (1 << 21), "has more than"), (b"[" * 9000, "TOML"))
+    for data, problem in files:
         path = tmp_path / "bad.toml"
         path.write_bytes(data)
         with pytest.raises(UsageError, match=problem):

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from south.errors import UsageError
+from ta_loader.cli import main
 from ta_loader.container.rsa_key import RsaPublicKey
 from ta_loader.trust import Config, TrustStore, config_path, read_config
 
@@ -140,3 +141,36 @@ def test_named_config_must_exist(tmp_path: Path) -> None:
         read_config(str(tmp_path / "config.toml"))
     with pytest.raises(UsageError, match=r"cannot be read|no file"):
         read_config(str(tmp_path))
+
+
+CONFIGURED = [
+    ('trust = ["nothing.pem"]', "trust: ", "nothing.pem: cannot be read"),
+    ('trust = ["nothing"]', "trust: ", "nothing: cannot be read"),
+    ('trust = ["folder"]', "trust: ", "folder/keys/default_ta.pem: cannot be read"),
+    ('trust = ["weak.pem"]', "trust: weak.pem: ", "too weak"),
+    ('trust = ["config.toml"]', "trust: config.toml: ", ""),
+    ('ta_dirs = ["nothing"]', "ta_dirs: ", "nothing: no such folder"),
+]
+
+
+@pytest.mark.parametrize("command", ["run", "verify"])
+@pytest.mark.parametrize(("text", "key", "problem"), CONFIGURED)
+def test_messages_name_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    text: str, key: str, problem: str, command: str,
+) -> None:  # fmt: skip
+    """Nobody looks there for a path that no command line has."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folder = tmp_path / "litebox-ta"
+    (folder / "folder").mkdir(parents=True)
+    (folder / "weak.pem").write_bytes(public_pem("weak", 1024))
+    (folder / "config.toml").write_text(text)
+    code = main([command, "hello"])
+    if command == "verify" and "ta_dirs" in text:
+        assert code == 0  # which it does not look for
+        return
+    err = capsys.readouterr().err
+    assert code == 2
+    assert err.startswith(f"litebox-ta: {folder / 'config.toml'}: {key}")
+    assert problem in err
+    assert err.count("config.toml: trust") <= 1
