@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from boards.ending import Interrupted, interruptible
 from boards.errors import TargetError
 from south.errors import UsageError
+from ta_loader.cli.failure import Failure, report
 from ta_loader.cli.options import Command, Option
 
 if TYPE_CHECKING:
@@ -54,11 +55,10 @@ class Group(Command):
             try:
                 return action(name).main(rest)
             except TargetError as problem:
-                say(str(problem))
-                return BOARD_FAILED
+                failure = Failure("board", str(problem), BOARD_FAILED)
             except Interrupted as problem:
-                say(str(problem))
-                return problem.exit_code
+                failure = Failure("interrupted", str(problem), problem.exit_code)
+            return report(failure, rest, action(name))
 
 
 def say(text: str) -> None:

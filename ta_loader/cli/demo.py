@@ -53,11 +53,11 @@ def run(arguments: Arguments) -> int:
         )
         if session is None:
             print(f"litebox-ta: {step.problem}", file=sys.stderr)
-            return step.exit
-        for command, texts, about in _STEPS:
-            step = caller.invoke(session, uuid, command, parse_params(texts))
-            show(f"\n{about}\n$ --invoke {command} {' '.join(texts)}", step)
-        caller.close(session, uuid)
+        else:
+            for command, texts, about in _STEPS:
+                step = caller.invoke(session, uuid, command, parse_params(texts))
+                show(f"\n{about}\n$ --invoke {command} {' '.join(texts)}", step)
+            caller.close(session, uuid)
     panicked = step.crash is not None and step.crash.kind == "panic" and step.crash.code == PANIC_CODE
     code = exits.OK if panicked else step.exit or exits.TA_ERROR
     if as_json:

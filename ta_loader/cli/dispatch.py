@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 from south.errors import UsageError
 from ta_loader.cli import exits
-from ta_loader.errors import ImageRefused
-from tee.errors import TeeError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,34 +40,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script `litebox-ta`. Never raises for what users, images or TAs do."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if argv is None:
-            _spare_the_collector(words)
-        code = _dispatch(words)
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        return _fail("interrupted", exits.INTERRUPTED)
-    except UsageError as problem:
-        name = f" {words[0]}" if words and _known(words[0]) else ""
-        return _fail(f"{problem}\n(litebox-ta{name} --help shows more)", exits.USAGE)
-    except ImageRefused as problem:
-        from ta_loader.cli.calls import explain
+        try:
+            if argv is None:
+                _spare_the_collector(words)
+            code = _dispatch(words)
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            raise
+        except (Exception, KeyboardInterrupt) as problem:
+            from ta_loader.cli.failure import failure_of, report
 
-        return _fail(f"refused: {explain(problem)}", exits.REFUSED)
-    except TeeError as problem:
-        return _fail(problem.detail or str(problem), exits.TA_ERROR)
+            failure = failure_of(problem)
+            if failure is None:
+                raise
+            return report(failure, words, meant(words))
     except BrokenPipeError:
         # Whoever reads our output has left; the interpreter must not complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return exits.BROKEN_PIPE
-    except OSError as problem:
-        return _fail(reason(problem), exits.USAGE)
-    except Exception as problem:
-        from south.platform import EngineError
-
-        if isinstance(problem, EngineError):
-            return _fail(str(problem), exits.USAGE)
-        raise
 
 
 def _spare_the_collector(words: list[str]) -> None:
@@ -83,16 +72,15 @@ def _spare_the_collector(words: list[str]) -> None:
         gc.enable()
 
 
-def _fail(message: str, code: int) -> int:
-    from north.text import visible
-    from south.linux_host.log import STDERR
-
-    STDERR.write(f"litebox-ta: {visible(message)}\n")
-    return code
-
-
-def _known(name: str) -> bool:
-    return name in BUILT_IN or name in _entry_points()
+def meant(words: Sequence[str]) -> Command | None:
+    """The command that a command line is for, `board run` for one with actions; None if nobody has it."""
+    if not words or words[0] not in names():
+        return None
+    try:
+        command = find(words[0])
+        return command.actions().get(words[1], command) if words[1:] else command
+    except Exception:  # of a package that cannot be loaded: why, is said already
+        return None
 
 
 def _dispatch(words: list[str]) -> int:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from north.text import visible_line
 from south.errors import UsageError
 from south.linux_host.log import STDERR
-from ta_loader.cli import exits
-from ta_loader.cli.calls import Caller, explain
+from ta_loader.cli.calls import Caller
 from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
 from ta_loader.cli.options import Command, Option, integer
 from ta_loader.cli.params import parse_params
-from ta_loader.errors import ImageRefused
 from tee.params import Kind
 from tee.session import PUBLIC, Client
 
@@ -78,15 +76,13 @@ def run(arguments: Arguments) -> int:
         raise UsageError("--junit reports a script's steps; name one with --script FILE")
     plan = read_plan(arguments)
     as_json = arguments.switch("--json")
+    rows: list[dict[str, Any]] = []
     with Host(read_setup(arguments)) as host:
-        try:
-            steps, code = perform(host, plan)
-        except ImageRefused as problem:
-            if as_json:
-                _print_json(plan, [], exits.REFUSED, explain(problem))
-            raise
+        steps, code = perform(host, plan)
         if as_json:
-            _print_json(plan, steps, code, "")
+            from ta_loader.cli.output import step_json
+
+            rows = [step_json(step) for step in steps]
         elif "-" not in plan.files and not arguments.switch("--quiet"):
             report(steps)
         for step in steps:
@@ -95,13 +91,12 @@ def run(arguments: Arguments) -> int:
             from ta_loader.cli.output import save_outputs
 
             save_outputs(steps, plan.files)
+    if as_json:
+        from ta_loader.cli.output import print_json
+
+        # Last, for what fails until here is another object, and there shall be one.
+        print_json({"ta": plan.ta, "exit": code, "steps": rows})
     return code
-
-
-def _print_json(plan: Plan, steps: Sequence[Step], code: int, problem: str) -> None:
-    from ta_loader.cli.output import print_json, step_json
-
-    print_json({"ta": plan.ta, "exit": code, "problem": problem, "steps": [step_json(step) for step in steps]})
 
 
 def perform(host: Host, plan: Plan) -> tuple[list[Step], int]:

@@ -59,7 +59,7 @@ def test_nth_out_is_nth_memref(cli: Cli, tmp_path: Path) -> None:
 def test_json(cli: Cli) -> None:
     done = cli("run", "hello", "--json", "--invoke", "1", "in:str:abc", "out:32", "--invoke", "0", "value:1,2")
     top = done.json
-    assert (done.code, top["exit"], top["ta"], top["problem"]) == (0, 0, "hello", "")
+    assert (done.code, top["exit"], top["ta"]) == (0, 0, "hello")
     opened, hashed, value = top["steps"]
     assert (opened["step"], opened["ta"], opened["result"], opened["origin"]) == (
         "open", HELLO, "TEE_SUCCESS", "TRUSTED_APP",
@@ -129,7 +129,8 @@ def test_refused(cli: Cli, tmp_path: Path) -> None:
     changed.write_bytes(image)
     done = cli("run", str(changed), "--trust", str(samples.public_key()), "--json")
     assert (done.code, done.json["exit"]) == (4, 4)
-    assert "hash check failed" in done.json["problem"]
+    assert done.json["error"]["kind"] == "refused"
+    assert "hash check failed" in done.json["error"]["message"]
     done = cli("run", HELLO, "--ta-dir", str(tmp_path), "--trust", str(samples.public_key()))
     assert done.code == 4
     assert "hash check failed" in done.err

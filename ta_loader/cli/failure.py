@@ -1,0 +1,77 @@
+"""How a command failed: in words for a person, as JSON for a program, and by the process's exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from south.errors import UsageError
+from ta_loader.cli import exits
+from ta_loader.errors import ImageRefused
+from tee.errors import TeeError, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ta_loader.cli.options import Command
+
+
+class Failure(NamedTuple):
+    """kind: `usage`, `refused` (an image), `tee` (an error of the secure world), `system` (the host refused something),
+    `interrupted`, `board`. code: the exit code.
+    """
+
+    kind: str
+    message: str
+    code: int
+
+    def json(self) -> dict[str, Any]:
+        """What every command that takes `--json` prints of it."""
+        return {"exit": self.code, "error": {"kind": self.kind, "message": self.message}}
+
+
+def failure_of(problem: BaseException) -> Failure | None:
+    """None for what is nobody's fault but ours."""
+    from south.platform import EngineError
+
+    if isinstance(problem, KeyboardInterrupt):
+        return Failure("interrupted", "interrupted", exits.INTERRUPTED)
+    if isinstance(problem, UsageError):
+        return Failure("usage", str(problem), exits.USAGE)
+    if isinstance(problem, ImageRefused):
+        from ta_loader.cli.calls import explain
+
+        return Failure("refused", f"refused: {explain(problem)}", exits.REFUSED)
+    if isinstance(problem, TeeError):
+        return Failure("tee", problem.detail or str(problem), exits.TA_ERROR)
+    if isinstance(problem, OSError):
+        return Failure("system", reason(problem), exits.USAGE)
+    if isinstance(problem, EngineError):
+        return Failure("system", str(problem), exits.USAGE)
+    return None
+
+
+def report(failure: Failure, words: Sequence[str], command: Command | None) -> int:
+    """Print it as `words`, the command line, ask for; the exit code. command: that they mean, if there is one."""
+    options = words[: words.index("--")] if "--" in words else words
+    if "--json" in options and command is not None and any(option.key == "--json" for option in command.options):
+        from ta_loader.cli.output import print_json
+
+        print_json(failure.json())
+        sys.stdout.flush()
+    hint = ""
+    if failure.kind == "usage":
+        hint = f"(litebox-ta {command.name} --help shows more)" if command else "(litebox-ta --help shows more)"
+    say(failure.message, hint)
+    return failure.code
+
+
+def say(message: str, hint: str = "") -> None:
+    """On standard error, after all that standard output has so far. hint: a line of its own."""
+    from north.text import visible
+    from south.linux_host.log import STDERR
+
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    STDERR.write(f"litebox-ta: {visible(message)}\n" + (f"{hint}\n" if hint else ""))
