@@ -6,9 +6,10 @@ Outputs are compared by parameter: `value:A,B`, `hex:...`, `str:...`, `@FILE`, `
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from south.errors import UsageError
+from ta_loader.cli.fields import text_of
 from ta_loader.cli.options import integer, size
 from ta_loader.cli.params import MAX_MEMREF, MAX_PARAMS, read_data, read_named
 from tee.abi import results
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tee.params import Memref, Param
 
 _DEATHS = ("panic", "fault", "exception", "limit", "killed")
+_U32: Final = (1 << 32) - 1
 _SHOWN = 32  # bytes of a differing buffer that a message prints
 
 
@@ -107,26 +109,39 @@ def _death(kind: str) -> str:
 
 def read_expectation(row: dict[str, Any], folder: str, read: Read = read_named) -> Expectation:
     """Of a step's table; files are relative to `folder`. read: gives their bytes. UsageError."""
-    died, panic = row.get("died", ""), row.get("panic")
-    if panic is not None:
-        died = "panic"
-        if panic is not True and (isinstance(panic, bool) or not isinstance(panic, int)):
-            raise UsageError("panic is true, or the code it must have")
+    died = text_of(row, "died", "")
+    panic: int | None = None
     if died and died not in _DEATHS:
         raise UsageError(f"died is one of {', '.join(_DEATHS)}")
+    if "panic" in row:
+        if died not in ("", "panic"):
+            raise UsageError(f"panic and died = {died!r} exclude each other")
+        died = "panic"
+        panic = None if row["panic"] is True else _code(row, "panic", "true, or the code it must have,")
     return Expectation(
-        result=_result(row.get("result", "TEE_SUCCESS")),
+        result=_result(row),
         origin=_origin(row.get("origin")),
         outputs=_outputs(row.get("outputs", {}), folder, read),
         died=died,
-        panic=None if panic is True else panic,
+        panic=panic,
     )
 
 
-def _result(value: object) -> Result:
+def _code(row: dict[str, Any], key: str, what: str) -> int:
+    """A TEE_Result, which a panic code is as well: 32 bits."""
+    value = row[key]
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UsageError(f"{key} is {what} not {value!r}")
+    if not 0 <= value <= _U32:
+        raise UsageError(f"{key} = {value} is not between 0 and {_U32:#x}")
+    return value
+
+
+def _result(row: dict[str, Any]) -> Result:
     """A number, or a name with or without its TEE_ERROR_ prefix."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0xFFFFFFFF:
-        return Result(value)
+    value = row.get("result", "TEE_SUCCESS")
+    if not isinstance(value, str):
+        return Result(_code(row, "result", "a number, or a name like TEE_ERROR_BAD_PARAMETERS,"))
     for known in vars(results).values():
         if isinstance(known, Result) and value in (known.name, known.name.removeprefix("TEE_ERROR_")):
             return known
@@ -161,8 +176,7 @@ def parse_output(text: str, folder: str = "", read: Read = read_named) -> Expect
         return ExpectedOutput()
     if head == "value":
         a, _, b = rest.partition(",")
-        high = (1 << 32) - 1
-        return ExpectedOutput(words=(integer(a, text, 0, high), integer(b, text, 0, high) if b else 0))
+        return ExpectedOutput(words=(integer(a, text, 0, _U32), integer(b, text, 0, _U32) if b else 0))
     if head == "size":
         return ExpectedOutput(size=size(rest, text, MAX_MEMREF))
     if head in ("hex", "str", "zero"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from south.errors import UsageError
+from ta_loader.cli.options import integer
 from tee.abi.uuids import parse_uuid
 from tee.client_uuid import group_uuid, user_uuid
 
@@ -21,6 +22,8 @@ LOGINS = {
     "group-application": 0x6,
     "kernel": 0x80000000,
 }
+_MAX_ID = (1 << 32) - 2
+"""uid_t and gid_t have 32 bits, all of them set for nobody (chown(2))."""
 
 
 def parse_login(text: str) -> tuple[int, UUID]:
@@ -50,7 +53,7 @@ def _user(data: str, text: str) -> int:
     if not data:
         return os.geteuid()
     if data.isdecimal():
-        return int(data)
+        return integer(data, f"--login {text}", 0, _MAX_ID)
     try:
         return pwd.getpwnam(data).pw_uid
     except KeyError:
@@ -61,7 +64,7 @@ def _group(data: str, text: str) -> int:
     import grp
 
     if data.isdecimal():
-        return int(data)
+        return integer(data, f"--login {text}", 0, _MAX_ID)
     try:
         return grp.getgrnam(data).gr_gid
     except KeyError:

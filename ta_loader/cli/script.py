@@ -6,11 +6,12 @@ The file is TOML. At its top: `trust`, `ta_dirs`, `elf` (lists of paths, relativ
 the rest.
 
 A script is checked wholly before its first step. Files of `in:@FILE` and of outputs are read when their step's turn
-comes, since an earlier step may have saved them.
+comes, since an earlier step may have saved them. Every mistake is one line, `FILE: step N (NAME): problem`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,26 +19,32 @@ from south.errors import UsageError
 from south.linux_host.log import STDERR
 from ta_loader.cli import exits
 from ta_loader.cli.calls import Caller, Step
-from ta_loader.cli.compose import Host, read_setup
+from ta_loader.cli.compose import Host, read_memory, read_setup, require_folders
 from ta_loader.cli.expect import Expectation, read_expectation
+from ta_loader.cli.failure import failure_of, say
+from ta_loader.cli.fields import flag, known, number_of, strings, text_of
 from ta_loader.cli.junit import Case, write_junit
-from ta_loader.cli.options import seconds, size
+from ta_loader.cli.options import seconds
 from ta_loader.cli.params import ParamSpec, parse_params, read_named
 from ta_loader.cli.run import complain, crash_reports
-from ta_loader.inputs import read_input
-from tee.errors import TeeError
+from ta_loader.inputs import NamedPath, read_toml
 from tee.session import PUBLIC, Client
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from uuid import UUID
 
     from ta_loader.cli.compose import Setup
+    from ta_loader.cli.failure import Failure
     from ta_loader.cli.options import Arguments
     from ta_loader.cli.params import Read
 
 MAX_SCRIPT = 16 << 20
 """Bytes."""
+MAIN = "main"
+"""The session of steps that name none."""
+_LABEL = 60
+"""Characters of what a step is called that has no name."""
 TOP = {"trust", "ta_dirs", "elf", "allow_unsigned", "memory", "timeout", "step"}
 STEP = {
     "open", "invoke", "close", "name", "session", "login", "params", "result", "origin", "outputs", "panic", "died",
@@ -46,9 +53,10 @@ STEP = {
 
 
 class ScriptStep(NamedTuple):
-    """A step as written. ta: of an open; command: of an invoke; neither: close."""
+    """A step as written. label: its name, or what it does; ta: of an open; command: of an invoke; neither: close."""
 
     name: str
+    label: str
     session: str
     ta: str | None
     command: int | None
@@ -68,31 +76,54 @@ class Script(NamedTuple):
     steps: tuple[ScriptStep, ...]
 
     def fresh(self, number: int) -> ScriptStep:
-        """Step `number`, from 1, with what its files hold now. UsageError."""
-        row = self.table["step"][number - 1]
-        return _read_step(row, f"{self.path}: step {number}", self.folder, read_named)
+        """Step `number`, from 1, with what its files hold now. UsageError, which does not name the step."""
+        return _read_step(self.table["step"][number - 1], self.folder, read_named)
+
+    def where(self, number: int) -> str:
+        """How messages name a step."""
+        return _where(self.path, number, self.steps[number - 1].label)
 
 
 def read_script(path: str) -> Script:
-    """UsageError, naming the step, for anything malformed."""
-    import tomllib
-
-    text = read_input(path, "--script", MAX_SCRIPT)
-    try:
-        table = tomllib.loads(text.decode())
-    except (ValueError, RecursionError) as problem:  # TOML's and UTF-8's errors are ValueErrors, and not the only ones
-        raise UsageError(f"{path}: {problem}") from None
-    _known(table, TOP, path)
-    rows = table.get("step", [])
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise UsageError(f"{path}: a script is made of [[step]] tables, and has at least one")
+    """UsageError, naming the file and the step, for anything malformed."""
+    table = read_toml(path, "--script", MAX_SCRIPT)
+    with _located(path):
+        known(table, TOP)
+        rows = table.get("step", [])
+        if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+            raise UsageError("a script is made of [[step]] tables, and has at least one")
     folder = os.path.dirname(path)
     files = _Files()
     steps = []
     for number, row in enumerate(rows, 1):
-        steps.append(_read_step(row, f"{path}: step {number}", folder, files.check))
+        with _located(_where(path, number, _label(row))):
+            steps.append(_read_step(row, folder, files.check))
         files.saved.update(os.path.abspath(place) for _, place in steps[-1].save)
     return Script(path, folder, table, tuple(steps))
+
+
+@contextlib.contextmanager
+def _located(where: str) -> Iterator[None]:
+    """Say of a mistake where it stands: the one place that does."""
+    try:
+        yield
+    except UsageError as problem:
+        raise UsageError(f"{where}: {problem}") from None
+
+
+def _where(path: str, number: int, label: str) -> str:
+    return f"{path}: step {number} ({label})" if label else f"{path}: step {number}"
+
+
+def _label(row: dict[str, Any]) -> str:
+    """What a step is called, also one that cannot be read: its name, or what it does; "" for neither."""
+    name = row.get("name")
+    if name and isinstance(name, str):
+        return name
+    for kind in ("open", "invoke"):
+        if kind in row:
+            return f"{kind} {row[kind]}"[:_LABEL]
+    return f"close {row.get('session', MAIN)}"[:_LABEL] if "close" in row else ""
 
 
 class _Files:
@@ -108,49 +139,47 @@ class _Files:
         return b""
 
 
-def _known(table: dict[str, Any], names: set[str], where: str) -> None:
-    for key in table:
-        if key not in names:
-            raise UsageError(f"{where}: unknown key {key!r}; there are {', '.join(sorted(names))}")
-
-
-def _read_step(row: dict[str, Any], where: str, folder: str, read: Read) -> ScriptStep:
-    _known(row, STEP, where)
+def _read_step(row: dict[str, Any], folder: str, read: Read) -> ScriptStep:
+    known(row, STEP)
     kinds = [kind for kind in ("open", "invoke", "close") if kind in row]
     if len(kinds) != 1:
-        raise UsageError(f"{where}: needs exactly one of open, invoke, close")
-    try:
-        params = parse_params([_based(text, folder) for text in _strings(row, "params", where)], read)
-        expected = read_expectation(row, folder, read)
-    except UsageError as problem:
-        raise UsageError(f"{where}: {problem}") from None
-    login = _text(row, "login", "", where)
+        raise UsageError("needs exactly one of open, invoke, close")
+    if kinds[0] == "close" and row["close"] is not True:
+        raise UsageError("write close = true")
+    params = parse_params([_based(text, folder) for text in strings(row, "params")], read)
+    login = text_of(row, "login", "")
     client = PUBLIC
     if login:
         from ta_loader.cli.login import parse_login
 
         client = Client(*parse_login(login))
-    if kinds[0] == "close" and row["close"] is not True:
-        raise UsageError(f"{where}: write close = true")
+    ta = text_of(row, "open", "") if kinds[0] == "open" else None
+    if ta == "":
+        raise UsageError("open names no TA")
     return ScriptStep(
-        name=_text(row, "name", "", where),
-        session=_text(row, "session", "main", where),
-        ta=_text(row, "open", "", where) if kinds[0] == "open" else None,
-        command=_number(row, "invoke", 0, (1 << 32) - 1, where) if kinds[0] == "invoke" else None,
+        name=text_of(row, "name", ""),
+        label=_label(row),
+        session=text_of(row, "session", MAIN),
+        ta=ta,
+        command=number_of(row, "invoke", 0, (1 << 32) - 1) if kinds[0] == "invoke" else None,
         client=client,
         params=params,
-        expected=expected,
-        save=_save(row, where, folder),
-        repeat=_number(row, "repeat", 1, 1_000_000, where) if "repeat" in row else 1,
+        expected=read_expectation(row, folder, read),
+        save=_save(row, params, folder),
+        repeat=number_of(row, "repeat", 1, 1_000_000) if "repeat" in row else 1,
     )
 
 
-def _save(row: dict[str, Any], where: str, folder: str) -> tuple[tuple[int, str], ...]:
+def _save(row: dict[str, Any], params: Sequence[ParamSpec], folder: str) -> tuple[tuple[int, str], ...]:
     table = row.get("save", {})
     if not isinstance(table, dict) or not all(
-        key in ("0", "1", "2", "3") and isinstance(path, str) for key, path in table.items()
+        key in ("0", "1", "2", "3") and isinstance(path, str) and path and "\0" not in path
+        for key, path in table.items()
     ):
-        raise UsageError(f'{where}: save is a table of parameter number to file: save = {{ 1 = "out.bin" }}')
+        raise UsageError('save is a table of parameter number to file: save = { 1 = "out.bin" }')
+    for key in table:
+        if int(key) >= len(params) or not params[int(key)].is_memref:
+            raise UsageError(f"save: parameter {key} is no memref")
     return tuple((int(key), os.path.join(folder, path)) for key, path in table.items())
 
 
@@ -163,47 +192,30 @@ def _based(text: str, folder: str) -> str:
     return text
 
 
-def _text(row: dict[str, Any], key: str, default: str, where: str) -> str:
-    value = row.get(key, default)
-    if not isinstance(value, str):
-        raise UsageError(f"{where}: {key} must be a string")
-    return value
-
-
-def _number(row: dict[str, Any], key: str, low: int, high: int, where: str) -> int:
-    value = row[key]
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise UsageError(f"{where}: {key} must be a number between {low} and {high}")
-    return value
-
-
-def _strings(row: dict[str, Any], key: str, where: str) -> list[str]:
-    value = row.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise UsageError(f"{where}: {key} must be a list of strings")
-    return value
-
-
 def script_setup(script: Script, setup: Setup) -> Setup:
-    """The command line's options, with what the script adds; the command line wins."""
-    table, where = script.table, "script"
+    """The command line's options, with what the script adds; the command line wins. UsageError."""
+    table = script.table
+    with _located(script.path):
+        for key in ("trust", "ta_dirs", "elf"):
+            if not all(path and "\0" not in path for path in strings(table, key)):
+                raise UsageError(f"{key}: a path is empty, or has a NUL in it")
 
-    def paths(key: str) -> tuple[str, ...]:
-        return tuple(os.path.join(script.folder, os.path.expanduser(path)) for path in _strings(table, key, where))
+        def paths(key: str) -> tuple[str, ...]:
+            found = (os.path.join(script.folder, os.path.expanduser(path)) for path in strings(table, key))
+            return tuple(NamedPath(path, f"{script.path}: {key}") for path in found)
 
-    allow = table.get("allow_unsigned", False)
-    if not isinstance(allow, bool):
-        raise UsageError("script: allow_unsigned must be true or false")
-    setup = setup._replace(
-        ta_dirs=(*setup.ta_dirs, *paths("ta_dirs")),
-        trust=(*setup.trust, *paths("trust")),
-        elf=(*setup.elf, *paths("elf")),
-        allow_unsigned=setup.allow_unsigned or allow,
-    )
-    if "timeout" in table and setup.timeout is None:
-        setup = setup._replace(timeout=seconds(str(table["timeout"]), "script: timeout"))
-    if "memory" in table:
-        setup = setup._replace(memory=max(1 << 20, size(str(table["memory"]), "script: memory", 1 << 32)))
+        allow = flag(table, "allow_unsigned")
+        setup = setup._replace(
+            ta_dirs=(*setup.ta_dirs, *paths("ta_dirs")),
+            trust=(*setup.trust, *paths("trust")),
+            elf=(*setup.elf, *paths("elf")),
+            allow_unsigned=setup.allow_unsigned or allow,
+        )
+        if "timeout" in table and setup.timeout is None:
+            setup = setup._replace(timeout=seconds(str(table["timeout"]), "timeout"))
+        if "memory" in table:
+            setup = setup._replace(memory=read_memory(str(table["memory"]), "memory"))
+    require_folders(setup.ta_dirs)
     return setup
 
 
@@ -222,7 +234,7 @@ class Player:
         try:
             number, uuid = self.sessions[step.session]
         except KeyError:
-            raise UsageError(f"step {step.name or step.session!r}: no open session {step.session!r}") from None
+            raise UsageError(f"no open session {step.session!r}") from None
         if step.command is not None:
             return self._caller.invoke(number, uuid, step.command, step.params)
         del self.sessions[step.session]
@@ -239,48 +251,92 @@ class Player:
         return result
 
 
+class _Record:
+    """What becomes of a script's steps: printed at once, or kept as JSON; and as cases of JUnit."""
+
+    def __init__(self, path: str, *, as_json: bool, quiet: bool) -> None:
+        self._path = path
+        self._as_json = as_json
+        self._quiet = quiet
+        self._cases: list[Case] = []
+        self._rows: list[dict[str, Any]] = []
+        self._done = 0  # steps with a case
+        self.script: Script | None = None
+        self.playing = 0
+        """Number of the step whose turn it is, or was last."""
+
+    def step(self, wanted: ScriptStep, step: Step, differences: list[str]) -> None:
+        number = self._done = self.playing
+        crashes = crash_reports(step.crashes) if differences else ""
+        self._cases.append(Case(_title(number, wanted), step.seconds, tuple(differences), crashes))
+        if self._as_json:
+            self._rows.append(_row(number, wanted, step, differences))
+        elif not self._quiet:
+            _print(number, wanted, step, differences)
+
+    def mistake(self, failure: Failure) -> Failure:
+        """Of the step whose turn it is, or of the script; what is printed of it."""
+        title = "end" if self._done else "load"
+        if self.script is not None and self.playing > self._done:
+            self._done = self.playing
+            title = _title(self.playing, self.script.steps[self.playing - 1])
+            failure = failure._replace(message=f"{self.script.where(self.playing)}: {failure.message}")
+        self._cases.append(Case(title, error=failure.message))
+        return failure
+
+    def end(self, code: int, failure: Failure | None) -> None:
+        """The last words. failure: what ended the script early, if it is not a step's own end."""
+        if self._as_json:
+            from ta_loader.cli.output import print_json
+
+            top: dict[str, Any] = {"script": self._path, "exit": code, "passed": not code, "steps": self._rows}
+            print_json(top | (failure.json() if failure else {}))
+        if failure is not None:
+            say(failure.message, "(litebox-ta docs cli describes scripts)" if failure.kind == "usage" else "")
+        elif not self._quiet and not self._as_json and self.script is not None:
+            done = len(self.script.steps)
+            print(f"{done} steps as expected" if not code else f"step {self.playing} of {done} was not as expected")
+
+    def write_junit(self, report: str) -> None:
+        steps = () if self.script is None else self.script.steps[self._done :]
+        left = [Case(_title(number, wanted), ran=False) for number, wanted in enumerate(steps, self._done + 1)]
+        write_junit(report, self._path, self._cases + left)
+
+
 def run_script(path: str, arguments: Arguments) -> int:
     """Play a script; the exit code says how its first failing step ended, 0 when all went as expected."""
     if arguments.words or arguments.lists("--invoke") or arguments.lists("--open"):
         raise UsageError("--script takes its TAs and commands from the file: drop TA, --open and --invoke")
-    script = read_script(path)
-    rows: list[dict[str, Any]] = []
-    cases: list[Case] = []
-    code = exits.OK
-    quiet = arguments.switch("--quiet")
-    as_json = arguments.switch("--json")
+    record = _Record(path, as_json=arguments.switch("--json"), quiet=arguments.switch("--quiet"))
+    failure: Failure | None = None
     try:
-        with Host(script_setup(script, read_setup(arguments))) as host:
-            player = Player(host, script)
-            for number in range(1, len(script.steps) + 1):
-                wanted = script.fresh(number)
-                step, differences = _play(player, wanted)
-                _keep(step, wanted.save)
-                cases.append(_case(number, wanted, step, differences))
-                if as_json:
-                    rows.append(_row(number, wanted, step, differences))
-                elif not quiet:
-                    _print(number, wanted, step, differences)
-                if differences:
-                    code = step.exit or exits.TA_ERROR
-                    break
-    except (UsageError, TeeError) as problem:
-        cases.append(Case(_title(len(cases) + 1, script.steps[len(cases)], None), differences=(str(problem),)))
-        raise
-    finally:
-        report = arguments.one("--junit")
-        if report is not None:
-            left = range(len(cases), len(script.steps))
-            cases += [Case(_title(at + 1, script.steps[at], None), ran=False) for at in left]
-            write_junit(report, path, cases)
-    if as_json:
-        from ta_loader.cli.output import print_json
-
-        print_json({"script": path, "exit": code, "passed": not code, "steps": rows})
-    elif not quiet:
-        done = len(script.steps)
-        print(f"{done} steps as expected" if not code else f"step {number} of {done} was not as expected")
+        code = _run(path, arguments, record)
+    except (Exception, KeyboardInterrupt) as problem:
+        failure = failure_of(problem)
+        if failure is None:
+            raise
+        failure = record.mistake(failure)
+        code = failure.code
+    report = arguments.one("--junit")
+    if report is not None:
+        record.write_junit(report)
+    record.end(code, failure)
     return code
+
+
+def _run(path: str, arguments: Arguments, record: _Record) -> int:
+    script = record.script = read_script(path)
+    with Host(script_setup(script, read_setup(arguments))) as host:
+        player = Player(host, script)
+        for number in range(1, len(script.steps) + 1):
+            record.playing = number
+            wanted = script.fresh(number)
+            step, differences = _play(player, wanted)
+            _keep(step, wanted.save)
+            record.step(wanted, step, differences)
+            if differences:
+                return step.exit or exits.TA_ERROR
+    return exits.OK
 
 
 def _play(player: Player, wanted: ScriptStep) -> tuple[Step, list[str]]:
@@ -298,19 +354,17 @@ def _keep(step: Step, save: Sequence[tuple[int, str]]) -> None:
     from tee.params import Memref
 
     for index, path in save:
-        param = step.params[index] if index < len(step.params) else None
-        if not isinstance(param, Memref):
-            raise UsageError(f"save: parameter {index} is no memref")
+        param = step.params[index]
+        assert isinstance(param, Memref)  # _save has seen to it
         write_file(path, memref_bytes(param))
 
 
-def _title(number: int, wanted: ScriptStep, step: Step | None) -> str:
-    what = wanted.name or (step.title if step and step.kind != "close" else f"close {wanted.session}")
-    return f"{number} {what}"
+def _title(number: int, wanted: ScriptStep) -> str:
+    return f"{number} {wanted.label}"
 
 
 def _print(number: int, wanted: ScriptStep, step: Step, differences: Sequence[str]) -> None:
-    print(f"{'ok  ' if not differences else 'FAIL'} {_title(number, wanted, step)}")
+    print(f"{'ok  ' if not differences else 'FAIL'} {_title(number, wanted)}")
     for text in differences:
         print(f"     {text}")
     if differences:
@@ -318,11 +372,6 @@ def _print(number: int, wanted: ScriptStep, step: Step, differences: Sequence[st
     elif len(step.crashes) > bool(step.crash):
         # What was called did as expected, and is not all that died.
         STDERR.write(crash_reports(crash for crash in step.crashes if crash is not step.crash) + "\n")
-
-
-def _case(number: int, wanted: ScriptStep, step: Step, differences: Sequence[str]) -> Case:
-    report = crash_reports(step.crashes) if differences else ""
-    return Case(_title(number, wanted, step), step.seconds, tuple(differences), report)
 
 
 def _row(number: int, wanted: ScriptStep, step: Step, differences: list[str]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_a_script_that_ends_with_a_mistake(cli: Cli, tmp_path: Path) -> None:
     script.write_text(SCRIPT.replace("invoke = 2", "invoke = 2\nsession = 'nobody'"))
     assert cli("run", "--script", str(script), "--junit", str(report)).code == 2
     (suite,) = ET.parse(report).getroot()
-    assert (suite.attrib["tests"], suite.attrib["failures"], suite.attrib["skipped"]) == ("4", "1", "1")
+    assert (suite.attrib["tests"], suite.attrib["errors"], suite.attrib["skipped"]) == ("4", "1", "1")
     assert "no open session 'nobody'" in suite[2][0].attrib["message"]
 
 

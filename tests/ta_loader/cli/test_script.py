@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 import pytest
@@ -118,7 +119,7 @@ def test_differences(cli: Cli, tmp_path: Path, step: str, code: int, message: st
         ("[[step]]\ninvoke = -1", "invoke must be a number"),
         ("[[step]]\ninvoke = true", "invoke must be a number"),
         ("[[step]]\ninvoke = 1", "no open session"),
-        ("[[step]]\nopen = 'hello'\nparams = ['x']", "step 1: 'x' is not a parameter"),
+        ("[[step]]\nopen = 'hello'\nparams = ['x']", "step 1 (open hello): 'x' is not a parameter"),
         ("[[step]]\nopen = 'hello'\nresult = 'MEH'", "neither a number nor a name"),
         ("[[step]]\nopen = 'hello'\norigin = 'MEH'", "origin is one of"),
         ("[[step]]\nopen = 'hello'\noutputs = ['x']", "output 'x'"),
@@ -195,3 +196,106 @@ def test_a_file_that_no_earlier_step_saves(cli: Cli, tmp_path: Path, field: str)
 def test_a_script_that_is_no_file(cli: Cli) -> None:
     done = cli("run", "--script", "/dev/zero")
     assert (done.code, "a device" in done.err) == (2, True)
+
+
+HELLO_STEP = '[[step]]\nopen = "hello"\n'
+ONE_PLACE = [
+    ("[[step]]\ninvoke = 1\nparams = 3", "step 1 (invoke 1): params must be a list of strings"),
+    ("[[step]]\ninvoke = 1\nparams = ['x']", "step 1 (invoke 1): 'x' is not a parameter"),
+    ("[[step]]\ninvoke = 1", "step 1 (invoke 1): no open session 'main'"),
+    ("[[step]]\ninvoke = 1\nname = 'hash'\nsession = 'b'", "step 1 (hash): no open session 'b'"),
+    ("[[step]]\nclose = true\nsession = 'b'", "step 1 (close b): no open session 'b'"),
+    ("[[step]]\nrepeat = 2", "step 1: needs exactly one of open, invoke, close"),
+    ("[[step]]\nopen = 'nothing.ta'", "step 1 (open nothing.ta): nothing.ta: no such file"),
+    ("[[step]]\nopen = ''", "step 1 (open ): open names no TA"),
+    (HELLO_STEP * 2, "step 2 (open hello): session 'main' is open already"),
+    ("[[step]]\nopen = 'hello'\nlogin = 'x'", "step 1 (open hello): --login x: not a login method"),
+    ("[[step]]\nopen = 'hello'\nunknown = 1", "step 1 (open hello): unknown key 'unknown'"),
+    (HELLO_STEP + "[[step]]\ninvoke = 0\nparams = ['value:1']\nsave = { 0 = 'x' }",
+     "step 2 (invoke 0): save: parameter 0 is no memref"),
+    (HELLO_STEP + "[[step]]\ninvoke = 0\nsave = { 3 = 'x' }", "step 2 (invoke 0): save: parameter 3 is no memref"),
+    (HELLO_STEP + "[[step]]\ninvoke = 1\nparams = ['in:str:a', 'out:32']\nsave = { 1 = 'no/such/folder' }",
+     "step 2 (invoke 1): no/such"),
+    (HELLO_STEP + "[[step]]\ninvoke = 1\nparams = ['in:@folder']", "step 2 (invoke 1): in:@"),
+    ("x = 1\n" + HELLO_STEP, "unknown key 'x'"),
+    ("step = 1", "a script is made of"),
+    ("= 1", "is no TOML"),
+    ("x = " + "9" * 5000, "is no TOML that can be read"),
+    ("trust = ['nothing.pem']\n" + HELLO_STEP, "trust: nothing.pem: cannot be read"),
+    ("trust = ['script.toml']\n" + HELLO_STEP, "trust: script.toml: "),
+    ("trust = ['']\n" + HELLO_STEP, "trust: a path is empty"),
+    ("elf = ['script.toml']\n" + HELLO_STEP, "elf: script.toml: not an ELF"),
+    ("elf = ['nothing']\n" + HELLO_STEP, "elf: "),
+    ("ta_dirs = ['nothing']\n" + HELLO_STEP, "ta_dirs: "),
+    ("ta_dirs = 1\n" + HELLO_STEP, "ta_dirs must be"),
+    ("memory = 1\n" + HELLO_STEP, "memory 1: a TA instance needs"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), ONE_PLACE)
+def test_mistakes_name_file_and_step_once(
+    cli: Cli, tmp_path: Path, text: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For people, for programs and for CI services alike; `FILE: step N (NAME): problem`, or `FILE: problem`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "script.toml").write_text(text)
+    done = cli("run", "--script", "script.toml", "--junit", "report.xml", "--json")
+    assert done.code == 2, done.out + done.err
+    line = done.err.splitlines()[0]
+    assert line.startswith(f"litebox-ta: script.toml: {message}".rstrip())
+    assert line.count("step ") == message.count("step ")
+    assert line.count("script.toml: ") == 1 + message.count("script.toml: ")
+    top = done.json
+    assert (top["exit"], top["passed"], top["error"]["kind"]) == (2, False, top["error"]["kind"])
+    assert f"litebox-ta: {top['error']['message']}" == line
+    (suite,) = ET.parse(tmp_path / "report.xml").getroot()
+    assert (suite.attrib["errors"], suite.attrib["failures"]) == ("1", "0")
+    (wrong,) = (case for case in suite if case.find("error") is not None)
+    assert f"litebox-ta: {wrong[0].attrib['message']}" == line
+
+
+def test_steps_have_one_name_in_every_report(cli: Cli, tmp_path: Path) -> None:
+    """Whether they ran, could not be played, or were left out."""
+    wanted = ["1 open hello", "2 invoke 0", "3 invoke 1", "4 close main"]
+    text = HELLO_STEP + "[[step]]\ninvoke = 0\nparams = ['value:1']\n[[step]]\ninvoke = 1\nSESSION"
+    text += "\nparams = ['in:str:a', 'out:32']\n[[step]]\nclose = true"
+    for session, code in (("", 0), ("session = 'b'", 2), ("result = 'GENERIC'", 1)):
+        path, report = write(tmp_path, text.replace("SESSION", session)), tmp_path / "report.xml"
+        assert cli("run", "--script", path, "--junit", str(report)).code == code
+        (suite,) = ET.parse(report).getroot()
+        assert [case.attrib["name"] for case in suite] == wanted
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "panic = -1", "panic = 0x100000000", "panic = 1.0", "panic = false", "result = -1", "result = 0x100000000",
+        "result = true", "repeat = 0", "repeat = 1000001", "repeat = true", "invoke = 0x100000000", "invoke = 1.5",
+        "outputs = ['value:-1']", "outputs = ['value:0x100000000']", "outputs = ['value:0,0x100000000']",
+        "outputs = { 4 = 'any' }", "outputs = { -1 = 'any' }", "outputs = ['size:4G']", "params = ['out:4G']",
+        "params = ['value:0x100000000']", "params = ['value:-0x80000001']", "save = { 4 = 'x' }",
+        "login = 'user:4294967295'", "login = 'group:99999999999'", "panic = 1\ndied = 'fault'",
+    ],
+)  # fmt: skip
+def test_numbers_out_of_range(cli: Cli, tmp_path: Path, field: str) -> None:
+    """Refused before the first step."""
+    step = field if field.startswith("invoke") else "invoke = 0\n" + field
+    done = cli("run", "--script", write(tmp_path, HELLO_STEP + "[[step]]\n" + step))
+    assert done.code == 2
+    assert "script.toml: step 2 (invoke " in done.err
+    assert "ok" not in done.out
+
+
+@pytest.mark.parametrize("field", ["timeout = 0", "timeout = inf", "timeout = true", "memory = -1", "memory = '5G'"])
+def test_limits_out_of_range(cli: Cli, tmp_path: Path, field: str) -> None:
+    done = cli("run", "--script", write(tmp_path, f"{field}\n{HELLO_STEP}"))
+    assert (done.code, "script.toml: " + field[:6] in done.err) == (2, True)
+
+
+def test_a_script_that_is_no_text(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "script.toml"
+    path.write_bytes(b"# fine\nx = '\xff'\n")
+    done = cli("run", "--script", str(path))
+    assert done.code == 2
+    assert "script.toml: line 2 is not UTF-8" in done.err
