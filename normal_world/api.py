@@ -23,7 +23,7 @@ from normal_world.checks import WORD_MAX, seconds, whole
 from normal_world.checks import path as path_of
 from normal_world.client.ports import Argument, Outcome
 from normal_world.closing import Closing
-from normal_world.died import Death, TaDied
+from normal_world.died import UNKNOWN, Death, TaDied
 from normal_world.limited import GivenUp, within
 from normal_world.memory import Direction, Shadows, SharedMemory, closed
 from normal_world.params import OUTPUT, Param, Value, as_param, bytes_of, fits, wrong_direction
@@ -112,8 +112,9 @@ class Context(Closing):
 
     @property
     def limit(self) -> float | None:
-        """Seconds of one call, after which its caller gives it up, whatever the TA does: TaDied, kind "limit". None: it
-        waits. For a TEE that is not in this process; in this one the option `timeout` stops the TA itself.
+        """Seconds of one call, after which its caller gives it up, whatever the TA does: TaDied, kind "limit", of this
+        call and of every later one of the session. None: it waits. In a TEE of this process the option `timeout` stops
+        the TA itself.
         """
         return self._limit
 
@@ -160,8 +161,8 @@ class Context(Closing):
         what = f"opening a session to {uuid}"
         try:
             typed, outcome = self.call(call, params, timeout, operation)
-        except GivenUp:
-            raise given_up(what, uuid, self._limit) from None
+        except GivenUp as problem:
+            raise TaDied(what, uuid, Origin.API, given_up(uuid, self._limit, problem.answer)) from None
         check(outcome, what, uuid, timeout)
         session = Session(self, uuid, number, typed)
         self._sessions.add(session)
@@ -196,10 +197,11 @@ class Context(Closing):
             for param, argument, answer in zip(typed, arguments, outcome.answers, strict=False):
                 _take_back(param, argument, answer)
             return typed, outcome
-        except (GivenUp, KeyboardInterrupt):
-            # The TA may be at it still: nobody else gets this memory.
-            self._left += taken
-            taken.clear()
+        except (GivenUp, KeyboardInterrupt) as problem:
+            if not isinstance(problem, GivenUp) or problem.answer is None:
+                # The TA may be at it still: nobody else gets this memory.
+                self._left += taken
+                taken.clear()
             raise
         finally:
             for entry in taken:
@@ -334,6 +336,8 @@ class Session(Closing):
         self.params = params
         self._context = context
         self._number: int | None = number
+        self._deaths: Sequence[Death] = ()
+        """Of a call that was given up: no other is made."""
 
     def invoke(
         self, command: int, *params: Any, timeout: float | None = None, operation: Operation | None = None
@@ -357,10 +361,13 @@ class Session(Closing):
             return way.invoke(number, command, arguments, name)
 
         what = f"command {command} of {self.uuid}"
+        if self._deaths:
+            raise TaDied(what, self.uuid, Origin.API, self._deaths)
         try:
             typed, outcome = context.call(call, params, timeout, operation)
-        except GivenUp:
-            raise given_up(what, self.uuid, context.limit) from None
+        except GivenUp as problem:
+            self._deaths = given_up(self.uuid, context.limit, problem.answer)
+            raise TaDied(what, self.uuid, Origin.API, self._deaths) from None
         check(outcome, what, self.uuid, timeout)
         return typed
 
@@ -393,9 +400,16 @@ def check(outcome: Outcome, what: str, ta: UUID, timeout: float | None) -> None:
     raise TeeError(outcome.result, f"{what}, {timeout} s after it began" if late else what, outcome.origin)
 
 
-def given_up(what: str, ta: UUID, limit: float | None) -> TaDied:
+def given_up(ta: UUID, limit: float | None, answer: Outcome | None) -> Sequence[Death]:
+    """How the TAs of a call ended that took longer than the limit. answer: what it returned soon after that, if
+    anything: where they were then, and whether one of them died of something else in the end.
+    """
     reason = f"was given up: the call took more than {limit:g} s"
-    return TaDied(what, ta, Origin.API, [Death(ta, "limit", None, None, None, reason, f"TA {ta} {reason}")])
+    known = () if answer is None else answer.deaths
+    out = [death.given_up(reason) if death.kind in ("killed", UNKNOWN) else death for death in known]
+    if all(death.ta != ta for death in out):
+        out.insert(0, Death(ta, "limit", None, None, None, reason, f"TA {ta} {reason}", f"TA {ta} {reason}"))
+    return out
 
 
 def _take_back(param: Param, argument: Argument, answer: tuple[int, int]) -> None:

@@ -58,6 +58,12 @@ class Death(NamedTuple):
             "\n".join(crash_lines(crash)),
         )
 
+    def given_up(self, reason: str) -> Death:
+        """Of a TA that was killed because its caller gave the call up: a limit, on whatever way to the TEE."""
+        line = f"TA {self.ta} {reason}"
+        texts = ("\n".join([line, *text.splitlines()[1:]]) for text in (self.summary, self.report))
+        return Death(self.ta, "limit", None, None, self.pc, reason, *texts)
+
     def for_strangers(self) -> Death:
         """What a client may see that does not own the TEE: registers may hold keys, and addresses the layout."""
         reason = {"fault": "died of a fault", "exception": "died of an exception"}.get(self.kind, self.reason)

@@ -7,7 +7,7 @@ So the call runs in a thread of its own: its caller waits for that, and leaves i
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tee.abi import results
 from tee.abi.results import Origin
@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 AFTERWARDS = 0.5
-"""Seconds for the answer of a call that was given up: the way may know better how it ended."""
+"""Seconds for the answer of a call that was given up: the way may know how the TA ended."""
 
 
 class GivenUp(Exception):
-    """The limit has passed."""
+    """The limit has passed. answer: what the call returned soon after; None: it may still be under way."""
+
+    def __init__(self, answer: Any = None) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 class _Work(Generic[T]):
@@ -64,6 +68,5 @@ def within(limit: float, run: Callable[[], T], give_up: Callable[[], None]) -> T
             give_up()
         raise
     give_up()
-    if work.done.wait(AFTERWARDS) and work.problem is None:
-        return work.result()
-    raise GivenUp
+    work.done.wait(AFTERWARDS)
+    raise GivenUp(work.value)

@@ -9,14 +9,20 @@ import sys
 import threading
 import time
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
 from normal_world import Context, Memref, TaDied, Value
+from normal_world.api import given_up
+from normal_world.client.ports import Outcome
+from normal_world.died import Death
 from normal_world.dies import expect_death
 from normal_world.limited import GivenUp, within
 from south.platform import Arch
 from ta_loader import samples
+from tee.abi import results
+from tee.abi.results import Origin
 from tests.normal_world.ways import WAYS, connected
 from tests.threads import eventually
 
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
     from normal_world.daemon.server import Server
 
 HELLO = samples.HELLO[Arch.AARCH64]
-INCREMENT, SPIN = 0, 6
+INCREMENT, SPIN, BARE_LOOP = 0, 6, 15
 LIMIT = 0.3
 """Seconds."""
 SOON = 30.0
@@ -50,20 +56,47 @@ def test_an_endless_loop_is_given_up(tee: Context) -> None:
         tee.limit = LIMIT
         with pytest.raises(TaDied) as died:
             stuck.invoke(SPIN)
-        assert died.value.kind in ("limit", "killed")
-        assert died.value.ta == HELLO
+        assert (died.value.kind, died.value.ta, died.value.origin) == ("limit", HELLO, Origin.API)
+        assert f"TA {HELLO} was given up: the call took more than 0.3 s" in died.value.death.summary
         tee.limit = SOON
+        # Of this session no call is made any more, whether or not the TA still runs.
+        with expect_death("limit"):
+            stuck.invoke(INCREMENT, Value.inout(1))
         assert other.invoke(INCREMENT, Value.inout(1))[0].a == 2  # type: ignore[union-attr]
         with tee.open_session(HELLO) as third:
             third.invoke(INCREMENT, Value.inout(1))
     assert time.monotonic() - began < SOON
 
 
-def test_a_helper_says_limit(daemon: tuple[str, Server]) -> None:
-    with Context.daemon(daemon[0]) as tee, tee.open_session(HELLO) as session:
-        tee.limit = LIMIT
+def test_an_answer_after_the_limit_is_none(tee: Context) -> None:
+    with tee.open_session(HELLO) as session:
+        tee.limit = 0.01
         with expect_death("limit"):
-            session.invoke(SPIN)
+            session.invoke(BARE_LOOP, 1 << 27)
+
+
+def test_where_a_ta_of_this_process_was(tmp_path: Path) -> None:
+    with Context(state=tmp_path, log=lambda _: None) as tee, tee.open_session("hello") as session:
+        tee.limit = LIMIT
+        with pytest.raises(TaDied) as died:
+            session.invoke(SPIN, b"abc")
+        assert died.value.pc
+        assert died.value.report.index("was given up") < died.value.report.index("registers:")
+        assert "backtrace" in died.value.death.summary
+        assert not tee._left  # it is not at it any more
+
+
+def test_what_a_late_answer_says() -> None:
+    def kinds(*deaths: Death) -> list[tuple[str, UUID]]:
+        answer = Outcome(results.TARGET_DEAD, Origin.TEE, (), deaths)
+        return [(death.kind, death.ta) for death in given_up(HELLO, 1.0, answer)]
+
+    other = UUID(int=5)
+    assert kinds() == [("limit", HELLO)]
+    assert kinds(Death(other, "killed"), Death(HELLO, "killed")) == [("limit", other), ("limit", HELLO)]
+    assert kinds(Death(other, "unknown")) == [("limit", HELLO), ("limit", other)]
+    assert kinds(Death(HELLO, "panic", 5)) == [("panic", HELLO)]
+    assert [death.kind for death in given_up(HELLO, 1.0, None)] == ["limit"]
 
 
 def test_a_daemon_stops_the_ta_that_was_given_up(daemon: tuple[str, Server]) -> None:
@@ -106,8 +139,9 @@ def test_within() -> None:
     with pytest.raises(GivenUp):
         within(0.05, release.wait, lambda: gave_up.append(1))
     assert gave_up == [1]
-    # The way answers once it was told: its word counts.
-    assert within(0.05, release.wait, release.set)
+    with pytest.raises(GivenUp) as late:
+        within(0.05, release.wait, release.set)
+    assert late.value.answer is True
 
 
 TEST = """
