@@ -60,9 +60,9 @@ GENERATED = ["-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Wno-c
 """What cffi's own generated file needs."""
 
 
-def declarations() -> str:
-    """The part of native.h that Python sees."""
-    text = (HERE / "native.h").read_text()
+def declarations(root: Path = Path()) -> str:
+    """The part of native.h that Python sees. root: the project's folder."""
+    text = (root / HERE / "native.h").read_text()
     return text.split("/* cffi: begin */")[1].split("/* cffi: end */")[0]
 
 

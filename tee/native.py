@@ -10,10 +10,11 @@ Semantics of operation states: optee_os 4.5 core/tee/tee_svc_cryp.c and core/cry
 
 from __future__ import annotations
 
-import importlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+from tee._native import ffi as _ffi
+from tee._native import lib as _lib
 from tee.abi import results
 from tee.errors import TeeError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from south.platform import Cpu
-    from tee._native_lib import Lib
+    from tee._native import KeyPointer, Octets, Room, Span, TaskPointer
 
 Data = bytes | bytearray | memoryview
 """What a buffer argument may be; a memoryview must be contiguous."""
@@ -45,11 +46,6 @@ class LogText(NamedTuple):
     dropped: int
 
 
-_native = importlib.import_module("tee._native")
-_ffi: Any = _native.ffi
-_lib = cast("Lib", _native.lib)
-
-
 def _check(rc: int, detail: str = "") -> None:
     if rc:
         raise TeeError(rc, detail)
@@ -58,20 +54,26 @@ def _check(rc: int, detail: str = "") -> None:
 _check(_lib.tee_native_ready(), "libcrypto >= 3.0 could not be set up")
 
 
-def _in(data: Data) -> tuple[Any, int]:
+NO_TASK = cast("TaskPointer", _ffi.NULL)
+"""Where C takes a task that there need not be."""
+
+
+def _in(data: Data) -> Span:
     """(pointer, bytes) of a buffer, in place; it lives as long as the pointer does."""
     pointer = _ffi.from_buffer("uint8_t[]", data)
     return pointer, len(pointer)
 
 
-def _out(data: bytearray | memoryview) -> Any:
+def _out(data: bytearray | memoryview) -> Room:
     return _ffi.from_buffer("uint8_t[]", data, require_writable=True)
 
 
 def _handlers() -> list[tuple[int, int, int]]:
     """(system-call number, address of its handler, argument words it looks at)."""
-    numbers, addresses, args = _ffi.new("uint32_t[32]"), _ffi.new("uintptr_t[32]"), _ffi.new("uint32_t[32]")
-    count = _lib.tee_native_handlers(numbers, addresses, args, 32)
+    room = 32
+    numbers, args = _ffi.new("uint32_t[]", room), _ffi.new("uint32_t[]", room)
+    addresses = _ffi.new("uintptr_t[]", room)
+    count = _lib.tee_native_handlers(numbers, addresses, args, room)
     return [(numbers[i], addresses[i], args[i]) for i in range(count)]
 
 
@@ -94,7 +96,7 @@ class Task:
         task = _lib.tee_task_new(max_states, log_room, log_rate, log_burst)
         if not task:
             raise TeeError(results.OUT_OF_MEMORY, "no memory for a TA instance's states")
-        self._task: Any = _ffi.gc(task, _lib.tee_task_free)
+        self._task = _ffi.gc(task, _lib.tee_task_free)
         self.begin: Callable[[], None] = partial(_lib.tee_task_begin, self._task)
         """A call begins: not cancelled, and masked."""
         self.log_waits: Callable[[], int] = partial(_lib.tee_task_log_waits, self._task)
@@ -108,7 +110,7 @@ class Task:
         return int(_ffi.cast("uintptr_t", self._task))
 
     @property
-    def pointer(self) -> Any:
+    def pointer(self) -> TaskPointer:
         """The `struct tee_task *`, for the modules that are typed fronts of tee/csrc."""
         return self._task
 
@@ -227,7 +229,7 @@ class Task:
 
     def cipher_update_into(self, handle: int, data: Data, out: bytearray | memoryview) -> None:
         """As `cipher_update`, to the start of `out`, which may be `data`. SHORT_BUFFER: it does not fit."""
-        self._into(data, out, lambda *x: _lib.tee_task_cipher_update(self._task, handle, 0, *x))
+        self._into(data, out, lambda src, size, dst: _lib.tee_task_cipher_update(self._task, handle, 0, src, size, dst))
 
     def cipher_final(self, handle: int, data: Data = b"") -> bytes:
         """The last piece; ends the operation even when it fails, as OP-TEE does. CTS: at least two blocks."""
@@ -256,10 +258,10 @@ class Task:
 
     def ae_update_into(self, handle: int, data: Data, out: bytearray | memoryview) -> None:
         """As `ae_update`, to the start of `out`, which may be `data`. SHORT_BUFFER: it does not fit."""
-        self._into(data, out, lambda *x: _lib.tee_task_ae_update(self._task, handle, *x))
+        self._into(data, out, lambda src, size, dst: _lib.tee_task_ae_update(self._task, handle, src, size, dst))
 
     @staticmethod
-    def _into(data: Data, out: bytearray | memoryview, call: Callable[[Any, int, Any], int]) -> None:
+    def _into(data: Data, out: bytearray | memoryview, call: Callable[[Octets, int, Room], int]) -> None:
         src, size = _in(data)
         dst = _out(out)
         _check(results.SHORT_BUFFER if len(dst) < size else call(src, size, dst))
@@ -283,7 +285,7 @@ class Task:
 class PublicKey:
     """An RSA or NIST-curve public key that checks signatures of TAs."""
 
-    def __init__(self, key: Any) -> None:
+    def __init__(self, key: KeyPointer) -> None:
         self._key = key
 
     @classmethod
@@ -297,7 +299,7 @@ class PublicKey:
         return cls._own(_lib.tee_key_from_rsa(*_in(n), *_in(e)), "not an RSA modulus and exponent")
 
     @classmethod
-    def _own(cls, key: Any, what: str) -> PublicKey:
+    def _own(cls, key: KeyPointer, what: str) -> PublicKey:
         if not key:
             raise TeeError(results.BAD_FORMAT, what)
         return cls(_ffi.gc(key, _lib.tee_key_free))
@@ -339,7 +341,7 @@ def digest(algo: int | str, *data: Data, size: int | None = None) -> bytes:
     size: output of SHAKE. TeeError(NOT_SUPPORTED): no such digest.
     """
     number = algo if isinstance(algo, int) else _lib.tee_digest_find(algo.encode())
-    ctx = _lib.tee_digest_new(number) if number else _ffi.NULL
+    ctx = _lib.tee_digest_new(number) if number else None
     if not ctx:
         raise TeeError(results.NOT_SUPPORTED, f"no digest {algo}")
     try:
@@ -401,7 +403,7 @@ class Pbkdf2:
 
         TeeError(NOT_SUPPORTED): no such digest.
         """
-        pointer = task.pointer if task else _ffi.NULL
+        pointer = task.pointer if task else NO_TASK
         _check(_lib.tee_pbkdf2(pointer, *self._how, self._at, _out(self._out), len(self._out)))
         return bytes(self._out)
 

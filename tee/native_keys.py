@@ -6,15 +6,16 @@ with the result of OP-TEE's core/lib/libtomcrypt. Long calls run without the GIL
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
-import tee.native  # noqa: F401  (sets libcrypto up)
+from tee._native import ffi as _ffi
+from tee._native import lib as _lib
 from tee.abi.attributes import CURVE_BITS
 from tee.errors import TeeError
+from tee.native import NO_TASK  # sets libcrypto up
 
 if TYPE_CHECKING:
-    from tee._native_lib import KeyLib
+    from tee._native import DsaKeyPointer, EddsaPointer, Room, RsaSchemePointer, Span, SpanPointer, Uint64s
     from tee.native import Task
 
 PKCS1_PADDING = 1
@@ -28,12 +29,8 @@ SM2_OVERHEAD = 97
 ED25519_SIGNATURE = 64
 _CONFIRMATION = 32
 
-_extension = importlib.import_module("tee._native")
-_ffi: Any = _extension.ffi
-_lib = cast("KeyLib", _extension.lib)
 
-
-def _span(data: bytes) -> tuple[Any, int]:
+def _span(data: bytes) -> Span:
     """A `struct tee_span` in place: it lives as long as `data`, which the caller holds."""
     return _ffi.from_buffer("uint8_t[]", data), len(data)
 
@@ -47,7 +44,7 @@ def _slots(out: bytearray, slot: int) -> list[bytes]:
     return [bytes(out[at : at + slot]) for at in range(0, len(out), slot)]
 
 
-def _room(size: int) -> tuple[bytearray, Any]:
+def _room(size: int) -> tuple[bytearray, Room]:
     out = bytearray(size)
     return out, _ffi.from_buffer("uint8_t[]", out, require_writable=True)
 
@@ -81,17 +78,16 @@ def rsa_generate(bits: int, e: bytes, task: Task | None = None) -> RsaKey:
     """
     slot = (bits + 7) // 8
     out, pointer = _room(7 * slot)
-    looks = task.pointer if task else _ffi.NULL
+    looks = task.pointer if task else NO_TASK
     _check(_lib.tee_rsa_generate(looks, bits, _span(e), pointer, slot), f"no RSA key of {bits} bits")
     n, *private = _slots(out, slot)
     return RsaKey(n, e, *private)
 
 
-def _rsa(key: RsaKey, scheme: RsaScheme) -> tuple[Any, Any, bytearray, Any, Any]:
+def _rsa(key: RsaKey, scheme: RsaScheme) -> tuple[SpanPointer, RsaSchemePointer, bytearray, Room, Uint64s]:
+    numbers = _ffi.new("struct tee_span[8]", [_span(number) for number in key])
     out, pointer = _room(len(key.n))
-    return _ffi.new("struct tee_span[8]", [_span(number) for number in key]), _ffi.new(
-        "struct tee_rsa_scheme *", tuple(scheme)
-    ), out, pointer, _ffi.new("uint64_t *", len(out))  # fmt: skip
+    return numbers, _ffi.new("struct tee_rsa_scheme *", scheme), out, pointer, _ffi.new("uint64_t *", len(out))
 
 
 def rsa_crypt(key: RsaKey, scheme: RsaScheme, data: bytes, *, decrypt: bool, label: bytes = b"") -> bytes:
@@ -109,7 +105,7 @@ class DsaKey(NamedTuple):
     y: bytes = b""
 
 
-def _dsa(key: DsaKey) -> Any:
+def _dsa(key: DsaKey) -> DsaKeyPointer:
     return _ffi.new("struct tee_dsa_key *", tuple(_span(number) for number in key))
 
 
@@ -186,7 +182,7 @@ class Eddsa(NamedTuple):
 PLAIN_ED25519 = Eddsa()
 
 
-def _eddsa(variant: Eddsa) -> Any:
+def _eddsa(variant: Eddsa) -> EddsaPointer:
     return _ffi.new("struct tee_eddsa *", (_span(variant.context), variant.prehash))
 
 

@@ -7,20 +7,19 @@ looks at it.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from tee import native_keys as keys
+from tee._native import ffi as _ffi
+from tee._native import lib as _lib
 from tee.abi.objects import UTEE_OBJECT_INFO
 
 if TYPE_CHECKING:
-    from tee._native_lib import ParkedLib
+    from tee._native import TaskPointer
     from tee.native import Task
     from tee.objects import Object, ObjectTable
 
 _MAX_SECRET = 66
-
-_ffi: Any = keys._ffi
-_lib = cast("ParkedLib", keys._lib)
 
 
 def park(task: Task, objects: ObjectTable, handle: int) -> None:
@@ -33,7 +32,7 @@ def park(task: Task, objects: ObjectTable, handle: int) -> None:
         objects.lend(handle, partial(_take_back, task.pointer, handle))
 
 
-def _take_back(task: Any, handle: int, obj: Object) -> None:
+def _take_back(task: TaskPointer, handle: int, obj: Object) -> None:
     info = _ffi.new("uint32_t[7]")
     secret, pointer = keys._room(_MAX_SECRET)
     size = _ffi.new("uint64_t *")

@@ -8,13 +8,14 @@ when they change (`tee.objects.Object.watch`). Errors are those of the functions
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from tee import native_keys as keys
+from tee._native import ffi as _ffi
+from tee._native import lib as _lib
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
-    from tee._native_lib import ReadyLib
     from tee.native import Task
     from tee.objects import Object
 
@@ -23,8 +24,6 @@ SIGN, VERIFY, AGREE = range(3)
 _MAX_SIGNATURE = 1024
 _MAX_COORDINATE = 66
 
-_ffi: Any = keys._ffi
-_lib = cast("ReadyLib", keys._lib)
 _span = keys._span
 _check = keys._check
 
@@ -44,7 +43,7 @@ class Ready:
 
     def rsa(self, use: int, key: keys.RsaKey, scheme: keys.RsaScheme) -> None:
         numbers = _ffi.new("struct tee_span[8]", [_span(number) for number in key])
-        way = _ffi.new("struct tee_rsa_scheme *", tuple(scheme))
+        way = _ffi.new("struct tee_rsa_scheme *", scheme)
         self._made(_lib.tee_task_ready_rsa(self._task, self._handle, use, numbers, way), "RSA: not a key for this")
 
     def curve(self, use: int, curve: int, d: bytes = b"", x: bytes = b"", y: bytes = b"") -> None:
