@@ -13,3 +13,7 @@ class OutOfMemory(SpaceError):
 
 class BadRange(SpaceError):
     """Unaligned, empty, overlapping or not mapped."""
+
+
+class BadAddress(Exception):
+    """Memory that the program may not use as it wants a call to. Base of what a personality raises for it."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+from north.handles import HANDLE
 from tee.abi.algorithms import MainAlgorithm, OperationClass, main_algorithm, operation_class
 from tee.abi.objects import BIGNUM_MAX_BITS, FIXED_BYTES, TYPES, AttrKind
-from tee.account import HANDLE
 
 if TYPE_CHECKING:
     from tee.abi.objects import TypeProps
 
+WHOLE = 4 << 20
+"""Bytes of an object's data that are copied at once, which is quicker than block by block."""
+STORED = 1 << 11
+"""What a persistent object's handle takes more than `HANDLE`: its file, and who shares it."""
 BIGNUM_MAX_BYTES = 2 * BIGNUM_MAX_BITS // 8
 """Octets a TA may give for one big number, leading zeros included."""
 _ATTRIBUTE = 96

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from north.errors import BadAddress
+from tee.abi import results
 from tee.abi.results import Origin, Result
 
 
@@ -20,6 +22,13 @@ class TeeError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         """By what it holds, since subclasses are made of other arguments; a pool's workers pickle what they raise."""
         return _again, (type(self), self.args), self.__dict__
+
+
+class AccessDenied(TeeError, BadAddress):
+    """Memory that a TA may not use: TEE_ERROR_ACCESS_DENIED."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(results.ACCESS_DENIED, detail)
 
 
 def _again(kind: type[TeeError], args: tuple[object, ...]) -> TeeError:

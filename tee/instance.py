@@ -12,11 +12,11 @@ from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
+from north.account import Account
 from north.errors import OutOfMemory, SpaceError
 from north.memory import AddressSpace
 from south.platform import PAGE, EngineError, Interrupt, Prot, RegionFlag, TrapKind
 from tee.abi import results
-from tee.account import Account
 from tee.crash import Death, crash_report
 from tee.errors import TeeError
 from tee.known import KnownMemory
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
+    from north.syscalls.declare import Syscall
     from south.platform import Pages, Platform
     from tee.activity import Activity
     from tee.objects import ObjectTable
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from tee.services.time import TaTimes
     from tee.session import Client, Session
     from tee.storage.store import EnumeratorTable, TrustedStorage
-    from tee.syscalls.declare import Syscall
     from tee.world import SecureWorld
 
 SCN_RETURN = 0  # lib/libutee/include/tee_syscall_numbers.h
@@ -67,7 +67,7 @@ _FATAL = Interrupt.KILL | Interrupt.DEADLINE | Interrupt.BUDGET
 
 def _unserved(row: Syscall, task: TaInstance, *_: object) -> int:
     task.world.log_unserved(row)
-    return row.unserved
+    return results.NOT_IMPLEMENTED if row.unserved is None else row.unserved
 
 
 class TaInstance:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from north.account import Account
+from north.handles import HandleTable
 from tee.abi import results
 from tee.abi.objects import (
     FIXED_BYTES,
@@ -26,10 +28,8 @@ from tee.abi.objects import (
     TypeProps,
     legacy_des_bits,
 )
-from tee.account import Account
 from tee.costs import BIGNUM_MAX_BYTES, object_cost, operation_cost
 from tee.errors import TeeError
-from tee.handles import HandleTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

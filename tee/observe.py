@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from north.syscalls.declare import Syscall
     from tee.abi.results import Result
     from tee.ports import Frame
-    from tee.syscalls.declare import Syscall
 
 
 class CallRecord(NamedTuple):

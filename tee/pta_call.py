@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from north.pages import read as read_pages
+from north.pages import write as write_pages
 from south.platform import RegionFlag
 from tee.abi import results
 from tee.abi.results import Origin
 from tee.errors import TeeError
 from tee.mapping import PARAMS, kinds
-from tee.pages import read as read_pages
-from tee.pages import write as write_pages
 from tee.params import Kind, Memref, Value
 
 if TYPE_CHECKING:

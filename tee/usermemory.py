@@ -6,55 +6,43 @@ from typing import TYPE_CHECKING
 
 from north.errors import BadRange, OutOfMemory
 from north.memory import page_up
+from north.usermemory import CheckedMemory
 from south.platform import PAGE, Prot, RegionFlag
 from tee.abi import results
 from tee.abi.pta_system import MAP_FLAG_SHAREABLE
-from tee.account import COPY_MAX
-from tee.errors import TeeError
+from tee.errors import AccessDenied, TeeError
 
 if TYPE_CHECKING:
     from north.memory import AddressSpace
     from south.platform import Cpu
 
 _ZEROED = "zeroed"
-_RW = Prot.RW  # enum members are slow to look up
 
 
-class TaMemory:
-    """`tee.syscalls.declare.UserMemory` over a CPU."""
+class TaMemory(CheckedMemory):
+    """What a TA may not use is ACCESS_DENIED."""
 
-    __slots__ = ("_cpu", "_space", "_write", "word")
+    __slots__ = ("_space",)
 
     def __init__(self, cpu: Cpu, space: AddressSpace) -> None:
-        self._cpu = cpu
+        super().__init__(cpu)
         self._space = space
-        self._write = cpu.write
-        self.word = cpu.arch.word
 
-    def copy_in(self, va: int, size: int) -> bytes:
-        if size > COPY_MAX:
-            raise TeeError(results.OUT_OF_MEMORY, f"{size} bytes to copy at once")
-        data = self._cpu.read(va, size, Prot.R)
-        if data is None:
-            raise TeeError(results.ACCESS_DENIED)
-        return data
+    def denied(self) -> AccessDenied:
+        return AccessDenied()
+
+    def too_much(self, size: int) -> TeeError:
+        return TeeError(results.OUT_OF_MEMORY, f"{size} bytes to copy at once")
 
     def copy_in_private(self, va: int, size: int) -> bytes:
+        """As `copy_in`; ACCESS_DENIED, too, if any of it is memory that somebody else shares."""
         at = va
         while at < va + size:
             region = self._space.find(at)
             if region is None or not region.flags & RegionFlag.PRIVATE:
-                raise TeeError(results.ACCESS_DENIED, f"{at:#x} is not the TA's own memory")
+                raise AccessDenied(f"{at:#x} is not the TA's own memory")
             at = region.end
         return self.copy_in(va, size)
-
-    def copy_out(self, va: int, data: bytes) -> None:
-        if not self._write(va, data, _RW):
-            raise TeeError(results.ACCESS_DENIED)
-
-    def check(self, va: int, size: int, write: bool) -> None:
-        if not self._cpu.check(va, size, Prot.RW if write else Prot.R):
-            raise TeeError(results.ACCESS_DENIED)
 
     @staticmethod
     def touches_private(space: AddressSpace, va: int, size: int) -> bool:

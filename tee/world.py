@@ -9,12 +9,12 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from north.handles import HANDLE
 from tee import pta_call
 from tee.abi import results
 from tee.abi.pta_uuids import STANDARD
 from tee.abi.results import Origin, Result
 from tee.abi.ta_head import TA_FLAG_SINGLE_INSTANCE
-from tee.account import HANDLE
 from tee.activity import Activity, Cancellation
 from tee.closing import Closing
 from tee.crash import crash_lines
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
+    from north.syscalls.declare import Syscall
     from south.platform import Pages, Platform
     from tee.normal import NormalWorld, Profiles
     from tee.observe import Crash, Observer
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from tee.services.properties import Implementation
     from tee.services.time import TaTimes
     from tee.storage.store import TrustedStorage
-    from tee.syscalls.declare import Syscall
 
 __all__ = ["PUBLIC", "Cancellation", "Client", "Opened", "Outcome", "SecureWorld"]
 

@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tee.syscalls.declare import Cell, Handle, In, Out, OutFixed, Pointer, Text, Value
+from north.syscalls.declare import Cell, Handle, In, Pointer, Text, Value
+from tee.abi import results
+from tee.syscalls.arguments import Out, OutFixed
 from tee.syscalls.table import DEPRECATED, TABLE, UNKNOWN
 from tools import page
 
 if TYPE_CHECKING:
-    from tee.syscalls.declare import Argument, Syscall
+    from north.syscalls.declare import Argument, Syscall
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "syscalls.md"
 
@@ -53,7 +55,7 @@ def _answered(call: Syscall) -> str:
     by = ["C"] if call.native else []
     if call.handler:
         by.append(f"`{call.handler}`")
-    return ", ".join(by) or f"– `{call.unserved}`"
+    return ", ".join(by) or f"– `{results.NOT_IMPLEMENTED if call.unserved is None else call.unserved}`"
 
 
 def _row(call: Syscall) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from north import pages
 from south.platform import PAGE
-from tee import pages
 from tee.abi.optee_msg import LIST_ENTRIES, LIST_PAGE, PAGE_LIST
 from tee.abi.results import BAD_PARAMETERS, OUT_OF_MEMORY
 from tee.errors import TeeError

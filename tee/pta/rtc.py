@@ -10,12 +10,12 @@ import calendar
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from north.locks import ReadWriteLock
 from tee.abi import results
 from tee.abi.login import Login
 from tee.abi.pta_rtc import INFO_VERSION, PTA_RTC_UUID, RTC_INFO, RTC_TIME, RtcCommand
 from tee.abi.ta_head import TA_FLAG_CONCURRENT, TA_FLAG_DEVICE_ENUM
 from tee.errors import TeeError
-from tee.locks import ReadWriteLock
 from tee.params import Kind
 from tee.pta.base import Sessionless
 from tee.pta.kinds import expect, memref

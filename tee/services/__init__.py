@@ -11,8 +11,8 @@ from tee.observe import CallRecord
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from north.syscalls.declare import Syscall
     from tee.instance import TaInstance
-    from tee.syscalls.declare import Syscall
 
 _found: dict[str, Callable[..., Any]] = {}
 

@@ -14,7 +14,7 @@ from tee.abi.ta_head import TA_FLAG_CACHE_MAINTENANCE
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
-    from tee.syscalls.declare import UserMemory
+    from north.syscalls.declare import UserMemory
 
 
 class CacheTask(Protocol):

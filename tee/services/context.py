@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from north.syscalls.declare import UserMemory
     from south.platform import Platform
     from tee import native
     from tee.objects import ObjectTable
     from tee.services.properties import Implementation
     from tee.storage.store import EnumeratorTable, TrustedStorage
-    from tee.syscalls.declare import UserMemory
 
 
 class Identity(Protocol):

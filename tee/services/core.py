@@ -19,10 +19,10 @@ from tee.params import Kind, Value
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from north.syscalls.declare import OutCell
     from tee.abi.results import Result
     from tee.instance import TaInstance
     from tee.params import Param
-    from tee.syscalls.declare import OutCell
 
 TIMEOUT_INFINITE = 0xFFFFFFFF  # TEE_TIMEOUT_INFINITE, milliseconds
 UUID_SIZE = 16

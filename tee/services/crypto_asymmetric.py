@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
     from tee.objects import Object, State
     from tee.services.context import CryptoTask
-    from tee.syscalls.arguments import Attribute
-    from tee.syscalls.declare import OutBuffer
+    from tee.syscalls.arguments import Attribute, OutBuffer
 
 CURVES: dict[int, frozenset[int]] = {
     Algorithm.ECDSA_SHA1: frozenset({Curve.NIST_P192}),

@@ -26,9 +26,9 @@ from tee.services.crypto_generate import GENERATED_PAIRS, generate_pair
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from north.syscalls.declare import OutCell
     from tee.services.context import CryptoTask
-    from tee.syscalls.arguments import Attribute
-    from tee.syscalls.declare import OutBuffer, OutCell
+    from tee.syscalls.arguments import Attribute, OutBuffer
 
 _RANDOM_PIECE = 1 << 16
 """Bytes asked of the host's CSPRNG at once."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from north.syscalls.declare import PIECE
 from tee.abi import results
 from tee.abi.algorithms import (
     COMPATIBLE,
@@ -25,15 +26,15 @@ from tee.abi.algorithms import (
 )
 from tee.abi.algorithms import Algorithm as Alg
 from tee.abi.objects import ObjectType
-from tee.account import PIECE
 from tee.errors import TeeError
 from tee.objects import State
 
 if TYPE_CHECKING:
+    from north.syscalls.declare import OutCell, Source
     from tee.native import StateInfo
     from tee.objects import Object
     from tee.services.context import CryptoTask
-    from tee.syscalls.declare import OutBuffer, OutCell, Source
+    from tee.syscalls.arguments import OutBuffer
 
 MAX_DIGEST = 64
 """TEE_MAX_HASH_SIZE, bytes."""

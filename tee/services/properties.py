@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
+    from north.syscalls.declare import OutCell
     from south.platform import RootOfTrust
     from tee.services.context import PropertyTask
-    from tee.syscalls.declare import OutCell
 
 DIE_ID_BYTES = 12
 """FVR_DIE_ID_NUM_REGS words: how much of the die id makes the device id."""

@@ -18,10 +18,10 @@ from tee.storage.pobj import Purpose
 from tee.storage.store import Enumerator
 
 if TYPE_CHECKING:
+    from north.syscalls.declare import OutCell, Source
     from tee.objects import Object
     from tee.services.context import StorageTask
     from tee.storage.files import FileSystem
-    from tee.syscalls.declare import OutCell, Source
 
 
 def _key(task: StorageTask, object_id: bytes) -> Key:

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 from tee.abi import results
 from tee.abi.storage import MAX_POSITION, DataFlag, Whence
 from tee.abi.ta_head import TA_FLAG_DONT_CLOSE_HANDLE_ON_CORRUPT_OBJECT
-from tee.account import WHOLE
+from tee.costs import WHOLE
 from tee.errors import TeeError
 from tee.storage.objects import persistent
 
 if TYPE_CHECKING:
+    from north.syscalls.declare import OutCell, Source
     from tee.services.context import StorageTask
     from tee.storage.pobj import Pobj
-    from tee.syscalls.declare import OutBuffer, OutCell, Source
+    from tee.syscalls.arguments import OutBuffer
 
 _SIZE_MAX = (1 << 64) - 1
 _READ = 1 << 20

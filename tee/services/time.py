@@ -17,8 +17,8 @@ from tee.errors import TeeError
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from north.syscalls.declare import UserMemory
     from south.platform import Clock
-    from tee.syscalls.declare import UserMemory
 
 _SYSTEM, _TA_PERSISTENT, _REE = map(int, TimeCategory)  # enum members are slow to compare
 _LONGEST_WAIT = 1 << 42

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tee.abi import results
 from tee.abi.objects import UTEE_OBJECT_INFO, HandleFlag, ObjectType
 from tee.abi.storage import HEAD, DataFlag
-from tee.account import STORED, WHOLE
+from tee.costs import STORED, WHOLE
 from tee.errors import TeeError
 from tee.objects import Object
 from tee.storage.files import Joined

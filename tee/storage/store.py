@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from north.handles import HandleTable
 from tee.abi import results
 from tee.abi.storage import StorageId
 from tee.errors import TeeError
-from tee.handles import HandleTable
 from tee.storage.keys import StorageKeys
 from tee.storage.pobj import PobjTable
 

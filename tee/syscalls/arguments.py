@@ -1,4 +1,12 @@
-"""Kinds of arguments that only the crypto calls have, with the exact checks of OP-TEE's handlers.
+"""Kinds of arguments that only OP-TEE's calls have, with the exact checks of its handlers.
+
+=============  ==============================================================================
+`InPrivate`    bytes [pointer, length]: as `In`, of memory that no one else can change
+`Out`          `OutBuffer` [pointer, pointer to a 64-bit length]
+`OutFixed`     `OutBuffer` [pointer, length]: the length is a value, nothing is reported back
+=============  ==============================================================================
+
+Of the crypto calls alone:
 
 =============  ==============================================================================
 `Chunk`        bytes [pointer, length]: NULL with a length is BAD_PARAMETERS, not a bad pointer
@@ -15,16 +23,89 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from north.syscalls.declare import Argument, In, Source
 from tee.abi import results
 from tee.abi.attributes import FLAG_VALUE, UTEE_ATTRIBUTE
 from tee.errors import TeeError
-from tee.syscalls.declare import Argument, In, Out, OutBuffer, Source
 
 if TYPE_CHECKING:
-    from tee.syscalls.declare import UserMemory
+    from north.syscalls.declare import UserMemory
+    from tee.usermemory import TaMemory
 
 MAX_ATTRIBUTES = 256
 """In one call; no object type has more than eight."""
+
+
+class OutBuffer:
+    """A buffer the TA offered for output. capacity: bytes."""
+
+    __slots__ = ("_length_va", "_memory", "capacity", "va")
+
+    def __init__(self, memory: UserMemory, va: int, capacity: int, length_va: int | None) -> None:
+        self._memory = memory
+        self.va = va
+        self.capacity = capacity
+        self._length_va = length_va
+
+    def report(self, size: int) -> None:
+        """Write `size` to the TA's length word, if it has one."""
+        if self._length_va is not None:
+            self._memory.copy_out(self._length_va, size.to_bytes(8, "little"))
+
+    def need(self, size: int) -> None:
+        """TeeError(SHORT_BUFFER), with the size reported, unless `size` bytes fit."""
+        if size > self.capacity:
+            self.report(size)
+            raise TeeError(results.SHORT_BUFFER)
+
+    def put_at(self, offset: int, data: bytes) -> None:
+        """A piece of what `need` found room for; `report` tells the whole size."""
+        if data:
+            self._memory.copy_out(self.va + offset, data)
+
+    def put(self, data: bytes) -> None:
+        """Deliver `data`: SHORT_BUFFER with the needed size if it does not fit."""
+        self.need(len(data))
+        if data:
+            self._memory.copy_out(self.va, data)
+        self.report(len(data))
+
+
+class InPrivate(In):
+    __slots__ = ()
+
+    def decode(self, memory: TaMemory, words: tuple[int, ...]) -> bytes:  # type: ignore[override]
+        va, size = words
+        return memory.copy_in_private(va, size) if size else b""
+
+
+class Out(Argument):
+    __slots__ = ()
+    registers = 2
+
+    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> OutBuffer:
+        va, length_va = words
+        capacity = int.from_bytes(memory.copy_in(length_va, 8), "little")
+        if va and capacity:
+            memory.check(va, capacity, True)
+        return OutBuffer(memory, va, capacity if va else 0, length_va)
+
+    def show(self, memory: UserMemory, words: tuple[int, ...]) -> str:
+        return f"{self.name}={words[0]:#x}[*{words[1]:#x}]"
+
+
+class OutFixed(Argument):
+    __slots__ = ()
+    registers = 2
+
+    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> OutBuffer:
+        va, size = words
+        if size:
+            memory.check(va, size, True)
+        return OutBuffer(memory, va, size, None)
+
+    def show(self, memory: UserMemory, words: tuple[int, ...]) -> str:
+        return f"{self.name}={words[0]:#x}[{words[1]}]"
 
 
 class Attribute:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tee.syscalls.declare import Cell, Handle, Pointer, Syscall, Text, Value
+from north.syscalls.declare import Cell, Handle, Pointer, Syscall, Text, Value
 
 if TYPE_CHECKING:
-    from tee.syscalls.declare import Argument
+    from north.syscalls.declare import Argument
 
 _SVC = "core/tee/tee_svc.c"
 _SCALL = "core/kernel/scall.c"

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tee.syscalls.arguments import Attributes, ChunkPieces, Into
-from tee.syscalls.declare import Cell, Handle, In, InPieces, Out, OutFixed, Pointer, Syscall, Value
+from north.syscalls.declare import Cell, Handle, In, InPieces, Pointer, Syscall, Value
+from tee.syscalls.arguments import Attributes, ChunkPieces, Into, Out, OutFixed
 
 if TYPE_CHECKING:
-    from tee.syscalls.declare import Argument
+    from north.syscalls.declare import Argument
 
 _SOURCE = "core/tee/tee_svc_cryp.c"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tee.syscalls.declare import Cell, Pointer, Syscall, Value
+from north.syscalls.declare import Cell, Pointer, Syscall, Value
 
 _SOURCE = "core/tee/tee_svc.c"
 

@@ -5,8 +5,8 @@ Arguments: optee_os lib/libutee/include/utee_syscalls.h; meaning: core/tee/tee_s
 
 from __future__ import annotations
 
-from tee.syscalls.arguments import ChunkPieces
-from tee.syscalls.declare import Argument, Cell, Handle, InPieces, InPrivate, OutFixed, Pointer, Syscall, Value
+from north.syscalls.declare import Argument, Cell, Handle, InPieces, Pointer, Syscall, Value
+from tee.syscalls.arguments import ChunkPieces, InPrivate, OutFixed
 
 _SOURCE = "core/tee/tee_svc_storage.c"
 

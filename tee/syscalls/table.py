@@ -13,7 +13,7 @@ from tee.syscalls import core, crypto, properties, storage
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tee.syscalls.declare import Syscall
+    from north.syscalls.declare import Syscall
 
 SCN_MAX = 70
 """TEE_SCN_MAX, the highest number."""

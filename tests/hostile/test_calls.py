@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from north.syscalls import declare
 from south.platform import PAGE, Arch
 from ta_loader import samples
 from ta_loader.machines import TA_ARCHES
@@ -15,7 +16,7 @@ from tee.abi.pta_device import PTA_DEVICE_UUID
 from tee.abi.pta_system import PTA_SYSTEM_UUID, SystemCommand
 from tee.abi.results import NOT_SUPPORTED, Result
 from tee.limits import Limits
-from tee.syscalls import declare
+from tee.syscalls import arguments
 from tee.syscalls.table import TABLE
 from tests.hostile.kit import (
     DIED,
@@ -106,7 +107,7 @@ def plausible(driver: Driver, number: int, handles: Sequence[int], handle: int) 
         at = len(words)
         if isinstance(argument, declare.Handle):
             words.append(handles[handle])
-        elif isinstance(argument, declare.Out) and not isinstance(argument, declare.OutFixed):
+        elif isinstance(argument, arguments.Out) and not isinstance(argument, arguments.OutFixed):
             words += [BUFFER_AT, LENGTH_AT]
             scratch |= {at, at + 1}
         elif argument.registers == 2:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from north.handles import HANDLE
 from south.engine.unicorn import UnicornCpu
 from south.platform import PAGE, Arch, Prot
 from ta_loader import samples
 from ta_loader.machines import TA_ARCHES
 from tee.abi.pta_system import PTA_SYSTEM_UUID, SystemCommand
 from tee.abi.results import CANCEL, OUT_OF_MEMORY, SUCCESS, Origin
-from tee.account import HANDLE
 from tee.activity import Cancellation
 from tee.limits import Limits
 from tee.params import Kind, Memref, Value

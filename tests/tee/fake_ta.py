@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, cast
 from uuid import UUID
 
+from north.errors import OutOfMemory
 from south.linux_host.host import NullConsole
 from tee import services
 from tee.abi import results
 from tee.abi.attributes import FLAG_VALUE, UTEE_ATTRIBUTE
 from tee.abi.results import Result
-from tee.errors import TeeError
+from tee.errors import AccessDenied, TeeError
 from tee.objects import ObjectTable
 from tee.storage.store import EnumeratorTable, TrustedStorage
 from tee.syscalls import crypto, properties, storage
@@ -21,10 +22,10 @@ from tests.fakes import FixedRoot
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from north.syscalls.declare import Syscall
     from south.platform import Clock, Engine, PageSource, Platform
     from tee.native import Task
     from tee.services.properties import Implementation
-    from tee.syscalls.declare import Syscall
 
 ROWS = {row.name: row for row in (*crypto.ROWS, *properties.ROWS, *storage.ROWS)}
 BASE = 0x40000000
@@ -47,7 +48,7 @@ class FakeMemory:
 
     def check(self, va: int, size: int, write: bool) -> None:
         if not BASE <= va <= va + size <= BASE + SIZE or (write and va + size > self.read_only):
-            raise TeeError(results.ACCESS_DENIED)
+            raise AccessDenied
 
     def copy_in(self, va: int, size: int) -> bytes:
         self.check(va, size, False)
@@ -139,6 +140,8 @@ class FakeTask:
         row = ROWS[name]
         try:
             return handler(row)(self, *row.decode(self.memory, words + (0,) * 8)) or results.SUCCESS
+        except OutOfMemory:
+            return results.OUT_OF_MEMORY
         except TeeError as error:
             return error.result
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from north.account import Account
+from north.handles import HANDLE
 from south.platform import Arch
 from ta_loader import samples
 from tee.abi.algorithms import Algorithm, Mode
 from tee.abi.objects import TYPES, ObjectType
 from tee.abi.pta_system import PTA_SYSTEM_UUID
 from tee.abi.results import OUT_OF_MEMORY, SUCCESS
-from tee.account import HANDLE, Account
 from tee.costs import object_cost, operation_cost
 from tee.errors import TeeError
 from tee.limits import Limits
@@ -117,7 +118,7 @@ def test_instances_that_callees_make_are_counted_at_the_first_caller(tmp_path: P
 
 
 def test_more_than_is_copied_at_once_is_refused(tmp_path: Path) -> None:
-    from tee.account import COPY_MAX
+    from north.usermemory import COPY_MAX
 
     with make_world(tmp_path) as world:
         driver = Driver(world, Arch.AARCH64)

@@ -10,9 +10,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from north.locks import ReadWriteLock
 from tee.abi import results
 from tee.errors import TeeError
-from tee.locks import ReadWriteLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,18 +3,15 @@
 A `Syscall` names its arguments with their direction and the argument that carries a buffer's
 length. Decoding, user-memory checks, tracing and the documentation derive from that one place.
 
-What a handler receives for each kind of argument (registers in brackets):
+What a handler receives for each kind of argument (registers in brackets); a personality adds kinds of its own:
 
 =============  ======================================================================
 `Value`        int [the register]
 `Handle`       int [the register], a kernel-side object's number
-`In`           bytes [pointer, length]: copied once, checked readable by the TA
+`In`           bytes [pointer, length]: copied once, checked readable by the program
 `In(null=True)` bytes, or None for a NULL pointer
-`InPrivate`    bytes [pointer, length]: as `In`, of memory that no one else can change
-`InPieces`     `Source` [pointer, length]: checked readable by the TA, copied where it is taken
+`InPieces`     `Source` [pointer, length]: checked readable by the program, copied where it is taken
 `Text`         str [pointer, length]: as `In`, decoded up to the first NUL
-`Out`          `OutBuffer` [pointer, pointer to a 64-bit length]
-`OutFixed`     `OutBuffer` [pointer, length]: the length is a value, nothing is reported back
 `Cell`         `OutCell` [pointer]: one 32- or 64-bit word the call fills
 `Pointer`      int [the register], for structures a handler reads itself
 =============  ======================================================================
@@ -24,35 +21,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from tee.abi import results
-from tee.account import PIECE
-from tee.errors import TeeError
+from north.errors import BadAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
+PIECE = 1 << 18
+"""Bytes that a system call copies at once where it works in pieces."""
 _SHOWN = 32  # bytes of a buffer that a trace prints
 
 
 class UserMemory(Protocol):
-    """Checked access to a TA's own memory: what the TA may not touch, a call of its may not either."""
+    """Checked access to a program's own memory: what the program may not touch, none of its calls may either.
+
+    word: bytes.
+    """
 
     word: int
 
     def copy_in(self, va: int, size: int) -> bytes:
-        """TeeError(ACCESS_DENIED) unless the TA may read all of it."""
-
-    def copy_in_private(self, va: int, size: int) -> bytes:
-        """As `copy_in`; ACCESS_DENIED, too, if any of it is memory that somebody else shares."""
+        """BadAddress unless the program may read all of it."""
 
     def copy_out(self, va: int, data: bytes) -> None:
-        """TeeError(ACCESS_DENIED) unless the TA may write all of it."""
+        """BadAddress unless the program may write all of it."""
 
-    def check(self, va: int, size: int, write: bool) -> None: ...
+    def check(self, va: int, size: int, write: bool) -> None:
+        """BadAddress unless the program may read, or read and write, all of it."""
 
 
 class Source:
-    """Bytes the TA offered, checked readable. A slice is a copy, made then; what is needed twice is copied once."""
+    """Bytes a program offered, checked readable. A slice is a copy, made then; what is needed twice is copied once."""
 
     __slots__ = ("_memory", "_size", "_va")
 
@@ -78,43 +76,8 @@ class Source:
             yield at, self[at : min(at + PIECE, last)]
 
 
-class OutBuffer:
-    """A buffer the TA offered for output. capacity: bytes."""
-
-    __slots__ = ("_length_va", "_memory", "capacity", "va")
-
-    def __init__(self, memory: UserMemory, va: int, capacity: int, length_va: int | None) -> None:
-        self._memory = memory
-        self.va = va
-        self.capacity = capacity
-        self._length_va = length_va
-
-    def report(self, size: int) -> None:
-        """Write `size` to the TA's length word, if it has one."""
-        if self._length_va is not None:
-            self._memory.copy_out(self._length_va, size.to_bytes(8, "little"))
-
-    def need(self, size: int) -> None:
-        """TeeError(SHORT_BUFFER), with the size reported, unless `size` bytes fit."""
-        if size > self.capacity:
-            self.report(size)
-            raise TeeError(results.SHORT_BUFFER)
-
-    def put_at(self, offset: int, data: bytes) -> None:
-        """A piece of what `need` found room for; `report` tells the whole size."""
-        if data:
-            self._memory.copy_out(self.va + offset, data)
-
-    def put(self, data: bytes) -> None:
-        """Deliver `data`: SHORT_BUFFER with the needed size if it does not fit."""
-        self.need(len(data))
-        if data:
-            self._memory.copy_out(self.va, data)
-        self.report(len(data))
-
-
 class OutCell:
-    """A word the TA offered for output."""
+    """A word the program offered for output."""
 
     __slots__ = ("_memory", "_size", "va")
 
@@ -127,7 +90,7 @@ class OutCell:
         self._memory.copy_out(self.va, (value & (1 << 8 * self._size) - 1).to_bytes(self._size, "little"))
 
     def require(self) -> None:
-        """ACCESS_DENIED unless `put` would work: asked for before what cannot be undone."""
+        """BadAddress unless `put` would work: for use before what cannot be undone."""
         self._memory.check(self.va, self._size, True)
 
     def get(self) -> int:
@@ -189,7 +152,7 @@ class In(Argument):
         va, size = words
         try:
             head = memory.copy_in(va, min(size, _SHOWN)).hex()
-        except TeeError:
+        except BadAddress:
             return f"{self.name}={va:#x}[{size}]"
         return f"{self.name}={head}{'...' if size > _SHOWN else ''}[{size}]"
 
@@ -199,14 +162,6 @@ class InPieces(In):
 
     def decode(self, memory: UserMemory, words: tuple[int, ...]) -> Source:  # type: ignore[override]
         return Source(memory, *words)
-
-
-class InPrivate(In):
-    __slots__ = ()
-
-    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> bytes:
-        va, size = words
-        return memory.copy_in_private(va, size) if size else b""
 
 
 class Text(Argument):
@@ -221,38 +176,9 @@ class Text(Argument):
     def show(self, memory: UserMemory, words: tuple[int, ...]) -> str:
         try:
             text = self.decode(memory, (words[0], min(words[1], 256)))
-        except TeeError:
+        except BadAddress:
             return f"{self.name}={words[0]:#x}[{words[1]}]"
         return f"{self.name}={text!r}"
-
-
-class Out(Argument):
-    __slots__ = ()
-    registers = 2
-
-    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> OutBuffer:
-        va, length_va = words
-        capacity = int.from_bytes(memory.copy_in(length_va, 8), "little")
-        if va and capacity:
-            memory.check(va, capacity, True)
-        return OutBuffer(memory, va, capacity if va else 0, length_va)
-
-    def show(self, memory: UserMemory, words: tuple[int, ...]) -> str:
-        return f"{self.name}={words[0]:#x}[*{words[1]:#x}]"
-
-
-class OutFixed(Argument):
-    __slots__ = ()
-    registers = 2
-
-    def decode(self, memory: UserMemory, words: tuple[int, ...]) -> OutBuffer:
-        va, size = words
-        if size:
-            memory.check(va, size, True)
-        return OutBuffer(memory, va, size, None)
-
-    def show(self, memory: UserMemory, words: tuple[int, ...]) -> str:
-        return f"{self.name}={words[0]:#x}[{words[1]}]"
 
 
 class Cell(Argument):
@@ -267,12 +193,12 @@ class Cell(Argument):
 
 
 class Syscall(NamedTuple):
-    """One row of the table.
+    """One row of a personality's table.
 
-    handler: `module.function` of `tee.services` that answers, `instance.X` for the two calls that end
-    an entry, "" when nobody in Python does: C alone (`native`), or nothing yet and `reason` says why;
-    the call then answers `unserved`. native: the call's name if C answers first, else "".
-    source: file of optee_os that defines the meaning.
+    handler: `module.function` of the personality's services that answers, "" when nobody in Python does: C alone
+    (`native`), or nothing yet and `reason` says why; the call then answers `unserved`, None: as the personality answers
+    what it does not implement. native: the call's name if C answers first, else "".
+    source: the file that defines the meaning.
     """
 
     number: int
@@ -282,10 +208,10 @@ class Syscall(NamedTuple):
     source: str
     native: str = ""
     reason: str = ""
-    unserved: results.Result = results.NOT_IMPLEMENTED
+    unserved: int | None = None
 
     def decode(self, memory: UserMemory, words: tuple[int, ...]) -> list[Any]:
-        """Handler arguments from argument registers; TeeError if a pointer is not the TA's to use."""
+        """Handler arguments from argument registers; BadAddress if a pointer is not the program's to use."""
         out: list[Any] = []
         at = 0
         for arg in self.args:
@@ -296,13 +222,6 @@ class Syscall(NamedTuple):
                 out.append(arg.decode(memory, words[at : at + arg.registers]))
                 at += arg.registers
         return out
-
-    def decoder(self) -> Callable[[UserMemory, tuple[int, ...]], Sequence[Any]]:
-        """`decode`, or something quicker that does the same."""
-        count = len(self.args)
-        if all(arg.plain for arg in self.args):
-            return lambda _, words: words[:count]
-        return self.decode
 
     def show(self, memory: UserMemory, words: tuple[int, ...]) -> tuple[str, ...]:
         """The arguments as a trace prints them; never fails, changes nothing."""

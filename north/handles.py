@@ -1,21 +1,23 @@
-"""How one TA instance gets handles of what it opens."""
+"""How a program gets handles of what it opens."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
-from tee.abi import results
-from tee.account import HANDLE, Account
-from tee.errors import TeeError
+from north.account import Account
+from north.errors import BadAddress, OutOfMemory
 
 if TYPE_CHECKING:
-    from tee.syscalls.declare import OutCell
+    from north.syscalls.declare import OutCell
 
 Thing = TypeVar("Thing")
 
+HANDLE = 1 << 10
+"""Bytes of a handle's table entry and of a small object behind it, Python's."""
+
 
 class HandleTable(Generic[Thing]):
-    """What is open, by handle. limit: at once, more is OUT_OF_MEMORY; account: pays for what is open.
+    """What is open, by handle. limit: at once, more is OutOfMemory; account: pays for what is open.
 
     Handles are positive 31-bit integers, handed out upwards so that a closed one stays invalid.
     """
@@ -37,9 +39,9 @@ class HandleTable(Generic[Thing]):
         return HANDLE
 
     def require_room(self, thing: Thing) -> None:
-        """OUT_OF_MEMORY unless `thing` may be open, too."""
+        """OutOfMemory unless `thing` may be open, too."""
         if len(self._open) >= self._limit:
-            raise TeeError(results.OUT_OF_MEMORY, f"more than {self._limit} {self.MANY}")
+            raise OutOfMemory(f"more than {self._limit} {self.MANY}")
         self.account.require(self.cost(thing))
 
     def add(self, thing: Thing) -> int:
@@ -54,16 +56,16 @@ class HandleTable(Generic[Thing]):
         return self._last
 
     def hand_out(self, thing: Thing, cell: OutCell) -> None:
-        """Tell the TA the handle; without one, if `cell` cannot be written, nothing is open."""
+        """Report the handle; without one, if `cell` cannot be written, nothing is open."""
         handle = self.add(thing)
         try:
             cell.put(handle)
-        except TeeError:
+        except BadAddress:
             self.remove(handle)
             raise
 
     def get(self, handle: int) -> Thing:
-        """TeeError if nothing has that handle: which one differs."""
+        """The personality's error if nothing has that handle."""
         raise NotImplementedError
 
     def remove(self, handle: int) -> Thing:

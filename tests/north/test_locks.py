@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tee.locks import ReadWriteLock
+from north.locks import ReadWriteLock
 from tests.threads import together
 
 
