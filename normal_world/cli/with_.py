@@ -12,7 +12,7 @@ from normal_world.cli.serve import PLUGIN_OPTIONS
 from normal_world.run_with.daemon import PrivateDaemon, exit_code
 from normal_world.run_with.program import Launcher, find_program, foreign
 from south.errors import UsageError
-from ta_loader.cli.compose import WORLD_OPTIONS
+from ta_loader.cli.compose import WORLD_OPTIONS, read_setup
 from ta_loader.cli.options import Command, Option
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def run(arguments: Arguments) -> int:
     sysroot = arguments.one("--sysroot")
     if sysroot is not None and not os.path.isdir(sysroot):
         raise UsageError(f"--sysroot {sysroot}: no such folder")
+    read_setup(arguments)  # a mistake in what the daemon is handed is ours, too, and said at once
     program = find_program(name, sysroot)
     library = _library(program.machine if foreign(program) else None)
     log = arguments.one("--log")
@@ -125,7 +126,7 @@ COMMAND = Command(
     options=(
         *_PASSED_ON,
         Option("--sysroot", "ROOT", "libraries and programs of the machine that PROGRAM is for"),
-        Option("--log", "FILE", "write what the daemon and the TAs say to FILE"),
+        Option("--log", "FILE", "write what the daemon and the TAs say to FILE", out=True),
         Option("-v, --verbose", "", "let the daemon and the TAs speak on standard error"),
         Option("-q, --quiet", "", "no TA log, and no reports of refused and dead TAs"),
     ),

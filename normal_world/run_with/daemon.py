@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from normal_world.run_with.sweeper import PrivateFolder
-from south.errors import UsageError
 from ta_loader.cli import exits
+from ta_loader.cli.failure import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,17 +109,19 @@ class PrivateDaemon:
         return False
 
     def _refuse(self) -> None:
-        """Say why there is no daemon: it has told, on the same standard error or in its log."""
+        """Say why there is no daemon: it has printed that, on the same standard error or in its log. OSError, not
+        UsageError: the hint would be the second.
+        """
         assert self._process is not None
         try:
             code = self._process.wait(STOP)
         except subprocess.TimeoutExpired:
-            raise UsageError(f"the daemon did not listen within {READY:.0f} s") from None
+            raise OSError(f"the daemon did not listen within {READY:.0f} s") from None
         where = ""
         if self._log is not None:
             with open(self._log, errors="replace") as file:
-                where = f": {file.read(2000).strip()}"
-        raise UsageError(f"the daemon ended with {code} before it listened{where}")
+                where = f": {plain(file.read(2000))}"
+        raise OSError(f"the daemon ended with {code} before it listened{where}")
 
     def _end(self) -> None:
         process = self._process

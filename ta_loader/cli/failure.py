@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from ta_loader.cli.options import Command
 
+_HINT = "--help shows more)"
+_NAME = "litebox-ta: "
+
 
 class Failure(NamedTuple):
     """kind: `usage`, `refused` (an image), `tee` (an error of the secure world), `system` (the host refused something),
@@ -60,10 +63,8 @@ def report(failure: Failure, words: Sequence[str], command: Command | None) -> i
 
         print_json(failure.json())
         sys.stdout.flush()
-    hint = ""
-    if failure.kind == "usage":
-        hint = f"(litebox-ta {command.name} --help shows more)" if command else "(litebox-ta --help shows more)"
-    say(failure.message, hint)
+    name = f"{command.name} " if command else ""
+    say(failure.message, f"(litebox-ta {name}{_HINT}" if failure.kind == "usage" else "")
     return failure.code
 
 
@@ -74,4 +75,10 @@ def say(message: str, hint: str = "") -> None:
 
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    STDERR.write(f"litebox-ta: {visible(message)}\n" + (f"{hint}\n" if hint else ""))
+    STDERR.write(f"{_NAME}{visible(message)}\n" + (f"{hint}\n" if hint else ""))
+
+
+def plain(printed: str) -> str:
+    """The messages in what another command of ours printed, for a message of the command that ran it."""
+    lines = (line.removeprefix(_NAME) for line in printed.splitlines() if not line.endswith(_HINT))
+    return "\n".join(lines).strip()

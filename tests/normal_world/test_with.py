@@ -20,6 +20,7 @@ from normal_world.run_with.sweeper import LOCK, PREFIX
 from south.errors import UsageError
 from south.platform import Arch
 from ta_loader import samples
+from tests.normal_world.kit import LITEBOX_TA
 from tests.normal_world.plugin_kit import compile_plugin
 from tests.threads import eventually
 
@@ -185,3 +186,17 @@ def test_a_foreign_program_starts_itself(tmp_path: Path) -> None:
     )
     subprocess.run(["aarch64-linux-gnu-gcc", "-static", "-o", program, source], check=True, timeout=60)
     assert run("--sysroot", str(tmp_path), "--", str(program), "again").returncode == 9
+
+
+@pytest.mark.parametrize("verbose", [(), ("--verbose",)])
+@pytest.mark.parametrize("options", [("--ta-dir", "nothing"), ("--trust", "nothing.pem"), ("--sockets", "rubbish")])
+def test_a_mistake_for_the_daemon_has_one_hint(options: tuple[str, str], verbose: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [*LITEBOX_TA, "with", *options, *verbose, "--", "true"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert options[1] in done.stderr
+    assert done.stderr.count("--help shows more)") <= 1
+    assert "serve --help" not in done.stderr or verbose
+    for line in done.stderr.splitlines():
+        assert line.count("litebox-ta: ") <= 1
