@@ -55,11 +55,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _check_outputs(config)
     config.addinivalue_line("markers", "board_stage(name): the stage that the board must have reached for this test")
     if config.getoption("--board"):
         # Registered after every other plugin, so that its fixtures take the place of normal_world's.
         config.pluginmanager.register(TeeOfBoards(), "litebox_boards_tee")
         config.pluginmanager.register(Endings(), ENDINGS)
+
+
+def _check_outputs(config: pytest.Config) -> None:
+    """A report that cannot be written is refused before a board is turned on for it."""
+    html, report = config.getoption("--board-html"), config.getoption("--board-report")
+    if html is None and report is None:
+        return
+    from south.errors import UsageError
+    from ta_loader.outputs import require_file, require_folder
+
+    wrong = ""
+    try:
+        if report is not None:
+            require_folder(report, "--board-report")
+        if html is not None:
+            require_file(html, "--board-html", parents=True)
+    except UsageError as problem:
+        wrong = str(problem)
+    if wrong:
+        raise pytest.UsageError(wrong)
 
 
 class Endings:

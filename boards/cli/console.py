@@ -48,7 +48,7 @@ COMMAND = Command(
     options=(
         *BOARD_OPTIONS,
         Option("--on", "", "turn the board on first, and off at the end (QEMU: always)"),
-        Option("--log", "DIR", "keep console.log in this folder"),
+        Option("--log", "DIR", "keep console.log in this folder", out=True),
         Option("--for", "SECONDS", "leave after so long"),
     ),
     run=run,

@@ -14,6 +14,7 @@ from boards.shell_files import Report, get
 from south.errors import UsageError
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command
+from ta_loader.outputs import require_file
 
 if TYPE_CHECKING:
     from boards.console_shell import Shell
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> int:
     name, source, target = arguments.words
+    place(source, target)
     with Board(find_board(name), None, variables(arguments)) as board:
         board.advance_to(Stage.SHELL)
         fetch(board.shell, source, target)
@@ -29,10 +31,8 @@ def run(arguments: Arguments) -> int:
 
 
 def fetch(shell: Shell, source: str, target: str) -> None:
-    """target: ending with a slash or a folder, the folder for it. UsageError, TargetError."""
-    path = Path(target, os.path.basename(source)) if target.endswith("/") or os.path.isdir(target) else Path(target)
-    if not path.parent.is_dir():
-        raise UsageError(f"{path.parent}: no such folder")
+    """target: as of `place`. UsageError, TargetError."""
+    path = place(source, target)
     data = get(shell, source, tell=Report(source, say))
     try:
         # Beside it, then renamed: nobody finds half a file.
@@ -47,6 +47,13 @@ def fetch(shell: Shell, source: str, target: str) -> None:
                 raise
     except OSError as problem:
         raise UsageError(f"{path}: {problem.strerror}") from None
+
+
+def place(source: str, target: str) -> Path:
+    """The file of ours. target: ending with a slash or a folder, the folder for it. UsageError: it takes no file."""
+    path = Path(target, os.path.basename(source)) if target.endswith("/") or os.path.isdir(target) else Path(target)
+    require_file(str(path), "get")
+    return path
 
 
 def _umask() -> int:

@@ -19,7 +19,7 @@ def run(arguments: Arguments) -> int:
     from boards.guest import initrd, kernel, trust_key
 
     part = arguments.words[0]
-    files, tas = ([Path(word).absolute() for word in arguments.many(o) if word] for o in ("--files", "--ta-dir"))
+    files, tas = ([Path(word).absolute() for word in arguments.many(o)] for o in ("--files", "--ta-dir"))
     if part not in PARTS:
         raise UsageError(f"board guest: there is no {part!r}; there are {', '.join(PARTS)}")
     if (files or tas) and part != "initrd":
@@ -33,8 +33,8 @@ COMMAND = Command(
     summary="Make the guest of Debian's packages and print the path of a part of it.",
     words=("PART",),
     options=(
-        Option("--files", "DIR", "lay this folder over the guest's root", many=True),
-        Option("--ta-dir", "DIR", "put the <uuid>.ta of this folder beside the test TAs", many=True),
+        Option("--files", "DIR", "lay this folder over the guest's root", many=True, blank=True),
+        Option("--ta-dir", "DIR", "put the <uuid>.ta of this folder beside the test TAs", many=True, blank=True),
     ),
     run=run,
     choices=PARTS,

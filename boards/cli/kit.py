@@ -101,7 +101,7 @@ COMMAND = Command(
     summary="Print where the TA development kit and the test TAs are; fetch them on first use.",
     words=("[PART]",),
     options=(
-        Option("--link", "DIR", "make links kit, tas and root in DIR"),
+        Option("--link", "DIR", "make links kit, tas and root in DIR", out=True),
         Option("--json", "", "print a JSON object instead of text"),
     ),
     run=run,

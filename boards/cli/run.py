@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from boards.board import Board
 from boards.catalogue import Stage, find_board
 from boards.cli import BOARD_FAILED, BOARD_OPTIONS, TIMED_OUT, say, show, variables
-from boards.cli.get import fetch
+from boards.cli.get import fetch, place
 from boards.cli.put import send
 from boards.ending import Interrupted
 from boards.errors import CommandTimeout, TargetError
@@ -44,6 +44,8 @@ def run(arguments: Arguments) -> int:
         raise UsageError(f"--keep needs stage shell or tee, not --to {stage.word}")
     puts = [(source, target, *local_file(Path(source))) for source, target in _pairs(arguments, "--put")]
     gets = _pairs(arguments, "--get")
+    for source, target in gets:
+        place(source, target)
     if (puts or gets) and stage < Stage.SHELL:
         raise UsageError(f"--put and --get need stage shell or tee, not --to {stage.word}")
     report = arguments.one("--report")
@@ -174,7 +176,7 @@ COMMAND = Command(
         Option("--timeout", "SECONDS", f"for the command (default {COMMAND_SECONDS:g})"),
         Option("--put", "FILE=PATH", "before the command send a file to the board", many=True),
         Option("--get", "PATH=FILE", "after the command fetch a file from the board", many=True),
-        Option("--report", "DIR", "write report.html, junit.xml, merged.log and console.log"),
+        Option("--report", "DIR", "write report.html, junit.xml, merged.log and console.log", out=True),
         Option("--symbols", "DIR", "folder with UUID.elf files, for panics of TAs", many=True),
         Option("--core", "FILE", "tee.elf, for panics of OP-TEE itself"),
         Option("--keep", "", "afterwards a shell on the board, until Ctrl-] or it goes off"),

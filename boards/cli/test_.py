@@ -12,6 +12,7 @@ from boards.catalogue import find_board
 from boards.cli import BOARD_OPTIONS, variables
 from south.errors import UsageError
 from ta_loader.cli.options import Command, Option
+from ta_loader.outputs import require_file
 
 if TYPE_CHECKING:
     from ta_loader.cli.options import Arguments
@@ -28,6 +29,8 @@ def run(arguments: Arguments) -> int:
     # Where pytest was started, not where its configuration lies.
     for option, pytests in (("--html", "--board-html"), ("--junit", "--junit-xml"), ("--report", "--board-report")):
         if given := arguments.one(option):
+            if option != "--report":
+                require_file(given, option, parents=True)
             argv += [pytests, str(Path(given).absolute())]
     for folder in arguments.many("--symbols"):
         if not Path(folder).is_dir():
@@ -48,7 +51,7 @@ COMMAND = Command(
         Option("--html", "FILE", "write a page: stages with their times, results, all consoles merged by time"),
         Option("--junit", "FILE", "write pytest's JUnit XML, with the consoles of tests that failed"),
         Option("--symbols", "DIR", "folder with UUID.elf files, for panics of TAs", many=True),
-        Option("--report", "DIR", "write DIR/BOARD: report.html, junit.xml, merged.log and console.log"),
+        Option("--report", "DIR", "write DIR/BOARD: report.html, junit.xml, merged.log and console.log", out=True),
     ),
     run=run,
     epilog="""\

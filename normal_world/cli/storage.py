@@ -12,7 +12,9 @@ from south.linux_host.state import FILES, StateFolder, open_folder
 from ta_loader.cli import exits
 from ta_loader.cli.compose import STATE_OPTION
 from ta_loader.cli.options import Command, Option
+from ta_loader.cli.outputs import STDOUT
 from ta_loader.inputs import read_input, read_stdin
+from ta_loader.outputs import require_file, require_folder
 from ta_loader.replacing import replace
 
 if TYPE_CHECKING:
@@ -170,8 +172,8 @@ def _get(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
     from tee.storage.inspect import data_stream
 
     data = data_stream(system, _key(words))
-    place = words[2] if len(words) > 2 else "-"
-    if place == "-":
+    place = words[2] if len(words) > 2 else STDOUT
+    if place == STDOUT:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
@@ -235,13 +237,13 @@ def _export(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
 
 
 ACTIONS = {
-    # name: what runs it, words it needs, words it may have
-    "ls": (_ls, 0, 1),
-    "get": (_get, 2, 3),
-    "put": (_put, 3, 3),
-    "rm": (_rm, 2, 2),
-    "check": (_check, 0, 0),
-    "export": (_export, 1, 1),
+    # name: what runs it, words it needs, words it may have, which of them is a path
+    "ls": (_ls, 0, 1, 1),
+    "get": (_get, 2, 3, 2),
+    "put": (_put, 3, 3, 2),
+    "rm": (_rm, 2, 2, 2),
+    "check": (_check, 0, 0, 0),
+    "export": (_export, 1, 1, 0),
 }
 
 
@@ -249,9 +251,16 @@ def run(arguments: Arguments) -> int:
     name, *words = arguments.words
     if name not in ACTIONS:
         raise UsageError(f"storage does not know {name!r}; there are {', '.join(ACTIONS)}")
-    action, least, most = ACTIONS[name]
+    action, least, most, place = ACTIONS[name]
     if not least <= len(words) <= most:
         raise UsageError(f"storage {name} takes {least if least == most else f'{least} to {most}'} words")
+    if place < len(words):
+        if not words[place]:
+            raise UsageError(f"storage {name}: the name of the file or folder is empty")
+        if name == "get" and words[place] != STDOUT:
+            require_file(words[place], "get")
+        elif name == "export":
+            require_folder(words[place], "export")
     system = open_store(arguments, new=name == "put", changes=name in ("put", "rm"))
     try:
         return action(system, arguments, words)

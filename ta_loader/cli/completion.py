@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from south.errors import UsageError
 from ta_loader.cli import exits
-from ta_loader.cli.options import Command
+from ta_loader.cli.options import Command, is_path
 from ta_loader.cli.tree import Node, nodes
 
 if TYPE_CHECKING:
@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 
     from ta_loader.cli.options import Arguments, Option
 
-_TAKES_FILES = ("FILE", "DIR", "PEM", "KEY", "ELF", "TA", "ROOT", "SOCKET", "PATH", "FOLDER")
-"""Metavars and words whose values are names of files or folders, among others."""
 _HELP = "-h --help"
-
-
-def _files(name: str) -> bool:
-    return name.strip("[].").upper() in _TAKES_FILES
 
 
 def _first(node: Node) -> list[str]:
@@ -44,7 +38,7 @@ def bash(table: Sequence[Node]) -> str:
         values += [
             f'        "{key} {name}") files=1 ;;'
             for option in node.command.options
-            if option.metavar and _files(option.metavar)
+            if option.metavar and is_path(option.metavar)
             for name in option.names.split(", ")
         ]
     tops = " ".join(node.words[0] for node in table if len(node.words) == 1)
@@ -97,7 +91,9 @@ def zsh(table: Sequence[Node]) -> str:
         lines = []
         for option in node.command.options:
             text = option.help.replace("[", "\\[").replace("]", "\\]").replace(":", "\\:")
-            value = f":{option.metavar.lower()}:{'_files' if _files(option.metavar) else ' '}" if option.metavar else ""
+            value = (
+                f":{option.metavar.lower()}:{'_files' if is_path(option.metavar) else ' '}" if option.metavar else ""
+            )
             lines += [f"        {_quoted(f'*{name}[{text}]{value}')} \\" for name in option.names.split(", ")]
         first = " ".join(_first(node))
         rest = "_litebox_ta_words " + _quoted(first) if first else "_files"
@@ -144,7 +140,7 @@ def fish(table: Sequence[Node]) -> str:
             flags = " ".join(
                 f"-l {each[2:]}" if each.startswith("--") else f"-s {each[1:]}" for each in option.names.split(", ")
             )
-            takes = " -r" + ("F" if _files(option.metavar) else "f") if option.metavar else ""
+            takes = " -r" + ("F" if is_path(option.metavar) else "f") if option.metavar else ""
             text = _fish_quoted(option.help)
             out.append(f"complete -c litebox-ta -n {_fish_quoted(here)} {flags}{takes} -d {text}")
     return "\n".join(out) + "\n"

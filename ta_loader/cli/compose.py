@@ -63,9 +63,11 @@ WORLD_OPTIONS = (
     ),
     Option("--timeout", "SECONDS", "stop a TA whose call takes longer (default: never)"),
     Option("--elf", "FILE", "unstripped ELF of a TA or library: backtraces show files and lines", many=True),
-    Option("--profile-dir", "DIR", "where TAs built with gprof or ftrace leave gmon-UUID.out and ftrace-UUID.out"),
+    Option(
+        "--profile-dir", "DIR", "where TAs built with gprof or ftrace leave gmon-UUID.out and ftrace-UUID.out", out=True
+    ),
     Option("--trace", "", "print every system call on standard error"),
-    Option("--trace-out", "FILE", "write system calls as Chrome trace JSON (chrome://tracing, Perfetto)"),
+    Option("--trace-out", "FILE", "write system calls as Chrome trace JSON (chrome://tracing, Perfetto)", out=True),
 )
 MIN_MEMORY = 1 << 20
 

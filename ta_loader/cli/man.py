@@ -99,7 +99,7 @@ COMMAND = Command(
     name="man",
     summary="Print a command's manual page, or write all of them to a folder.",
     words=("[COMMAND...]",),
-    options=(Option("--out", "DIR", "write every page there, as man looks for them: DIR is a man1"),),
+    options=(Option("--out", "DIR", "write every page there, as man looks for them: DIR is a man1", out=True),),
     run=run,
     epilog="""\
 examples:

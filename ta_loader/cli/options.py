@@ -13,14 +13,27 @@ from south.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+TEXT = "TEXT"
+"""Metavar of the options whose value may be empty."""
 _HELP_COLUMN = 26
 _WIDTH = 100
+
+
+PATHS = ("FILE", "DIR", "PEM", "KEY", "ELF", "TA", "ROOT", "SOCKET", "PATH", "FOLDER", "LOG")
+"""Metavars and words whose values are names of files or folders, among others."""
+
+
+def is_path(name: str) -> bool:
+    """Whether a metavar or word stands for a file or folder."""
+    return name.strip("[].").upper() in PATHS
 
 
 class Option(NamedTuple):
     """names: `--trust`, or `-q, --quiet`; metavar: "" for a switch; many: it may be given again.
 
-    rest: it takes every word up to the next option, as `--invoke CMD PARAMS...` does.
+    rest: it takes every word up to the next option, as `--invoke CMD PARAMS...` does. out: the command writes to this
+    FILE, or files into this DIR; whether it can is found out before it runs. blank: an empty value counts as none
+    given, for the variables of boards.
     """
 
     names: str
@@ -28,6 +41,8 @@ class Option(NamedTuple):
     help: str
     many: bool = False
     rest: bool = False
+    out: bool = False
+    blank: bool = False
 
     @property
     def key(self) -> str:
@@ -87,7 +102,12 @@ class Command(NamedTuple):
         if "-h" in ours or "--help" in ours:
             print(help_text(self))
             return 0
-        return self.run(parse(self, argv))
+        arguments = parse(self, argv)
+        if any(option.out and arguments.switch(option.key) for option in self.options):
+            from ta_loader.cli.outputs import check_outputs
+
+            check_outputs(self, arguments)
+        return self.run(arguments)
 
 
 def parse(command: Command, argv: Sequence[str]) -> Arguments:
@@ -109,7 +129,9 @@ def parse(command: Command, argv: Sequence[str]) -> Arguments:
             raise UsageError(f"{command.name} has no option {name}{_suggestion(name, known)}")
         if not option.many and not option.rest and out.switch(option.key):
             raise UsageError(f"{name} may be given only once")
-        out.add(option.key, _values(option, name, [attached] if equals else [], queue))
+        values = _values(option, name, [attached] if equals else [], queue)
+        if values != [""] or not option.blank:
+            out.add(option.key, values)
     _check_words(command, out.words)
     return out
 
@@ -126,6 +148,8 @@ def _values(option: Option, name: str, values: list[str], queue: list[str]) -> l
         values.append(queue.pop(0))
     if not values:
         raise UsageError(f"{name} needs {option.metavar}")
+    if values[0] == "" and not (option.blank or option.metavar == TEXT):
+        raise UsageError(f"{name} needs {option.metavar}, and not an empty one")
     return values
 
 
@@ -138,6 +162,10 @@ def _check_words(command: Command, words: Sequence[str]) -> None:
         if any(option.rest for option in command.options):
             hint = ", before the first option that takes a list of parameters"
         raise UsageError(f"{command.name} needs {missing}{hint}")
+    for index, word in enumerate(words):
+        name = command.words[min(index, len(command.words) - 1)] if command.words else ""
+        if word == "" and is_path(name):
+            raise UsageError(f"{command.name} needs {name.strip('[].')}, and not an empty one")
     if len(words) > len(command.words) and not endless:
         raise UsageError(f"{command.name} does not know what to do with {words[len(command.words)]!r}")
 

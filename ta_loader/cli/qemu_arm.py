@@ -17,6 +17,7 @@ from ta_loader.cli import exits
 from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
 from ta_loader.cli.images import ToldProblems
 from ta_loader.cli.options import Command, Option, integer, size
+from ta_loader.outputs import require_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,7 @@ def _secure_log(where: str | None) -> Iterator[Console | None]:
     if where is None:
         yield None
     elif where.startswith(_UNIX):
-        path = where[len(_UNIX) :]
+        path = _socket_of(where, "--secure-log")
         with socket.socket(socket.AF_UNIX) as listener:
             try:
                 listener.bind(path)
@@ -67,8 +68,16 @@ def _secure_log(where: str | None) -> Iterator[Console | None]:
         with line:
             yield _log_to(line.fileno())
     else:
+        require_file(where, "--secure-log")
         with open(where, "ab", buffering=0) as file:
             yield _log_to(file.fileno())
+
+
+def _socket_of(where: str, option: str) -> str:
+    path = where.removeprefix(_UNIX)
+    if not path:
+        raise UsageError(f"{option} {where}: names no socket; write unix:PATH")
+    return path
 
 
 def _port(where: str | None) -> Port:
@@ -77,7 +86,7 @@ def _port(where: str | None) -> Port:
     if where is None or where == "stdio":
         return Port.stdio()
     if where.startswith(_UNIX):
-        return Port.unix(where[len(_UNIX) :])
+        return Port.unix(_socket_of(where, "--console"))
     raise UsageError(f"--console {where}: say stdio, or unix:PATH")
 
 
@@ -85,7 +94,7 @@ def _emmc(name: str | None) -> Path | None:
     """The image of that name, made if it is not there."""
     from south.qemu_arm.machine import RPMB_SIZE
 
-    if not name:
+    if name is None:
         return None
     path = Path(name)
     if not path.exists():
@@ -207,7 +216,9 @@ COMMAND = Command(
         Option(
             "--emmc",
             "FILE",
-            "an eMMC with an RPMB, in this file, which is made if it is not there; needs QEMU 10.2 or later",
+            "an eMMC with an RPMB, in this file, which is made if it is not there (an empty name: none); needs QEMU "
+            "10.2 or later",
+            blank=True,
         ),
         Option("--no-reboot", "", "a reset of the guest ends QEMU instead of starting it again"),
         Option("--qemu", "PROGRAM", "default qemu-system-aarch64"),

@@ -173,10 +173,12 @@ COMMAND = Command(
     options=(
         Option("--open", "PARAMS...", "parameters of the open-session call", rest=True),
         Option("--invoke", "CMD PARAMS...", "invoke a command, in order", rest=True),
-        Option("--out", "FILE", "n-th --out: where the n-th memref output goes ('-': standard output)", many=True),
+        Option(
+            "--out", "FILE", "n-th --out: where the n-th memref output goes ('-': standard output)", many=True, out=True
+        ),
         Option("--login", "KIND[:DATA]", "as whom the session is opened (default: public)"),
         Option("--script", "FILE", "run the steps of a TOML file and compare results (litebox-ta docs cli)"),
-        Option("--junit", "FILE", "write a script's steps as JUnit XML"),
+        Option("--junit", "FILE", "write a script's steps as JUnit XML", out=True),
         *WORLD_OPTIONS,
         Option("--json", "", "print one JSON object instead of text"),
         Option("-q, --quiet", "", "print neither results nor the TAs' log; the exit code says how it ended"),

@@ -28,6 +28,7 @@ from ta_loader.cli.options import seconds
 from ta_loader.cli.params import ParamSpec, parse_params, read_named
 from ta_loader.cli.run import complain, crash_reports
 from ta_loader.inputs import NamedPath, read_toml
+from ta_loader.outputs import refuse_same
 from tee.session import PUBLIC, Client
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def read_script(path: str) -> Script:
     for number, row in enumerate(rows, 1):
         with _located(_where(path, number, _label(row))):
             steps.append(_read_step(row, folder, files.check))
+            for _, place in steps[-1].save:
+                refuse_same(place, "save", [path])
         files.saved.update(os.path.abspath(place) for _, place in steps[-1].save)
     return Script(path, folder, table, tuple(steps))
 

@@ -11,6 +11,7 @@ from ta_loader.cli.options import Command, Option, integer
 from ta_loader.cli.signing_key import KEY_OPTIONS, read_signing_key
 from ta_loader.container.layout import ALGORITHMS, RSASSA_PKCS1_PSS_MGF1_SHA256, SHDR_ENC_KEY_DEV_SPECIFIC
 from ta_loader.inputs import read_input
+from ta_loader.outputs import refuse_same, require_file
 from ta_loader.replacing import replace_file
 from tee.abi.uuids import parse_uuid
 
@@ -28,7 +29,7 @@ SIGN_OPTIONS = (
     Option("--algo", "NAME", f"one of {', '.join(_NAMES)} (default: ..._pss_mgf1_sha256)"),
     Option("--subkey", "FILE", "subkey file that the key belongs to; it becomes part of the image"),
     Option("--name", "NAME", "the TA's name below the subkey"),
-    Option("--out", "FILE", "where the image goes (default: UUID.ta in the working folder)"),
+    Option("--out", "FILE", "where the image goes (default: UUID.ta in the working folder)", out=True),
     Option("--json", "", "print a JSON object instead of the file's name"),
 )
 
@@ -65,8 +66,17 @@ def _read_request(arguments: Arguments) -> Request:
         RSASSA_PKCS1_PSS_MGF1_SHA256 if algo is None else _NAMES[algo.lower()],
         chain,
         name,
-        arguments.one("--out") or f"{uuid}.ta",
+        _out(arguments, f"{uuid}.ta"),
     )
+
+
+def _out(arguments: Arguments, default: str) -> str:
+    """Where the image goes: nowhere over what it is made of. UsageError."""
+    out = arguments.one("--out") or default
+    require_file(out, "--out")
+    given = (arguments.one(name) for name in ("--key", "--subkey", "--passphrase"))
+    refuse_same(out, "--out", (*arguments.words, *filter(None, given)))
+    return out
 
 
 def _uuid(text: str | None, elf: bytes, path: str, chain: bytes | None, name: str) -> UUID:

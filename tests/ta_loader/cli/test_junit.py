@@ -77,7 +77,7 @@ def test_junit_is_of_scripts(cli: Cli, tmp_path: Path) -> None:
     script.write_text(SCRIPT)
     done = cli("run", "--script", str(script), "--junit", str(tmp_path / "missing/x"))
     assert done.code == 2
-    assert "No such file" in done.err
+    assert "no folder" in done.err
 
 
 @given(st.text(), st.text(), st.text())
