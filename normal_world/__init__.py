@@ -7,13 +7,13 @@ For Python programs it is the TEE Client API itself:
     with Context(ta_dirs=["out"], trust=["key.pem"]) as tee, tee.open_session(uuid) as session:
         (count,) = session.invoke(0, Value.inout(41))
 
-Its rooms: `client/`, the ways to a TEE; `libteec/`, a drop-in library for C programs; `daemon/`, which serves
+Its packages: `client/`, the ways to a TEE; `libteec/`, a drop-in library for C programs; `daemon/`, which serves
 both over a Unix socket (`protocol.py`); `supplicant/`, services that the secure world calls back for;
-`plugin_host/`, processes for its C plugins; `run_with/`, a program with a daemon of its own; `cli/`, the
-subcommands. `compose.py` puts them together. `pytest_plugin.py` offers fixtures for tests of TAs, which
-`testing.py` makes.
+`plugin_host/`, processes for its C plugins; `run_with/`, programs that find our libteec. `host/` puts a
+platform, a store of TAs, the secure world and a supplicant together for one process. `pytest_plugin.py` offers
+fixtures for tests of TAs, which `testing.py` makes.
 
-It may import `ta_loader`, `tee`, `north` and `south`, and only `boards` imports it.
+It may import `ta_loader`, `tee`, `north` and `south`, and only `boards` and the commands import it.
 """
 
 from __future__ import annotations

@@ -9,18 +9,22 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+TOP = "ta_loader.cli"
 MAY_IMPORT = {
     "south": set(),
     "north": set(),
     "tee": {"north"},
-    # The composition root: it puts a platform, the secure world and the loader together.
     "ta_loader": {"tee", "north", "south"},
+    # Its host/ is the composition root: it puts a platform, the secure world and the loader together.
     "normal_world": {"ta_loader", "tee", "north", "south"},
     "boards": {"normal_world", "ta_loader", "tee", "north", "south"},
+    TOP: {"boards", "normal_world", "ta_loader", "tee", "north", "south"},
 }
-"""Beside itself and `ANYONES`."""
+"""What a layer may import beside itself and `ANYONES`."""
 
 ANYONES = ("tee.abi", "north.linux.abi", "south.platform", "south.errors")
+PACKAGES = [layer for layer in MAY_IMPORT if "." not in layer]
+COMMANDS = (TOP, "normal_world.cli", "boards.cli", "ta_loader.start")
 
 
 def imports(path: Path) -> set[str]:
@@ -38,14 +42,29 @@ def within(name: str, allowed: str) -> bool:
     return name == allowed or name.startswith(allowed + ".")
 
 
-@pytest.mark.parametrize("package", MAY_IMPORT)
-def test_imports_run_downwards(package: str) -> None:
+def layer_of(name: str) -> str | None:
+    """Of a module, or of something in one; None: not ours."""
+    if any(within(name, command) for command in COMMANDS):
+        return TOP
+    first = name.partition(".")[0]
+    return first if first in MAY_IMPORT else None
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("layer", MAY_IMPORT)
+def test_imports_run_downwards(layer: str) -> None:
+    """So nobody imports a command, or what commands alone are made of."""
+    files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    files = [path for path in files if layer_of(module_of(path)) == layer]
+    assert files
     wrong: list[str] = []
-    for path in sorted((ROOT / package).rglob("*.py")):
+    for path in files:
         for name in imports(path):
-            if name.partition(".")[0] not in MAY_IMPORT:
-                continue
-            if not any(within(name, allowed) for allowed in (package, *ANYONES, *MAY_IMPORT[package])):
+            at = layer_of(name)
+            if at not in (None, layer, *MAY_IMPORT[layer]) and not any(within(name, anyones) for anyones in ANYONES):
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not wrong, "\n".join(wrong)
 
@@ -56,7 +75,7 @@ def test_abi_imports_nothing_of_ours(abi: str) -> None:
     files = [place] if place.is_file() else sorted(place.rglob("*.py"))
     own = abi.removesuffix(".py").replace("/", ".")
     for path in files:
-        ours = {n for n in imports(path) if n.partition(".")[0] in MAY_IMPORT and not within(n, own)}
+        ours = {n for n in imports(path) if layer_of(n) and not within(n, own)}
         assert not ours, f"{path.relative_to(ROOT)} imports {sorted(ours)}"
 
 
@@ -80,11 +99,11 @@ def test_nothing_asks_which_architecture_it_is(package: str) -> None:
 
 
 def test_every_folder_with_python_is_a_package() -> None:
-    folders = {path.parent for package in (*MAY_IMPORT, "tests") for path in (ROOT / package).rglob("*.py")}
+    folders = {path.parent for package in (*PACKAGES, "tests") for path in (ROOT / package).rglob("*.py")}
     assert not [str(folder.relative_to(ROOT)) for folder in sorted(folders) if not (folder / "__init__.py").is_file()]
 
 
 def test_top_level_packages_say_what_they_are_for() -> None:
-    for package in MAY_IMPORT:
+    for package in PACKAGES:
         module = ast.parse((ROOT / package / "__init__.py").read_text())
         assert ast.get_docstring(module), package

@@ -10,18 +10,19 @@ from normal_world.protocol import default_socket
 from south.errors import UsageError
 from south.linux_host.log import STDERR, Log
 from ta_loader.cli import exits
-from ta_loader.cli.compose import WORLD_OPTIONS, read_setup
 from ta_loader.cli.options import Command, Option, integer, seconds, size
+from ta_loader.cli.world_options import WORLD_OPTIONS, read_setup
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from normal_world.compose import ServiceOptions
     from normal_world.daemon.limits import ClientLimits
     from normal_world.daemon.listen import Listener
     from normal_world.daemon.server import Server
-    from ta_loader.cli.compose import Host, Setup
+    from normal_world.host.compose import Host
+    from normal_world.host.setup import Setup
+    from normal_world.supplicant.services import ServiceOptions
     from ta_loader.cli.options import Arguments
 
 MAX_COUNT = 1 << 20
@@ -123,8 +124,8 @@ def _group(text: str | None) -> int | None:
 
 
 def run(arguments: Arguments) -> int:
-    from normal_world.compose import DaemonHost
     from normal_world.daemon.server import Server
+    from normal_world.host.daemon import DaemonHost
 
     plan = read_plan(arguments)
     STDERR.patience = LOG_PATIENCE
@@ -154,7 +155,7 @@ def run(arguments: Arguments) -> int:
 
 
 def _services(arguments: Arguments, setup: Setup) -> ServiceOptions:
-    from normal_world.compose import ServiceOptions
+    from normal_world.supplicant.services import ServiceOptions
 
     limit = arguments.one("--plugin-timeout")
     sysroot = arguments.one("--sysroot")

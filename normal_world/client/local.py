@@ -10,14 +10,16 @@ from uuid import UUID
 
 from normal_world.client.options import LocalOptions
 from normal_world.client.ports import Outcome
-from normal_world.compose import ServiceOptions, normal_world, tell_crash
 from normal_world.daemon.logins import Peer, client_of, start_time
 from normal_world.died import Death
+from normal_world.host.compose import Host
+from normal_world.host.daemon import tell_crash
+from normal_world.host.setup import Setup, read_layout
+from normal_world.supplicant.services import ServiceOptions, Supplicant
 from south.errors import UsageError
 from south.linux_host.interrupt import Interruptible
 from south.linux_host.memory import MappedPages
 from south.platform import PAGE
-from ta_loader.cli.compose import Host, Setup, read_layout
 from ta_loader.errors import ImageRefused
 from tee.abi import results
 from tee.abi.results import Origin
@@ -84,7 +86,7 @@ class Local:
             for folder in options.plugin_dirs:
                 if not os.path.isdir(folder):
                     raise UsageError(f"plugin_dirs: {os.fspath(folder)}: no such folder")
-            self._supplicant = normal_world(_services(options))
+            self._supplicant = Supplicant(_services(options))
             self._host = Host(
                 _setup(options),
                 normal=self._supplicant,

@@ -1,1 +1,1 @@
-"""What `litebox-ta with` does: a private daemon, and a program that finds it, of this or another architecture."""
+"""Programs that find our libteec and a daemon, of this or another architecture, and the private folder they share."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from normal_world.supplicant.policy import Policy
 from south.errors import UsageError
 from south.linux_host.root_of_trust import KEY_FILE, lost_key
-from south.linux_host.state import FILES, StateFolder
+from south.linux_host.state import FILES, SEALED, StateFolder
 from tee.abi.results import GENERIC
 from tee.errors import TeeError, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from normal_world.supplicant.files import ReeFiles
     from normal_world.supplicant.plugins import HostPlugins
@@ -50,31 +49,38 @@ class Late(Generic[_T]):
             raise TeeError(GENERIC, reason(problem)) from None
 
 
+class ServiceOptions(NamedTuple):
+    """What a supplicant offers beside files and an RPMB, and where those lie.
+
+    state: folder of REE files and the RPMB device; None: the user's, where the device's key is.
+    sockets: what TAs may connect to, a policy as `Policy.parse` takes it: "off", "loopback", or HOST:PORT,...
+    plugin_dirs: folders of C plugins; None: no plugins of any kind.
+    sysroot: root of another machine's libraries, for plugins of that machine.
+    plugin_seconds: a plugin's time for one call; None: the default.
+    """
+
+    state: str | None = None
+    sockets: str = "off"
+    plugin_dirs: tuple[str, ...] | None = None
+    sysroot: str | None = None
+    plugin_seconds: float | None = None
+
+
 class Supplicant:
-    """state: folder of REE files and of the RPMB, None: the user's. sockets: a policy as `Policy.parse` takes it.
-    plugin_dirs: folders of C plugins; sysroot: root of another machine's libraries, for plugins of that machine;
-    plugin_seconds: a plugin's time for one call.
+    """Each service is made when it is first used. The owner closes it, after the world that uses it.
 
     UsageError for a policy that cannot be read, and for C plugins that cannot be started.
     """
 
     sockets: Sockets | None = None
 
-    def __init__(
-        self,
-        state: str | None,
-        *,
-        sockets: str = "off",
-        plugin_dirs: Sequence[str] = (),
-        sysroot: str | None = None,
-        plugin_seconds: float | None = None,
-    ) -> None:
-        self._state = StateFolder(state)
+    def __init__(self, options: ServiceOptions) -> None:
+        self._state = StateFolder(options.state)
         self._files = Late(self._make_files)
         self._rpmb = Late(self._make_rpmb)
-        self._plugins = Late(lambda: _make_plugins(plugin_dirs, sysroot, plugin_seconds))
-        if sockets != "off":
-            self.sockets = _make_sockets(sockets)
+        self._plugins = None if options.plugin_dirs is None else Late(lambda: _make_plugins(options))
+        if options.sockets != "off":
+            self.sockets = _make_sockets(options.sockets)
 
     @property
     def files(self) -> Files:
@@ -85,20 +91,26 @@ class Supplicant:
         return self._rpmb.get()
 
     @property
-    def plugins(self) -> Plugins:
-        return self._plugins.get()
+    def plugins(self) -> Plugins | None:
+        return None if self._plugins is None else self._plugins.get()
+
+    @property
+    def blank(self) -> bool:
+        """Whether there are no REE files yet: costs no more than a look."""
+        return self._files.made is None and not os.path.exists(os.path.join(self._state.path, SEALED))
 
     def make_all(self) -> None:
         """Now: for a daemon, which can open little and start nothing later. UsageError."""
         try:
             for service in (self._files, self._rpmb, self._plugins):
-                service.make()
+                if service is not None:
+                    service.make()
         except OSError as problem:
             raise UsageError(reason(problem)) from None
 
     def close(self) -> None:
         """When no TA can call any more."""
-        if self._plugins.made is not None:
+        if self._plugins is not None and self._plugins.made is not None:
             self._plugins.made.close()
         if self._rpmb.made is not None:
             self._rpmb.made.close()
@@ -125,13 +137,15 @@ class Supplicant:
         return made
 
 
-def _make_plugins(folders: Sequence[str], sysroot: str | None, limit: float | None) -> HostPlugins:
+def _make_plugins(options: ServiceOptions) -> HostPlugins:
     from normal_world.supplicant.plugins import LIMIT, HostPlugins
 
-    return HostPlugins(folders, sysroot=sysroot, limit=LIMIT if limit is None else limit)
+    limit = LIMIT if options.plugin_seconds is None else options.plugin_seconds
+    return HostPlugins(options.plugin_dirs or (), sysroot=options.sysroot, limit=limit)
 
 
 def _make_sockets(text: str) -> Sockets:
+    from normal_world.supplicant.policy import Policy
     from normal_world.supplicant.sockets import HostSockets
 
     try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from ta_loader.cli.compose import Host
+    from normal_world.host.compose import Host
     from ta_loader.cli.params import ParamSpec
     from tee.observe import Crash
     from tee.params import Param

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from normal_world.host.compose import Host
 from ta_loader.cli import exits
 from ta_loader.cli.calls import Caller
-from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
 from ta_loader.cli.options import Command, Option
 from ta_loader.cli.output import step_lines
 from ta_loader.cli.params import parse_params
+from ta_loader.cli.world_options import WORLD_OPTIONS, read_setup
 from tee.crash import crash_lines
 from tee.session import PUBLIC
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from south.errors import UsageError
-from ta_loader.cli.compose import read_enc_key
 from ta_loader.cli.options import Command, Option
 from ta_loader.cli.sign import SIGN_OPTIONS, write_image
+from ta_loader.cli.world_options import read_enc_key
 from ta_loader.container.layout import SHDR_ENC_KEY_CLASS_WIDE, SHDR_ENC_KEY_DEV_SPECIFIC
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from north.text import visible_line
 from ta_loader.cli import exits
-from ta_loader.cli.compose import TRUST_OPTIONS, read_enc_key
 from ta_loader.cli.options import Command, Option
+from ta_loader.cli.world_options import TRUST_OPTIONS, read_enc_key
 from ta_loader.container.describe import ContainerInfo, describe
 from ta_loader.container.layout import NO_DEPTH_LIMIT, ImageType, algorithm_name
 from ta_loader.elf.describe import ElfInfo, describe_elf

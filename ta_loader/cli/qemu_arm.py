@@ -11,20 +11,21 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from normal_world.host.compose import Host
+from normal_world.host.images import ToldProblems
 from south.errors import UsageError
 from south.linux_host.log import STDERR, Log
 from ta_loader.cli import exits
-from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
-from ta_loader.cli.images import ToldProblems
 from ta_loader.cli.options import Command, Option, integer, size
+from ta_loader.cli.world_options import WORLD_OPTIONS, read_setup
 from ta_loader.outputs import require_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from normal_world.host.setup import Setup
     from south.platform import Console
     from south.qemu_arm.machine import Port, QemuMachine
-    from ta_loader.cli.compose import Setup
     from ta_loader.cli.options import Arguments
     from tee.message.monitor import MessageMonitor
     from tee.message.services import RpcNormalWorld

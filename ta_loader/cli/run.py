@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from normal_world.host.compose import Host
 from north.text import visible_line
 from south.errors import UsageError
 from south.linux_host.log import STDERR
 from ta_loader.cli.calls import Caller
-from ta_loader.cli.compose import WORLD_OPTIONS, Host, read_setup
 from ta_loader.cli.options import Command, Option, integer
 from ta_loader.cli.params import parse_params
+from ta_loader.cli.world_options import WORLD_OPTIONS, read_setup
 from tee.params import Kind
 from tee.session import PUBLIC, Client
 

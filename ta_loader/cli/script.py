@@ -15,11 +15,11 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from normal_world.host.compose import Host
 from south.errors import UsageError
 from south.linux_host.log import STDERR
 from ta_loader.cli import exits
 from ta_loader.cli.calls import Caller, Step
-from ta_loader.cli.compose import Host, read_memory, read_setup, require_folders
 from ta_loader.cli.expect import Expectation, read_expectation
 from ta_loader.cli.failure import failure_of, say
 from ta_loader.cli.fields import flag, known, number_of, strings, text_of
@@ -27,6 +27,7 @@ from ta_loader.cli.junit import Case, write_junit
 from ta_loader.cli.options import seconds
 from ta_loader.cli.params import ParamSpec, parse_params, read_named
 from ta_loader.cli.run import complain, crash_reports
+from ta_loader.cli.world_options import read_memory, read_setup, require_folders
 from ta_loader.inputs import NamedPath, read_toml
 from ta_loader.outputs import refuse_same
 from tee.session import PUBLIC, Client
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from uuid import UUID
 
-    from ta_loader.cli.compose import Setup
+    from normal_world.host.setup import Setup
     from ta_loader.cli.failure import Failure
     from ta_loader.cli.options import Arguments
     from ta_loader.cli.params import Read

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from normal_world.host.store import encryption_key
 from south.errors import UsageError
 from south.linux_host import linux_host
 from ta_loader import samples
 from ta_loader.cli import exits
-from ta_loader.cli.compose import STATE_OPTION, TRUST_OPTIONS, encryption_key, read_enc_key
 from ta_loader.cli.options import Command, Option
+from ta_loader.cli.world_options import STATE_OPTION, TRUST_OPTIONS, read_enc_key
 from ta_loader.container.layout import algorithm_name
 from ta_loader.container.verify import open_container
 from ta_loader.elf.describe import describe_elf

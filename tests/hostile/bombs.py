@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from normal_world.supplicant.services import ServiceOptions, Supplicant
 from south.platform import Arch, Prot
 from ta_loader import samples
-from ta_loader.cli.services import LateServices
 from tee.abi.algorithms import Algorithm, Mode, OperationClass, operation_class
 from tee.abi.attributes import Attr, Curve
 from tee.abi.objects import TYPES, AttrKind, ObjectType
@@ -358,7 +358,7 @@ def _status(name: str) -> int:
 
 def main(name: str, memory: int) -> None:
     with tempfile.TemporaryDirectory() as state:
-        services = LateServices(state)
+        services = Supplicant(ServiceOptions(state=state))
         with make_world(state, limits=Limits(memory=memory), normal=services) as world:
             ta = Attacker(world)
             ta.operation(Algorithm.SHA256, Mode.DIGEST)

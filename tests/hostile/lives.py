@@ -13,9 +13,9 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+from normal_world.supplicant.services import ServiceOptions, Supplicant
 from south.platform import Arch
 from ta_loader import samples
-from ta_loader.cli.services import LateServices
 from ta_loader.machines import TA_ARCHES
 from tee.abi.pta_system import PTA_SYSTEM_UUID
 from tee.abi.results import SUCCESS
@@ -81,7 +81,10 @@ WAYS: tuple[Callable[[SecureWorld, Arch], None], ...] = (plain, crashes, laden, 
 
 def main(count: int) -> None:
     gc.disable()
-    with tempfile.TemporaryDirectory() as state, make_world(state, normal=LateServices(state)) as world:
+    with (
+        tempfile.TemporaryDirectory() as state,
+        make_world(state, normal=Supplicant(ServiceOptions(state=state))) as world,
+    ):
         for way in WAYS * 4:
             for arch in TA_ARCHES:
                 way(world, arch)

@@ -198,7 +198,7 @@ def test_a_killed_client_and_sigterm_end_what_libcrypto_computes(tmp_path: Path,
 
 
 def test_a_refused_image_is_explained_once_and_not_kept() -> None:
-    from ta_loader.cli.images import ToldProblems
+    from normal_world.host.images import ToldProblems
 
     told: list[str] = []
     problems = ToldProblems(told.append)

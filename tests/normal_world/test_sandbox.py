@@ -70,7 +70,8 @@ if not report.complete:
 WORK = """
 import hashlib, os, signal, socket, sys, threading, time
 from normal_world.daemon.sandbox import restrict
-from ta_loader.cli.compose import Host, Setup
+from normal_world.host.compose import Host
+from normal_world.host.setup import Setup
 
 state, outside = sys.argv[1:3]
 parent = os.getppid()

@@ -11,7 +11,7 @@ import pytest
 from normal_world import Context
 from normal_world.supplicant.files import ReeFiles
 from normal_world.supplicant.rpmb import EmulatedRpmb
-from normal_world.supplicant.services import Supplicant
+from normal_world.supplicant.services import ServiceOptions, Supplicant
 from south.errors import UsageError
 from south.linux_host.state import StateError
 from south.platform import Arch
@@ -207,13 +207,13 @@ def test_the_rpmbs_file(tmp_path: Path, what: str) -> None:
 def test_an_rpmb_of_a_lost_key_is_no_new_devices(tmp_path: Path) -> None:
     """A blank one is: the daemon makes it before any TA asks."""
     state = tmp_path / "state"
-    first = Supplicant(str(state))
+    first = Supplicant(ServiceOptions(state=str(state)))
     assert first.rpmb is not None
     first.close()
     with Context(state=state) as tee:
         tee.way._world.storage.system(PRIVATE_RPMB)  # type: ignore[attr-defined]
     (state / "hardware-unique-key").unlink()
-    second = Supplicant(str(state))
+    second = Supplicant(ServiceOptions(state=str(state)))
     with pytest.raises(TeeError, match="restore the key from a copy"):
         _ = second.rpmb
     second.close()
@@ -247,7 +247,7 @@ def test_a_board_store_of_somebody_else_is_read_and_not_changed(
     assert main(["storage", "ls", *words]) == 0
     assert TA in capsys.readouterr().out
     with pytest.raises(StateError):
-        Supplicant(str(state))._make_files()
+        Supplicant(ServiceOptions(state=str(state)))._make_files()
     assert main(["storage", "rm", TA, "a", *words]) != 0
     assert f"uid {SOMEBODY}" in capsys.readouterr().err
     assert main(["storage", "ls", *words]) == 0

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from normal_world.supplicant.services import ServiceOptions, Supplicant
 from south.platform import Arch
-from ta_loader.cli.services import LateServices
 from tee.abi import results
 from tee.abi.pta_system import PTA_SYSTEM_UUID, SystemCommand
 from tee.abi.results import SUCCESS, Result
@@ -86,7 +86,7 @@ class Story:
 def run(folder: Path, faults: Faults, at: int, number: int) -> bool:
     """One story with a fault; whether it came to it."""
     lines = Lines()
-    services = LateServices(str(folder))
+    services = Supplicant(ServiceOptions(state=str(folder)))
     with make_world(folder, normal=services, console=lines) as world:
         story = Story(world)
         faults.arm(at, number)
@@ -105,7 +105,7 @@ def run(folder: Path, faults: Faults, at: int, number: int) -> bool:
         assert "Traceback" not in lines.text, where
         story.driver.close()
     services.close()
-    services = LateServices(str(folder))
+    services = Supplicant(ServiceOptions(state=str(folder)))
     with make_world(folder, normal=services) as world:
         story = Story(world)
         for storage_id in (StorageId.PRIVATE_REE, StorageId.PRIVATE_RPMB):

@@ -12,9 +12,9 @@ from uuid import UUID
 
 import pytest
 
+from normal_world.supplicant.profiles import ProfileFolder
 from north.memory import Layout
 from south.platform import PAGE, Arch
-from ta_loader.cli.profiles import ProfileFolder
 from ta_loader.machines import TA_ARCHES
 from tee.abi import profiles as abi
 from tee.abi import results

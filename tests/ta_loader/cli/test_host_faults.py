@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ta_loader.cli.compose import Host, Setup
+from normal_world.host.compose import Host
+from normal_world.host.setup import Setup
 from tee.abi import results
 from tee.abi.pta_uuids import PTA_ATTESTATION_UUID
 from tee.params import Kind, Memref, Value

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normal_world.compose import ServiceOptions, normal_world
+from normal_world.host.setup import Setup
+from normal_world.supplicant.services import ServiceOptions, Supplicant
 from south.platform import Arch
 from ta_loader import samples
-from ta_loader.cli.compose import Setup
 from ta_loader.cli.qemu_arm import Worlds
 from tee.abi import results
 
@@ -32,7 +32,7 @@ def load_ta(uuid: UUID) -> bytes | None:
 
 
 def test_a_guests_log_says_why(tmp_path: Path) -> None:
-    guest: Any = normal_world(ServiceOptions(state=str(tmp_path)))  # its services, and the guest's TA
+    guest: Any = Supplicant(ServiceOptions(state=str(tmp_path)))  # its services, and the guest's TA
     guest.load_ta, guest.profiles = load_ta, None
     console = Console()
     world = Worlds(Setup(state=str(tmp_path)), console).make(guest)

@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normal_world.compose import DaemonHost, ServiceOptions
+from normal_world.host.daemon import DaemonHost
+from normal_world.host.setup import Setup
+from normal_world.supplicant.services import ServiceOptions
 from south.platform import Arch
 from ta_loader import samples
-from ta_loader.cli.compose import Setup
 from tee.abi import results
 from tee.abi.pta_uuids import PTA_SECSTOR_TA_MGMT_UUID
 from tee.errors import TeeError

@@ -1,54 +1,21 @@
-"""The composition root of the normal world: a secure world with a supplicant's services behind it."""
+"""A secure world for other processes: with a supplicant's services, and reports on standard error."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from normal_world.host.compose import Host
+from normal_world.host.images import ToldProblems
+from normal_world.supplicant.services import Supplicant
 from south.linux_host.log import STDERR
-from ta_loader.cli.compose import Host
-from ta_loader.cli.images import ToldProblems
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from normal_world.supplicant.services import Supplicant
-    from ta_loader.cli.compose import Setup
+    from normal_world.host.setup import Setup
+    from normal_world.supplicant.services import ServiceOptions
     from tee.observe import Crash
-
-
-class ServiceOptions(NamedTuple):
-    """sockets: what TAs may connect to: "off", "loopback", or HOST:PORT,...; plugin_dirs: folders of C plugins.
-
-    state: folder of REE files and the RPMB device; None: where the device's key is. sysroot: root of another machine's
-    libraries, for plugins of that machine; plugin_seconds: a plugin's time for one call, None: the default.
-    """
-
-    sockets: str = "off"
-    plugin_dirs: tuple[str, ...] = ()
-    state: str | None = None
-    sysroot: str | None = None
-    plugin_seconds: float | None = None
-
-
-def normal_world(options: ServiceOptions) -> Supplicant:
-    """A supplicant's services on this host, each made when it is first used. UsageError for a policy that cannot be
-    read. The caller closes it, after the world that uses it.
-    """
-    from normal_world.supplicant.services import Supplicant
-
-    return Supplicant(
-        options.state,
-        sockets=options.sockets,
-        plugin_dirs=options.plugin_dirs,
-        sysroot=options.sysroot,
-        plugin_seconds=options.plugin_seconds,
-    )
-
-
-def for_state(state: str | None) -> Supplicant:
-    """What `ta_loader.cli.services` looks for."""
-    return normal_world(ServiceOptions(state=state))
 
 
 class DaemonHost(Host):
@@ -59,7 +26,7 @@ class DaemonHost(Host):
     """
 
     def __init__(self, setup: Setup, services: ServiceOptions, report: Callable[[str], None] | None = None) -> None:
-        self._supplicant = normal_world(services)
+        self._supplicant = Supplicant(services)
         self._report = report
         super().__init__(setup, normal=self._supplicant, on_crash=self._crashed, interruptible=False)
         self.images.problems = ToldProblems(self._refused)
