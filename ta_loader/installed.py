@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tee import native
 from tee.abi import results
+from tee.crypto import oneshot
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
@@ -52,4 +52,4 @@ class InstalledFirst:
             if error.result not in _ELSEWHERE:
                 raise
             return self._store.find(uuid)
-        return InstalledTa(memoryview(image), version, native.digest("sha256", image))
+        return InstalledTa(memoryview(image), version, oneshot.digest("sha256", image))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from south.errors import UsageError
 from ta_loader.container.rsa_key import RsaPublicKey, Verifier
 from ta_loader.inputs import NamedPath, naming, read_input, read_toml
-from tee import native
+from tee.crypto.public_key import PublicKey
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _public_half(pem: bytes, name: str) -> RsaPublicKey:
     if b"ENCRYPTED" in pem:
         raise UsageError(f"{name}: the private key is encrypted; name its public key instead")
     try:
-        key = native.PublicKey.from_pem(pem)
+        key = PublicKey.from_pem(pem)
         if key.kind != "rsa":
             raise UsageError(f"{name}: OP-TEE takes only RSA keys for TAs")
         return RsaPublicKey(*key.rsa_numbers())

@@ -18,10 +18,10 @@ from north.memory import AddressSpace
 from south.platform import PAGE, EngineError, Interrupt, Prot, RegionFlag, TrapKind
 from tee.abi import results
 from tee.crash import Death, crash_report
+from tee.crypto.task import Task
 from tee.errors import TeeError
 from tee.known import KnownMemory
 from tee.mapping import UTEE_PARAMS, MappedParams
-from tee.native import Task
 from tee.shortage import HOST_RESULTS, STORAGE_CALLS
 from tee.usermemory import TaMemory
 

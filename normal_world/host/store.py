@@ -23,7 +23,7 @@ def encryption_key(given: bytes | None, trust: TrustStore, platform: Platform) -
     """Where `open_container` asks for the key of encrypted TAs: the one given, or what a device would derive."""
 
     def derive(key_type: int) -> bytes:
-        from tee.huk import ta_encryption_key
+        from tee.crypto.huk import ta_encryption_key
 
         if given is not None:
             return given

@@ -62,10 +62,10 @@ def _elf_image(data: bytes, container: ContainerInfo, key: bytes | None) -> byte
     if key is None:
         return None
     from ta_loader.container.verify import check_gcm_sizes
-    from tee import native
+    from tee.crypto import oneshot
 
     check_gcm_sizes(encryption)
-    return native.gcm_decrypt(key, encryption.iv, b"", image, encryption.tag)
+    return oneshot.gcm_decrypt(key, encryption.iv, b"", image, encryption.tag)
 
 
 def _kind(number: int) -> str:

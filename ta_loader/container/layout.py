@@ -59,7 +59,10 @@ ENC_TAG_SIZE: Final = 16
 
 
 class Algorithm(NamedTuple):
-    """A signature algorithm that may stand in struct shdr. hash: name for `tee.native.digest`; hash_size: bytes."""
+    """A signature algorithm that may stand in struct shdr.
+
+    hash: name for `tee.crypto.oneshot.digest`; hash_size: bytes.
+    """
 
     name: str
     number: int

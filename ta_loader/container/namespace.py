@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from tee import native
+from tee.crypto import oneshot
 
 
 def next_uuid(uuid: UUID, name: bytes) -> UUID:
@@ -15,5 +15,5 @@ def next_uuid(uuid: UUID, name: bytes) -> UUID:
     """
     if not name:
         return uuid
-    digest = native.digest("sha512", uuid.bytes, name.partition(b"\0")[0])
+    digest = oneshot.digest("sha512", uuid.bytes, name.partition(b"\0")[0])
     return UUID(bytes=digest[:16], version=5)

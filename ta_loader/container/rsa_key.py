@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from tee import native
+from tee.crypto import oneshot
+from tee.crypto.public_key import PublicKey
 from tee.errors import TeeError
 
 _SEQUENCE: Final = 0x30
@@ -44,9 +45,9 @@ class Verifier:
         """ValueError when libcrypto does not take the numbers."""
         self.name = name
         self.numbers = numbers
-        self.fingerprint = native.digest("sha256", numbers.spki()).hex()
+        self.fingerprint = oneshot.digest("sha256", numbers.spki()).hex()
         try:
-            self._key = native.PublicKey.from_rsa(numbers.modulus, numbers.exponent)
+            self._key = PublicKey.from_rsa(numbers.modulus, numbers.exponent)
         except (TeeError, ValueError) as problem:
             raise ValueError(f"{name}: libcrypto refuses the RSA key ({problem})") from None
 

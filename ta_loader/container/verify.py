@@ -23,8 +23,8 @@ from ta_loader.container.parse import Encryption, Header, Subkey, read_header, r
 from ta_loader.container.rsa_key import RsaPublicKey, Verifier
 from ta_loader.container.versions import SUBKEY_VERSIONS, TA_VERSIONS
 from ta_loader.errors import ImageRefused
-from tee import native
 from tee.abi.results import ACCESS_CONFLICT, NOT_IMPLEMENTED
+from tee.crypto import oneshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +118,7 @@ def _check_ta_version(versions: VersionDatabase, uuid: UUID, version: int) -> No
 def _bare_elf(image: bytes, trust: TrustStore, uuid: UUID | None) -> Container:
     if not trust.allow_unsigned:
         raise ImageRefused("signature", "a bare ELF file has no signature, and unsigned images are not allowed")
-    return Container((), uuid, 0, 0, None, (), memoryview(image), native.digest("sha256", image))
+    return Container((), uuid, 0, 0, None, (), memoryview(image), oneshot.digest("sha256", image))
 
 
 class _Opening:
@@ -173,7 +173,7 @@ class _Opening:
             raise ImageRefused("signature", reason, key=str(signer))
 
     def _check_hash(self, header: Header, algorithm: Algorithm, *covered: bytes | memoryview) -> None:
-        if native.digest(algorithm.hash, header.raw, *covered) != header.hash:
+        if oneshot.digest(algorithm.hash, header.raw, *covered) != header.hash:
             reason = f"{algorithm.hash} of the image differs from the hash in the header at offset {header.offset}"
             raise ImageRefused("hash", reason, key=self._key_name())
 
@@ -216,7 +216,7 @@ class _Opening:
         self._check_hash(header, algorithm, *covered)
         if self.versions is not None and self.root is not None and payload.uuid is not None:
             _check_ta_version(self.versions, payload.uuid, payload.version)
-        digest = header.hash if algorithm.hash == "sha256" else native.digest("sha256", header.raw, *covered)
+        digest = header.hash if algorithm.hash == "sha256" else oneshot.digest("sha256", header.raw, *covered)
         self.kinds.append(ImageType(header.img_type))
         return Container(
             tuple(self.kinds), uuid, payload.version, algorithm.number, self.root, tuple(self.levels), elf, digest
@@ -244,7 +244,7 @@ class _Opening:
         key = self.enc_key(encryption.flags & SHDR_ENC_KEY_TYPE_MASK)
         if len(key) != TA_ENC_KEY_SIZE:
             raise ImageRefused("encryption", f"the TA encryption key has {len(key)} bytes, not {TA_ENC_KEY_SIZE}")
-        plaintext = native.gcm_decrypt(key, encryption.iv, b"", ciphertext, encryption.tag)
+        plaintext = oneshot.gcm_decrypt(key, encryption.iv, b"", ciphertext, encryption.tag)
         if plaintext is None:
             raise ImageRefused("encryption", "the AES-GCM tag does not match: another key, or a changed image")
         return plaintext

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What tee/native*.py call. build_native.py gives the part between the two marks to cffi, so it
+ * What tee/crypto/ calls. build_native.py gives the part between the two marks to cffi, so it
  * holds plain declarations only; python -m tools.native_stub makes their Python types of it.
  * Every uint32_t answer is a TEE_Result unless said otherwise.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Transient objects that are parked in C: the targets of derivations, which a TA derives into, reads and resets over
- * and over. While one is parked it is C's alone; Python takes it back before it looks at it (tee/native_parked.py).
+ * and over. While one is parked it is C's alone; Python takes it back before it looks at it (tee/crypto/parked.py).
  */
 #ifndef TEE_PARKED_H
 #define TEE_PARKED_H

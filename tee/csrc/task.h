@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What one TA instance owns in C. `struct tee_task` is the owner that its system-call handlers are
- * bound with; it is made and freed by tee.native.Task alone.
+ * bound with; it is made and freed by tee.crypto.task.Task alone.
  */
 #ifndef TEE_TASK_H
 #define TEE_TASK_H

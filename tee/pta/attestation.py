@@ -11,11 +11,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from tee import native
 from tee.abi import results
 from tee.abi.algorithms import Algorithm
 from tee.abi.pta_attestation import DIGEST_SIZE, PTA_ATTESTATION_UUID, AttestationCommand
 from tee.abi.uuids import TEE_UUID_SIZE, uuid_from_tee
+from tee.crypto import oneshot
 from tee.errors import TeeError
 from tee.params import Kind
 from tee.pta.base import Sessionless
@@ -93,7 +93,7 @@ class AttestationPta(Sessionless):
         if room < needed:
             raise TeeError(results.SHORT_BUFFER, "digest and signature do not fit")
         digest = measure()
-        out.put(digest + key.sign(native.digest("sha256", nonce.read(), digest)))
+        out.put(digest + key.sign(oneshot.digest("sha256", nonce.read(), digest)))
 
     def key(self) -> AttestationKey:
         """Loaded or made on first use."""
@@ -120,4 +120,4 @@ def _ta(caller: Caller | None) -> Caller:
 
 def hash_regions(pieces: Iterable[bytes]) -> bytes:
     """SHA-256 over regions, small ones first and equally large ones by content: where they lie does not matter."""
-    return native.digest("sha256", *sorted(pieces, key=lambda piece: (len(piece), piece)))
+    return oneshot.digest("sha256", *sorted(pieces, key=lambda piece: (len(piece), piece)))

@@ -11,8 +11,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tee import native
 from tee.abi import results
+from tee.crypto import oneshot
 from tee.errors import TeeError, reason
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def core_digest(packages: tuple[str, ...] = PACKAGES) -> bytes:
     TeeError(GENERIC) if a file cannot be read: a digest of the rest would be none of the core.
     """
     try:
-        return native.digest("sha256", *(piece for package in packages for piece in _pieces(package)))
+        return oneshot.digest("sha256", *(piece for package in packages for piece in _pieces(package)))
     except OSError as problem:
         raise TeeError(results.GENERIC, f"the core's code cannot be read: {reason(problem)}") from None
 

@@ -19,8 +19,8 @@ from tee.abi.pta_system import (
     SystemCommand,
 )
 from tee.abi.ta_head import TA_FLAG_CONCURRENT
+from tee.crypto.huk import ta_unique_key
 from tee.errors import TeeError
-from tee.huk import ta_unique_key
 from tee.params import Kind
 from tee.pta.base import Sessionless
 from tee.pta.kinds import buffer, expect, memref, pair, served, set_pair, tee_uuid, value

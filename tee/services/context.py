@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from north.syscalls.declare import UserMemory
     from south.platform import Platform
-    from tee import native
+    from tee.crypto.task import Task
     from tee.objects import ObjectTable
     from tee.services.properties import Implementation
     from tee.storage.store import EnumeratorTable, TrustedStorage
@@ -32,7 +32,7 @@ class CryptoTask(Protocol):
     def memory(self) -> UserMemory: ...
 
     @property
-    def native(self) -> native.Task: ...
+    def native(self) -> Task: ...
 
     @property
     def objects(self) -> ObjectTable: ...

@@ -13,7 +13,6 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tee import native_keys as keys
 from tee.abi import results
 from tee.abi.algorithms import Algorithm, MainAlgorithm
 from tee.abi.attributes import (
@@ -24,8 +23,9 @@ from tee.abi.attributes import (
     Curve,
 )
 from tee.costs import BIGNUM_MAX_BYTES
+from tee.crypto import keys
+from tee.crypto.ready import AGREE, Ready
 from tee.errors import TeeError
-from tee.native_ready import AGREE, Ready
 from tee.services.crypto_generate import curve_of, octets
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tee import native_keys as keys
 from tee.abi import results
 from tee.abi.algorithms import (
     Algorithm,
@@ -22,8 +21,9 @@ from tee.abi.algorithms import (
     operation_class,
 )
 from tee.abi.attributes import Attr, Curve
+from tee.crypto import keys
+from tee.crypto.ready import SIGN, VERIFY, Ready
 from tee.errors import TeeError
-from tee.native_ready import SIGN, VERIFY, Ready
 from tee.services import crypto_rsa as rsa
 from tee.services.crypto_eddsa import eddsa_variant
 from tee.services.crypto_generate import curve_of, octets

@@ -27,9 +27,9 @@ from tee.abi.algorithms import (
 )
 from tee.abi.attributes import HKDF_INFO_OPTEE, HKDF_SALT_OPTEE, Attr
 from tee.abi.objects import SECRET_VALUE
+from tee.crypto.oneshot import Pbkdf2
+from tee.crypto.parked import park
 from tee.errors import TeeError
-from tee.native import Pbkdf2
-from tee.native_parked import park
 from tee.services.crypto_agree import AGREEMENTS
 from tee.services.lasting import to_its_end
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from tee.abi import results
 from tee.abi.attributes import Attr
+from tee.crypto.keys import Eddsa
 from tee.errors import TeeError
-from tee.native_keys import Eddsa
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

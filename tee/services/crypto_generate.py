@@ -9,11 +9,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tee import native_keys as keys
 from tee.abi import results
 from tee.abi.algorithms import MainAlgorithm
 from tee.abi.attributes import CURVE_BITS, Attr, Curve
 from tee.abi.objects import ObjectType
+from tee.crypto import keys
 from tee.errors import TeeError
 from tee.services.lasting import to_its_end
 

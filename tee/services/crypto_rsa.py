@@ -11,18 +11,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tee import native_keys as keys
 from tee.abi import results
 from tee.abi.algorithms import Algorithm, ChainMode, chain_mode, digest_hash, digest_size, hash_algorithm
 from tee.abi.attributes import Attr
+from tee.crypto import keys
+from tee.crypto.ready import SIGN, VERIFY
 from tee.errors import TeeError
-from tee.native_ready import SIGN, VERIFY
 from tee.services.crypto_generate import octets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tee.native_ready import Ready
+    from tee.crypto.ready import Ready
     from tee.objects import Object
     from tee.syscalls.arguments import Attribute
 

@@ -1,6 +1,6 @@
 """Operation states: digests, MACs, ciphers and authenticated encryption.
 
-The states themselves are in C (`tee.native.Task`), which also answers most updates. Here is what
+The states themselves are in C (`tee.crypto.task.Task`), which also answers most updates. Here is what
 concerns keys and arguments: which key fits which algorithm, who owns it, what is checked in which
 order. A state owns its keys: they are busy while it lives and are closed with it.
 
@@ -31,7 +31,7 @@ from tee.objects import State
 
 if TYPE_CHECKING:
     from north.syscalls.declare import OutCell, Source
-    from tee.native import StateInfo
+    from tee.crypto.task import StateInfo
     from tee.objects import Object
     from tee.services.context import CryptoTask
     from tee.syscalls.arguments import OutBuffer

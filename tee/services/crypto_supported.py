@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
-from tee import native_keys
 from tee.abi.algorithms import (
     Algorithm,
     ChainMode,
@@ -18,6 +17,7 @@ from tee.abi.algorithms import (
     operation_class,
 )
 from tee.abi.attributes import Curve
+from tee.crypto import keys
 from tee.errors import TeeError
 from tee.services.crypto_asymmetric import CURVES as SIGNED_ON
 from tee.services.crypto_derive import HASH_NAMES
@@ -55,7 +55,7 @@ class Support(NamedTuple):
 
 def supported() -> list[Support]:
     """Every TEE_ALG_*, in the order of the table. Needs the C extension."""
-    from tee.native import Task  # the table is read without the extension, and this is not
+    from tee.crypto.task import Task  # the table is read without the extension, and this is not
 
     task = Task()
     try:
@@ -96,16 +96,16 @@ def _asymmetric(task: object, algo: Algorithm) -> str:
         return _hash(oaep_hash(algo))
     try:
         if main in _RAW_BYTES:
-            native_keys.raw_generate(main, _RAW_BYTES[main])
+            keys.raw_generate(main, _RAW_BYTES[main])
         elif algo in _CURVES:
-            native_keys.ec_generate(_CURVES[algo])
+            keys.ec_generate(_CURVES[algo])
     except TeeError:
         return "libcrypto lacks its curve"
     return ""
 
 
 def _hash(main_hash: int) -> str:
-    from tee.native import digest
+    from tee.crypto.oneshot import digest
 
     try:
         digest(hash_algorithm(main_hash))
@@ -115,7 +115,7 @@ def _hash(main_hash: int) -> str:
 
 
 def _probe(task: object, algo: Algorithm) -> str:
-    from tee.native import Task
+    from tee.crypto.task import Task
 
     assert isinstance(task, Task)
     try:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from tee.abi import results
 from tee.abi.properties import IDENTITY, PropSet, PropType, ProtectionLevel
 from tee.abi.uuids import tee_uuid_bytes, uuid_from_tee
+from tee.crypto.huk import die_id
 from tee.errors import TeeError
-from tee.huk import die_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

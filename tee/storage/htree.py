@@ -16,7 +16,6 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Protocol
 
-from tee import native
 from tee.abi import results
 from tee.abi.ree_fs import (
     BLOCK_SIZE,
@@ -36,6 +35,7 @@ from tee.abi.ree_fs import (
     head_offset,
     node_offset,
 )
+from tee.crypto import oneshot
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class HashTree:
         tree.unordered = unordered
         tree.settled = heads.startswith(_RETIRED, head_offset(1 - version))
         tree._read_node(1, version, {})
-        meta = native.gcm_decrypt(tree._fek, iv, tree._head_aad(iv), sealed_meta, tag)
+        meta = oneshot.gcm_decrypt(tree._fek, iv, tree._head_aad(iv), sealed_meta, tag)
         if meta is None:
             raise TeeError(results.CORRUPT_OBJECT, "the header is not authentic")
         tree.length, tree._highest = IMETA.unpack(meta)
@@ -203,7 +203,7 @@ class HashTree:
         iv = seal[:IV_SIZE]
         plain = None
         if len(raw) == BLOCK_SIZE:
-            plain = native.gcm_decrypt(self._fek, iv, self._sealed_fek + iv, raw, seal[IV_SIZE:])
+            plain = oneshot.gcm_decrypt(self._fek, iv, self._sealed_fek + iv, raw, seal[IV_SIZE:])
         if plain is None:
             raise TeeError(results.CORRUPT_OBJECT, f"block {block} is not authentic")
         return plain
@@ -220,7 +220,7 @@ class HashTree:
         if node not in self._new_blocks:
             self._flags[node] ^= COMMITTED_BLOCK
         iv = self._entropy.fill(IV_SIZE)
-        raw, tag = native.gcm_encrypt(self._fek, iv, self._sealed_fek + iv, data)
+        raw, tag = oneshot.gcm_encrypt(self._fek, iv, self._sealed_fek + iv, data)
         self._medium.write(block_offset(block, self._flags[node] & COMMITTED_BLOCK), raw)
         self._seals[node] = iv + tag
         self._new_blocks.add(node)
@@ -260,7 +260,7 @@ class HashTree:
             self._medium.write(node_offset(node, version), image)
         self.counter += 1
         iv = UNORDERED + self._entropy.fill(IV_SIZE - len(UNORDERED))
-        meta, tag = native.gcm_encrypt(self._fek, iv, self._head_aad(iv), IMETA.pack(self.length, self._highest))
+        meta, tag = oneshot.gcm_encrypt(self._fek, iv, self._head_aad(iv), IMETA.pack(self.length, self._highest))
         self._medium.write(head_offset(self.counter & 1), HEAD.pack(iv, tag, self._sealed_fek, meta, self.counter))
         self._dirty.clear()
         self._new_blocks.clear()

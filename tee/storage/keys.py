@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tee import native
 from tee.abi import results
 from tee.abi.algorithms import Algorithm
 from tee.abi.huk import HukSubkey
 from tee.abi.ree_fs import CORE_TSK_MESSAGE, FEK_SIZE
 from tee.abi.uuids import tee_uuid_bytes
+from tee.crypto import oneshot
+from tee.crypto.huk import huk_subkey
 from tee.errors import TeeError, reason
-from tee.huk import huk_subkey
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -47,14 +47,14 @@ class StorageKeys:
             self.ready()
             assert self._ssk is not None
             message = CORE_TSK_MESSAGE if owner is None else tee_uuid_bytes(owner)
-            found = self._tsks[owner] = native.hmac_sha256(self._ssk, message)
+            found = self._tsks[owner] = oneshot.hmac_sha256(self._ssk, message)
         return found
 
     def seal(self, owner: UUID | None, fek: bytes) -> bytes:
         """A file encryption key as the file holds it."""
         assert len(fek) == FEK_SIZE
-        return native.cipher(_ECB, True, self.tsk(owner), b"", fek)
+        return oneshot.cipher(_ECB, True, self.tsk(owner), b"", fek)
 
     def unseal(self, owner: UUID | None, sealed: bytes) -> bytes:
         """The inverse. ECB tells nothing about a wrong key: what is encrypted under the result will."""
-        return native.cipher(_ECB, False, self.tsk(owner), b"", sealed)
+        return oneshot.cipher(_ECB, False, self.tsk(owner), b"", sealed)

@@ -9,11 +9,11 @@ from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from tee import native
 from tee.abi import results
 from tee.abi.algorithms import Algorithm
 from tee.abi.rpmb import DATA_SIZE
 from tee.abi.rpmb_fs import FEK_SIZE
+from tee.crypto import oneshot
 from tee.errors import TeeError
 from tee.storage.rpmb_device import RpmbDevice
 from tee.storage.rpmb_fs import RpmbFs, file_name
@@ -47,8 +47,8 @@ class RpmbKeys:
     def crypt_block(self, owner: UUID, fek: bytes, block: int, data: bytes, *, encrypt: bool) -> bytes:
         plain = self._keys.unseal(owner, fek)
         number = (block & 0xFFFF).to_bytes(16, "little")
-        iv = native.cipher(_ECB, True, sha256(plain).digest()[:16], b"", number)
-        return native.cipher(_CBC, encrypt, plain, iv, data)
+        iv = oneshot.cipher(_ECB, True, sha256(plain).digest()[:16], b"", number)
+        return oneshot.cipher(_CBC, encrypt, plain, iv, data)
 
 
 @contextmanager

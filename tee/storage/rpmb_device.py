@@ -11,13 +11,13 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING
 
-from tee import native
 from tee.abi import results
 from tee.abi.huk import HukSubkey
 from tee.abi.rpmb import DATA_SIZE, KEY_MAC_SIZE, NONCE_SIZE, RESULT_MASK, SIZE_UNIT, RpmbResult, RpmbType
 from tee.abi.rpmb_fs import CRC_OFFSET, PRV_OFFSET
+from tee.crypto import oneshot
+from tee.crypto.huk import huk_subkey
 from tee.errors import TeeError
-from tee.huk import huk_subkey
 from tee.storage.rpmb_frames import Frame, is_signed, parse, signed
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class RpmbDevice:
         return frames
 
     def _read_counter(self, program_key: bool) -> int:
-        nonce = native.random(NONCE_SIZE)
+        nonce = oneshot.random(NONCE_SIZE)
         request = Frame(RpmbType.READ_COUNTER, nonce=nonce).pack()
         try:
             answer = self._ask(request, 1, RpmbType.READ_COUNTER_RESPONSE)
@@ -120,7 +120,7 @@ class RpmbDevice:
         return self._authentic(answer, nonce)[0].counter
 
     def _read(self, block: int, count: int) -> bytes:
-        nonce = native.random(NONCE_SIZE)
+        nonce = oneshot.random(NONCE_SIZE)
         request = Frame(RpmbType.READ, address=block, nonce=nonce).pack()
         frames = self._authentic(self._ask(request, count, RpmbType.READ_RESPONSE), nonce)
         if frames[-1].address != block:

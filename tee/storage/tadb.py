@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from tee import native
 from tee.abi import results
 from tee.abi.tadb import ENTRY, IV_SIZE, KEY_SIZE, OBJECT_ID
 from tee.abi.uuids import tee_uuid_bytes, uuid_from_tee
+from tee.crypto import oneshot
 from tee.errors import TeeError
 from tee.storage.dirfile import Key
 
@@ -82,7 +82,7 @@ def _read(system: ReeFs, entry: Installed) -> bytes:
         raw = system.files.read(handle, 0, total)
     finally:
         system.files.close(handle)
-    plain = native.gcm_decrypt(entry.key, entry.iv, b"", raw, entry.tag) if len(raw) == total else None
+    plain = oneshot.gcm_decrypt(entry.key, entry.iv, b"", raw, entry.tag) if len(raw) == total else None
     if plain is None:
         raise TeeError(results.CORRUPT_OBJECT, f"{entry.file} is not authentic")
     return plain[entry.custom_size :]
@@ -118,7 +118,7 @@ def _install(system: ReeFs, file: StoredFile, uuid: UUID, version: int, image: b
     taken = {entry.number for entry in known if entry.uuid != _FREE}
     number = next(n for n in range(len(taken) + 1) if n not in taken)
     iv, key = system.entropy.fill(IV_SIZE), system.entropy.fill(KEY_SIZE)
-    raw, tag = native.gcm_encrypt(key, iv, b"", image)
+    raw, tag = oneshot.gcm_encrypt(key, iv, b"", image)
     entry = Installed(uuid, version, 0, len(image), number, iv, tag, key)
     _write(system, entry.file, raw)
     if at is None:

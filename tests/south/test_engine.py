@@ -244,7 +244,7 @@ def test_samples_count_where_the_guest_runs(arch: Arch) -> None:
 
 
 def test_tracing_stops_at_calls_that_c_would_answer(arch: Arch) -> None:
-    from tee.native import Task
+    from tee.crypto.task import Task
 
     task = Task()
     guest = Guest(arch, "svc", "undefined")

@@ -15,7 +15,7 @@ import pytest
 
 from south.engine.unicorn import UnicornEngine
 from south.platform import Arch, Interrupt, Prot, TrapKind
-from tee.native import Task
+from tee.crypto.task import Task
 from tests.south.guest import CODE, DATA, SP, Guest
 
 if TYPE_CHECKING:

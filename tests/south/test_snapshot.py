@@ -79,7 +79,7 @@ def test_any_walk_of_writes_and_snapshots_goes_back_exactly(arch: Arch, seed: in
 
 def test_handlers_in_c_write_what_goes_back(arch: Arch) -> None:
     """A system call that C answers writes the guest's memory through `struct lb_guest`."""
-    from tee.native import Task
+    from tee.crypto.task import Task
 
     task = Task()
     guest = Guest(arch, "svc", "number", "svc")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from north.syscalls.declare import Syscall
     from south.platform import Clock, Engine, PageSource, Platform
-    from tee.native import Task
+    from tee.crypto.task import Task
     from tee.services.properties import Implementation
 
 ROWS = {row.name: row for row in (*crypto.ROWS, *properties.ROWS, *storage.ROWS)}
@@ -127,7 +127,7 @@ class FakeTask:
     @property
     def native(self) -> Task:
         if self._native is None:
-            from tee.native import Task
+            from tee.crypto.task import Task
 
             self._native = Task()
         return self._native

@@ -20,7 +20,7 @@ AttrValue = tuple[int, bytes | int]
 
 def key_ta() -> Iterator[FakeTask]:
     """What a fixture yields."""
-    from tee.native import Task
+    from tee.crypto.task import Task
 
     native = Task()
     yield FakeTask(native)

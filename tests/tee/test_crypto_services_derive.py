@@ -27,7 +27,7 @@ _T = ObjectType
 
 @pytest.fixture
 def ta() -> Iterator[FakeTask]:
-    from tee.native import Task
+    from tee.crypto.task import Task
 
     native = Task()
     yield FakeTask(native)

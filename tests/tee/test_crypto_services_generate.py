@@ -11,11 +11,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dh, dsa, rsa, x448, x25519
 
-from tee import native_keys
 from tee.abi import results
 from tee.abi.algorithms import Algorithm
 from tee.abi.attributes import Attr, Curve
 from tee.abi.objects import ObjectType
+from tee.crypto import keys
 from tests.tee.key_kit import AttrValue, derive, key_ta, octets
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def test_other_threads_go_on() -> None:
         nonlocal made
         end = time.monotonic() + 0.5
         while time.monotonic() < end:
-            native_keys.rsa_generate(3072, octets(65537))
+            keys.rsa_generate(3072, octets(65537))
             made += 1
         done.set()
 

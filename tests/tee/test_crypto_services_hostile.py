@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tee.abi.algorithms import Algorithm
 from tee.abi.objects import ObjectType
 from tee.abi.results import Result
-from tee.native import Task
+from tee.crypto.task import Task
 from tests.tee.fake_ta import BASE, ROWS, SIZE, FakeTask
 
 _NAMES = sorted(ROWS)

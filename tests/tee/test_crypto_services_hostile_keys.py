@@ -11,7 +11,7 @@ from tee.abi.algorithms import Algorithm, Mode, OperationClass, operation_class
 from tee.abi.attributes import Attr, Curve
 from tee.abi.objects import TYPES, AttrFlag, AttrKind, ObjectType
 from tee.abi.results import Result
-from tee.native import Task
+from tee.crypto.task import Task
 from tee.services.crypto_states import key_types
 from tests.tee.fake_ta import FakeTask
 from tests.tee.key_kit import AttrValue

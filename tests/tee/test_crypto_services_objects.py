@@ -28,7 +28,7 @@ def test_every_declared_row_has_a_handler() -> None:
 
 
 def test_native_rows_are_those_the_extension_serves() -> None:
-    from tee.native import Task
+    from tee.crypto.task import Task
 
     served = Task.handlers().keys()
     assert {row.number for row in ROWS.values() if row.native} == {n for n in served if 15 <= n <= 40 or n == 54}

@@ -28,7 +28,7 @@ KEY = bytes(range(32))
 
 @pytest.fixture
 def ta() -> Iterator[FakeTask]:
-    from tee.native import Task
+    from tee.crypto.task import Task
 
     native = Task(max_states=8)
     yield FakeTask(native)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tee import native, services
+from tee import services
 from tee.abi import results
+from tee.crypto import task
+from tee.crypto.task import Task
 from tee.syscalls import storage, table
 from tee.syscalls.table import DEPRECATED, SVC_MAX_ARGS, TABLE, UNKNOWN, name_of
 from tools import syscalls_doc
@@ -66,12 +68,12 @@ def test_every_handler_that_is_named_exists() -> None:
 
 
 def test_c_looks_at_the_arguments_the_table_declares() -> None:
-    words = {number: sum(arg.registers for arg in TABLE[number].args) for number in native.Task.handlers()}
-    assert {number: args for number, _, args in native._HANDLERS} == words
+    words = {number: sum(arg.registers for arg in TABLE[number].args) for number in Task.handlers()}
+    assert {number: args for number, _, args in task._HANDLERS} == words
 
 
 def test_c_answers_what_the_table_says() -> None:
-    assert {number for number, row in TABLE.items() if row.native} == set(native.Task.handlers())
+    assert {number for number, row in TABLE.items() if row.native} == set(Task.handlers())
 
 
 def test_other_numbers() -> None:

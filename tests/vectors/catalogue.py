@@ -244,7 +244,7 @@ _BROKEN = {"ZeroLengthIv", "InvalidNonceSize", "InvalidTagSize", "InsecureTagSiz
 def _wycheproof_ae(algorithm: int) -> Callable[[dict[str, Any]], Iterable[Ae]]:
     def convert(t: dict[str, Any]) -> Iterable[Ae]:
         if algorithm == _A.AES_GCM and "ZeroLengthIv" in t["flags"]:
-            return  # OP-TEE takes it; tests/tee/test_native_ae.py computes by the book what comes out
+            return  # OP-TEE takes it; tests/tee/crypto/test_ae.py computes by the book what comes out
         key, nonce, aad, plain, cipher, tag = (bytes.fromhex(t[n]) for n in ("key", "iv", "aad", "msg", "ct", "tag"))
         parameters = not _BROKEN & set(t["flags"])
         yield Ae(algorithm, key, nonce, aad, plain, cipher, tag, t["result"] == "valid", parameters)

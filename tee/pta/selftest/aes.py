@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tee import native
 from tee.abi import results
 from tee.abi.algorithms import Algorithm, Mode
 from tee.abi.pta_invoke_tests import AesMode
+from tee.crypto.task import Task
 from tee.errors import TeeError
 from tee.params import Kind
 from tee.pta.kinds import expect, memref, value
@@ -60,7 +60,7 @@ def aes_perf(params: Params) -> None:
 
 def _run(algorithm: int, mode: int, key_size: int, data: bytes, repetitions: int, unit: int) -> bytes | None:
     """What the last repetition made of `data`; None if there was none."""
-    task = native.Task(max_states=1)
+    task = Task(max_states=1)
     try:
         state = task.state_alloc(algorithm, mode)
         key = _KEY[:key_size]

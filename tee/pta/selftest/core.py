@@ -9,14 +9,15 @@ from uuid import UUID
 
 from north.memory import page_up
 from south.platform import PAGE
-from tee import native
 from tee.abi import results
 from tee.abi.algorithms import Algorithm, Mode
 from tee.abi.time import TIME_RANGE
 from tee.abi.uuids import tee_uuid_bytes, uuid_from_octets, uuid_from_tee, uuid_octets
 from tee.crash import crash_lines
+from tee.crypto import oneshot
+from tee.crypto.huk import huk_subkey
+from tee.crypto.task import Task
 from tee.errors import TeeError
-from tee.huk import huk_subkey
 from tee.mapping import PARAMS, UTEE_PARAMS, kinds
 from tee.observe import Crash
 from tee.params import Kind, Value
@@ -115,10 +116,10 @@ def cryptography() -> None:
     """Known answers of the algorithms that keys, storage and TA signatures rest on."""
     # FIPS 180-4 example "abc"; RFC 4231 test case 2; FIPS 197 appendix C.1; GCM specification test case 2.
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    check(native.digest("sha256", b"a", b"bc").hex() == digest, "SHA-256 of abc")
+    check(oneshot.digest("sha256", b"a", b"bc").hex() == digest, "SHA-256 of abc")
     mac = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-    check(native.hmac_sha256(b"Jefe", b"what do ya want for nothing?").hex() == mac, "HMAC-SHA-256 of RFC 4231")
-    task = native.Task(max_states=1)
+    check(oneshot.hmac_sha256(b"Jefe", b"what do ya want for nothing?").hex() == mac, "HMAC-SHA-256 of RFC 4231")
+    task = Task(max_states=1)
     try:
         state = task.state_alloc(Algorithm.AES_ECB_NOPAD, Mode.ENCRYPT)
         task.cipher_init(state, bytes(range(16)))
@@ -127,11 +128,11 @@ def cryptography() -> None:
     finally:
         task.close()
     sealed, tag = bytes.fromhex("0388dace60b6a392f328c2b971b2fe78"), bytes.fromhex("ab6e47d42cec13bdf53a67b21257bddf")
-    check(native.gcm_decrypt(bytes(16), bytes(12), b"", sealed, tag) == bytes(16), "AES-GCM opens what is right")
+    check(oneshot.gcm_decrypt(bytes(16), bytes(12), b"", sealed, tag) == bytes(16), "AES-GCM opens what is right")
     wrong = bytes((tag[0] ^ 1,)) + tag[1:]
-    check(native.gcm_decrypt(bytes(16), bytes(12), b"", sealed, wrong) is None, "AES-GCM refuses a wrong tag")
+    check(oneshot.gcm_decrypt(bytes(16), bytes(12), b"", sealed, wrong) is None, "AES-GCM refuses a wrong tag")
     one, other = huk_subkey(_ZeroRoot(), 3, b"a"), huk_subkey(_ZeroRoot(), 3, b"b")
-    check(one == native.hmac_sha256(bytes(16), b"\3\0\0\0a") and one != other, "subkeys derive from the device's key")
+    check(one == oneshot.hmac_sha256(bytes(16), b"\3\0\0\0a") and one != other, "subkeys derive from the device's key")
 
 
 TESTS = (

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tee.abi import results
 from tee.abi.huk import HukSubkey
+from tee.crypto.huk import die_id, huk_subkey, ta_encryption_key, ta_unique_key
 from tee.errors import TeeError
-from tee.huk import die_id, huk_subkey, ta_encryption_key, ta_unique_key
 from tests.fakes import FixedRoot
 
 OWNER = UUID("f4e750bb-1437-4fbf-8785-8d3580c34994")
@@ -81,7 +81,7 @@ _BLOCK = 4096
 
 @pytest.fixture(scope="module")
 def store() -> Path:
-    beside = Path(__file__).resolve().parents[3] / "shared"
+    beside = Path(__file__).resolve().parents[4] / "shared"
     folder = Path(os.environ.get("LITEBOX_SHARED") or beside) / "optee-store" / "tee"
     if not (folder / "dirf.db").is_file():
         pytest.skip(f"no trusted storage of a real OP-TEE at {folder}; LITEBOX_SHARED names its parent")

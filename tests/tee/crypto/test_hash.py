@@ -1,4 +1,4 @@
-"""Digests and MACs of tee.native against NIST, RFC and GM/T vectors, hashlib and pyca."""
+"""Digests and MACs of tee.crypto against NIST, RFC and GM/T vectors, hashlib and pyca."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.cmac import CMAC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tee import native
 from tee.abi import results
 from tee.abi.algorithms import Mode
+from tee.crypto import oneshot
+from tee.crypto.task import Task
 from tee.errors import TeeError
-from tests.tee.native_vectors import records, sample
+from tests.tee.crypto.vectors import records, sample
 
 DIGESTS = {
     0x50000001: "md5",
@@ -46,13 +47,13 @@ CBC_MACS = {
 
 
 @pytest.fixture
-def task() -> Iterator[native.Task]:
-    task = native.Task()
+def task() -> Iterator[Task]:
+    task = Task()
     yield task
     task.close()
 
 
-def started(task: native.Task, algo: int, key: bytes = b"") -> int:
+def started(task: Task, algo: int, key: bytes = b"") -> int:
     handle = task.state_alloc(algo, Mode.MAC if key else Mode.DIGEST)
     task.hash_init(handle, key)
     return handle
@@ -63,7 +64,7 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in zip([0, *at], [*at, len(data)], strict=True)]
 
 
-def fed(task: native.Task, algo: int, message: bytes, where: list[int], key: bytes = b"") -> int:
+def fed(task: Task, algo: int, message: bytes, where: list[int], key: bytes = b"") -> int:
     """A state that took `message` in pieces; after each a copy goes on, whatever becomes of the original."""
     handle = started(task, algo, key)
     for piece in pieces(message, where):
@@ -82,17 +83,17 @@ data = st.binary(max_size=700)
 
 @given(st.sampled_from(sorted(DIGESTS)), data, cuts)
 def test_digest_in_pieces_with_copies(algo: int, message: bytes, where: list[int]) -> None:
-    task = native.Task()
+    task = Task()
     handle = fed(task, algo, message, where)
     expected = hashlib.new(DIGESTS[algo], message).digest()
     assert task.hash_final(handle) == expected
-    assert native.digest(algo, *pieces(message, where)) == expected
-    assert native.digest(DIGESTS[algo].replace("_", "-"), message) == expected
+    assert oneshot.digest(algo, *pieces(message, where)) == expected
+    assert oneshot.digest(DIGESTS[algo].replace("_", "-"), message) == expected
 
 
 @given(st.sampled_from(sorted(DIGESTS)), st.binary(min_size=1, max_size=200), data, cuts)
 def test_hmac_in_pieces_with_copies(digest: int, key: bytes, message: bytes, where: list[int]) -> None:
-    task = native.Task()
+    task = Task()
     algo = 0x30000000 | digest & 0xFF
     handle = fed(task, algo, message, where, key)
     assert task.hash_final(handle) == hmac.new(key, message, DIGESTS[digest]).digest()
@@ -100,7 +101,7 @@ def test_hmac_in_pieces_with_copies(digest: int, key: bytes, message: bytes, whe
 
 @given(st.sampled_from(sorted(SHAKES)), data, st.lists(st.integers(0, 400), min_size=1, max_size=6))
 def test_shake_extracts_again_and_again(algo: int, message: bytes, sizes: list[int]) -> None:
-    task = native.Task()
+    task = Task()
     handle = started(task, algo)
     expected = hashlib.new(SHAKES[algo], message).digest(sum(sizes))  # type: ignore[call-arg]
     got, rest = b"", message
@@ -113,7 +114,7 @@ def test_shake_extracts_again_and_again(algo: int, message: bytes, sizes: list[i
         got += task.hash_final(handle, rest, size)
         rest = b""
     assert got == expected
-    assert native.digest(algo, message, size=50) == hashlib.new(SHAKES[algo], message).digest(50)  # type: ignore[call-arg]
+    assert oneshot.digest(algo, message, size=50) == hashlib.new(SHAKES[algo], message).digest(50)  # type: ignore[call-arg]
     with pytest.raises(TeeError) as info:
         task.hash_update(handle, b"too late")
     assert info.value.result == results.BAD_STATE
@@ -132,7 +133,7 @@ def cbc_mac(key: bytes, block: int, pkcs5: bool, message: bytes) -> bytes:
 @settings(max_examples=60)
 def test_cbc_mac(algo: int, key: bytes, message: bytes, where: list[int]) -> None:
     size, block, pkcs5 = CBC_MACS[algo]
-    task = native.Task()
+    task = Task()
     handle = fed(task, algo, message, where, key[:size])
     if not pkcs5 and (not message or len(message) % block):
         with pytest.raises(TeeError) as info:
@@ -144,7 +145,7 @@ def test_cbc_mac(algo: int, key: bytes, message: bytes, where: list[int]) -> Non
 
 @given(st.sampled_from([16, 24, 32]), st.binary(min_size=32, max_size=32), data, cuts)
 def test_cmac_in_pieces(size: int, key: bytes, message: bytes, where: list[int]) -> None:
-    task = native.Task()
+    task = Task()
     handle = fed(task, AES_CMAC, message, where, key[:size])
     oracle = CMAC(algorithms.AES(key[:size]))
     oracle.update(message)
@@ -161,7 +162,7 @@ def test_cmac_in_pieces(size: int, key: bytes, message: bytes, where: list[int])
         (0x50000007, ("hashes", "SM3", "oscca.txt")),
     ],
 )
-def test_digest_vectors(task: native.Task, algo: int, path: tuple[str, ...]) -> None:
+def test_digest_vectors(task: Task, algo: int, path: tuple[str, ...]) -> None:
     handle = task.state_alloc(algo, Mode.DIGEST)
     done = 0
     for r in sample((r for r in records(*path) if "msg" in r and "md" in r), 60):
@@ -172,7 +173,7 @@ def test_digest_vectors(task: native.Task, algo: int, path: tuple[str, ...]) -> 
     assert done
 
 
-def test_cmac_vectors(task: native.Task) -> None:
+def test_cmac_vectors(task: Task) -> None:
     for name in ("aes128", "aes192", "aes256"):
         for r in records("CMAC", f"nist-800-38b-{name}.txt"):
             handle = started(task, AES_CMAC, bytes.fromhex(r["key"]))
@@ -185,7 +186,7 @@ def test_cmac_vectors(task: native.Task) -> None:
             assert task.hash_final(handle, bytes.fromhex(r["message"])).hex() == r["output"]
 
 
-def test_hmac_sm3_gmt_0042(task: native.Task) -> None:
+def test_hmac_sm3_gmt_0042(task: Task) -> None:
     # GM/T 0042-2015 appendix D.3, example 1
     key = bytes(range(1, 33))
     message = b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq" * 2
@@ -196,8 +197,8 @@ def test_hmac_sm3_gmt_0042(task: native.Task) -> None:
 def test_hmac_sha256_helper() -> None:
     # RFC 4231 test case 2; an empty key
     expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-    assert native.hmac_sha256(b"Jefe", b"what do ya want for nothing?").hex() == expected
-    assert native.hmac_sha256(b"", b"x") == hmac.new(b"", b"x", "sha256").digest()
+    assert oneshot.hmac_sha256(b"Jefe", b"what do ya want for nothing?").hex() == expected
+    assert oneshot.hmac_sha256(b"", b"x") == hmac.new(b"", b"x", "sha256").digest()
 
 
 def result_of(call: object, *args: object) -> int:
@@ -206,7 +207,7 @@ def result_of(call: object, *args: object) -> int:
     return info.value.result
 
 
-def test_states_and_their_errors(task: native.Task) -> None:
+def test_states_and_their_errors(task: Task) -> None:
     sha = task.state_alloc(0x50000004, Mode.DIGEST)
     assert result_of(task.hash_update, sha, b"x") == results.BAD_STATE
     assert result_of(task.hash_final, sha) == results.BAD_STATE
@@ -245,12 +246,12 @@ def test_states_and_their_errors(task: native.Task) -> None:
         (0xFFFFFFFF, results.NOT_SUPPORTED),
     ],
 )
-def test_unknown_algorithms(task: native.Task, algo: int, result: int) -> None:
+def test_unknown_algorithms(task: Task, algo: int, result: int) -> None:
     assert result_of(task.state_alloc, algo, 0) == result
     assert task.state_count == 0
 
 
-def test_opaque_states(task: native.Task) -> None:
+def test_opaque_states(task: Task) -> None:
     for algo in (0x60000130, 0x70414930, 0x80000042, 0x80000046, 0xF0111930):
         handle = task.state_alloc(algo, Mode.SIGN)
         assert task.state_info(handle).algo == algo
@@ -264,7 +265,7 @@ def test_opaque_states(task: native.Task) -> None:
 
 
 def test_handles_are_bounded_and_not_reused_soon() -> None:
-    task = native.Task(max_states=3)
+    task = Task(max_states=3)
     first = [task.state_alloc(0x50000004, 5) for _ in range(3)]
     assert result_of(task.state_alloc, 0x50000004, 5) == results.OUT_OF_MEMORY
     seen = set(first)
@@ -283,11 +284,11 @@ def test_handles_are_bounded_and_not_reused_soon() -> None:
 
 def test_unknown_digest_name() -> None:
     for name in ("", "sha257", 0, 0x30000004):
-        assert result_of(native.digest, name, b"") == results.NOT_SUPPORTED
+        assert result_of(oneshot.digest, name, b"") == results.NOT_SUPPORTED
 
 
 def test_digest_takes_any_buffer() -> None:
     expected = hashlib.sha256(b"abcd").digest()
-    assert native.digest("sha256", b"ab", bytearray(b"c"), memoryview(b"xdx")[1:2]) == expected
+    assert oneshot.digest("sha256", b"ab", bytearray(b"c"), memoryview(b"xdx")[1:2]) == expected
     words = memoryview(b"abcd").cast("I")
-    assert native.digest("SHA256", words) == expected
+    assert oneshot.digest("SHA256", words) == expected

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 
 from tee.abi import results
 from tee.abi.algorithms import Algorithm, MainAlgorithm
+from tee.crypto.keys import rsa_generate
+from tee.crypto.oneshot import Pbkdf2
+from tee.crypto.task import Task
 from tee.errors import TeeError
-from tee.native import Pbkdf2, Task
-from tee.native_keys import rsa_generate
 from tee.services.crypto_derive import HASH_NAMES
 from tee.services.lasting import to_its_end
+from tests.tee.crypto.c_guest import Guest
 from tests.tee.fake_ta import FakeTask
 from tests.tee.key_kit import octets
-from tests.tee.native_guest import Guest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

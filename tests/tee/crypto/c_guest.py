@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from cffi import FFI
 
-from tee.native import Task
+from tee.crypto.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable

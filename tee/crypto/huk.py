@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tee import native
 from tee.abi import results
 from tee.abi.huk import (
     CHIP_ID,
@@ -20,6 +19,7 @@ from tee.abi.huk import (
     HukSubkey,
 )
 from tee.abi.uuids import tee_uuid_bytes
+from tee.crypto import oneshot
 from tee.errors import TeeError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def huk_subkey(root: RootOfTrust, usage: int, const_data: bytes = b"", size: int
     if not 0 <= size <= HUK_SUBKEY_MAX_LEN:
         raise TeeError(results.BAD_PARAMETERS, f"a subkey has at most {HUK_SUBKEY_MAX_LEN} bytes")
     message = _label(usage) + const_data
-    return native.hmac_sha256(root.hardware_unique_key(), message)[:size]
+    return oneshot.hmac_sha256(root.hardware_unique_key(), message)[:size]
 
 
 def _label(usage: int) -> bytes:

@@ -1,4 +1,4 @@
-"""PublicKey of tee.native: pyca signs, we verify; what is malformed or does not fit is refused."""
+"""tee.crypto.public_key: pyca signs, we verify; what is malformed or does not fit is refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tee import native
 from tee.abi import results
+from tee.crypto import oneshot
+from tee.crypto.public_key import PublicKey
 from tee.errors import TeeError
 
 HASHES: dict[int, hashes.HashAlgorithm] = {
@@ -53,9 +54,7 @@ def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, public: bool) -> by
 @pytest.mark.parametrize("h", sorted(HASHES))
 @pytest.mark.parametrize("make", ["public", "private", "numbers"])
 def test_rsa(h: int, make: str) -> None:
-    key = (
-        native.PublicKey.from_rsa(N, E) if make == "numbers" else native.PublicKey.from_pem(pem(RSA, make == "public"))
-    )
+    key = PublicKey.from_rsa(N, E) if make == "numbers" else PublicKey.from_pem(pem(RSA, make == "public"))
     assert (key.kind, key.bits, key.rsa_numbers()) == ("rsa", 2048, (N, E))
     hash_ = HASHES[h]
     digest = hashlib.new(hash_.name.replace("-", "_"), b"image").digest()
@@ -75,7 +74,7 @@ def test_rsa(h: int, make: str) -> None:
 
 
 def test_salt_must_be_as_long_as_the_digest() -> None:
-    key = native.PublicKey.from_rsa(N, E)
+    key = PublicKey.from_rsa(N, E)
     digest = hashlib.sha256(b"x").digest()
     for salt in (0, 20, 31, 33):
         signature = RSA.sign(digest, padding.PSS(padding.MGF1(hashes.SHA256()), salt), utils.Prehashed(hashes.SHA256()))
@@ -85,7 +84,7 @@ def test_salt_must_be_as_long_as_the_digest() -> None:
 def test_mgf_hash_must_be_the_digest_hash() -> None:
     digest = hashlib.sha256(b"x").digest()
     signature = RSA.sign(digest, padding.PSS(padding.MGF1(hashes.SHA1()), 32), utils.Prehashed(hashes.SHA256()))
-    assert not native.PublicKey.from_rsa(N, E).verify(pss(4), digest, signature)
+    assert not PublicKey.from_rsa(N, E).verify(pss(4), digest, signature)
 
 
 @pytest.mark.parametrize("curve", CURVES, ids=lambda c: c.name)
@@ -93,7 +92,7 @@ def test_ecdsa(curve: ec.EllipticCurve) -> None:
     private = ec.generate_private_key(curve)
     size = (curve.key_size + 7) // 8
     for public in (True, False):
-        key = native.PublicKey.from_pem(pem(private, public))
+        key = PublicKey.from_pem(pem(private, public))
         assert (key.kind, key.bits) == ("ec", curve.key_size)
         for h, algo in ((4, 0x70003042), (6, 0x70005042), (4, 0x70003041)):
             digest = hashlib.new(HASHES[h].name, b"image").digest()
@@ -111,7 +110,7 @@ def test_ecdsa(curve: ec.EllipticCurve) -> None:
 
 
 def test_an_algorithm_that_is_none() -> None:
-    key = native.PublicKey.from_rsa(N, E)
+    key = PublicKey.from_rsa(N, E)
     digest = hashlib.sha256(b"x").digest()
     signature = RSA.sign(digest, padding.PKCS1v15(), utils.Prehashed(hashes.SHA256()))
     for algo in (0, 0xFFFFFFFF, 0x70003042, 0x60004830, 0xF0000830, pkcs1(0), pkcs1(7), pkcs1(12), 0x50000004):
@@ -119,7 +118,7 @@ def test_an_algorithm_that_is_none() -> None:
 
 
 def test_md5_identifiers() -> None:
-    key = native.PublicKey.from_rsa(N, E)
+    key = PublicKey.from_rsa(N, E)
     digest = hashlib.md5(b"x").digest()
     ready = utils.Prehashed(hashes.MD5())
     assert key.verify(pkcs1(1), digest, RSA.sign(digest, padding.PKCS1v15(), ready))
@@ -142,7 +141,7 @@ def test_keys_that_are_none() -> None:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     for text in (b"", b"nonsense", good[:200], encrypted, other, bytes(1 << 21)):
-        refused(native.PublicKey.from_pem, text)
+        refused(PublicKey.from_pem, text)
     for n, e in (
         (b"", E),
         (N, b""),
@@ -153,27 +152,27 @@ def test_keys_that_are_none() -> None:
         (E, N),
         (b"\1" * 2049, E),
     ):
-        refused(native.PublicKey.from_rsa, n, e)
-    assert native.PublicKey.from_rsa(b"\0\0" + N, b"\0" + E).rsa_numbers() == (N, E)
+        refused(PublicKey.from_rsa, n, e)
+    assert PublicKey.from_rsa(b"\0\0" + N, b"\0" + E).rsa_numbers() == (N, E)
 
 
 @given(st.binary(max_size=300), st.integers(0, (1 << 32) - 1), st.binary(max_size=80))
 def test_hostile_signatures_are_only_false(signature: bytes, algo: int, digest: bytes) -> None:
-    assert not native.PublicKey.from_rsa(N, E).verify(algo, digest, signature)
+    assert not PublicKey.from_rsa(N, E).verify(algo, digest, signature)
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_hostile_numbers(n: bytes, e: bytes) -> None:
     try:
-        key = native.PublicKey.from_rsa(n, e)
+        key = PublicKey.from_rsa(n, e)
     except TeeError:
         return
     assert not key.verify(pkcs1(4), bytes(32), bytes((key.bits + 7) // 8))
 
 
 def test_random() -> None:
-    assert native.random(0) == b""
-    big = native.random(200_000)
+    assert oneshot.random(0) == b""
+    big = oneshot.random(200_000)
     assert len(big) == 200_000
     assert len(set(big)) == 256
-    assert native.random(32) != native.random(32)
+    assert oneshot.random(32) != oneshot.random(32)

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tee._native import ffi as _ffi
-from tee._native import lib as _lib
 from tee.abi.attributes import CURVE_BITS
-from tee.errors import TeeError
-from tee.native import NO_TASK  # sets libcrypto up
+from tee.crypto.ffi import NO_TASK, check, ffi, lib, octets, output
 
 if TYPE_CHECKING:
-    from tee._native import DsaKeyPointer, EddsaPointer, Room, RsaSchemePointer, Span, SpanPointer, Uint64s
-    from tee.native import Task
+    from tee._native import DsaKeyPointer, EddsaPointer, RsaSchemePointer, SpanPointer
+    from tee.crypto.task import Task
 
 PKCS1_PADDING = 1
 """RSA_PKCS1_PADDING and the next three: openssl/rsa.h."""
@@ -30,23 +27,8 @@ ED25519_SIGNATURE = 64
 _CONFIRMATION = 32
 
 
-def _span(data: bytes) -> Span:
-    """A `struct tee_span` in place: it lives as long as `data`, which the caller holds."""
-    return _ffi.from_buffer("uint8_t[]", data), len(data)
-
-
-def _check(rc: int, detail: str = "") -> None:
-    if rc:
-        raise TeeError(rc, detail)
-
-
 def _slots(out: bytearray, slot: int) -> list[bytes]:
     return [bytes(out[at : at + slot]) for at in range(0, len(out), slot)]
-
-
-def _room(size: int) -> tuple[bytearray, Room]:
-    out = bytearray(size)
-    return out, _ffi.from_buffer("uint8_t[]", out, require_writable=True)
 
 
 class RsaKey(NamedTuple):
@@ -77,23 +59,24 @@ def rsa_generate(bits: int, e: bytes, task: Task | None = None) -> RsaKey:
     CANCEL: the guest of `task` is to stop.
     """
     slot = (bits + 7) // 8
-    out, pointer = _room(7 * slot)
+    out, pointer = output(7 * slot)
     looks = task.pointer if task else NO_TASK
-    _check(_lib.tee_rsa_generate(looks, bits, _span(e), pointer, slot), f"no RSA key of {bits} bits")
+    check(lib.tee_rsa_generate(looks, bits, octets(e), pointer, slot), f"no RSA key of {bits} bits")
     n, *private = _slots(out, slot)
     return RsaKey(n, e, *private)
 
 
-def _rsa(key: RsaKey, scheme: RsaScheme) -> tuple[SpanPointer, RsaSchemePointer, bytearray, Room, Uint64s]:
-    numbers = _ffi.new("struct tee_span[8]", [_span(number) for number in key])
-    out, pointer = _room(len(key.n))
-    return numbers, _ffi.new("struct tee_rsa_scheme *", scheme), out, pointer, _ffi.new("uint64_t *", len(out))
+def rsa_pointers(key: RsaKey, scheme: RsaScheme) -> tuple[SpanPointer, RsaSchemePointer]:
+    """Both as C takes them; the caller holds `key`."""
+    return ffi.new("struct tee_span[8]", [octets(number) for number in key]), ffi.new("struct tee_rsa_scheme *", scheme)
 
 
 def rsa_crypt(key: RsaKey, scheme: RsaScheme, data: bytes, *, decrypt: bool, label: bytes = b"") -> bytes:
     """BAD_PARAMETERS: too long, or a wrong padding, whatever is wrong about it."""
-    numbers, way, out, pointer, size = _rsa(key, scheme)
-    _check(_lib.tee_rsa_crypt(numbers, way, _span(label), _span(data), decrypt, pointer, size), "RSA: refused")
+    numbers, way = rsa_pointers(key, scheme)
+    out, pointer = output(len(key.n))
+    size = ffi.new("uint64_t *", len(out))
+    check(lib.tee_rsa_crypt(numbers, way, octets(label), octets(data), decrypt, pointer, size), "RSA: refused")
     return bytes(out[: size[0]])
 
 
@@ -106,40 +89,40 @@ class DsaKey(NamedTuple):
 
 
 def _dsa(key: DsaKey) -> DsaKeyPointer:
-    return _ffi.new("struct tee_dsa_key *", tuple(_span(number) for number in key))
+    return ffi.new("struct tee_dsa_key *", [octets(number) for number in key])
 
 
 def dsa_generate(key: DsaKey) -> tuple[bytes, bytes]:
     """(private, public) value in the group that p, q and g of `key` make."""
-    out, pointer = _room(2 * max(len(key.p), len(key.q)))
-    _check(_lib.tee_dsa_generate(_dsa(key), pointer, len(out) // 2), "no DSA key in that group")
+    out, pointer = output(2 * max(len(key.p), len(key.q)))
+    check(lib.tee_dsa_generate(_dsa(key), pointer, len(out) // 2), "no DSA key in that group")
     x, y = _slots(out, len(out) // 2)
     return x, y
 
 
 def dsa_sign(key: DsaKey, digest: bytes) -> bytes:
     """r || s, each as long as q."""
-    out, pointer = _room(2 * len(key.q))
-    _check(_lib.tee_dsa_sign(_dsa(key), _span(digest), pointer, len(key.q)), "DSA: not a key")
+    out, pointer = output(2 * len(key.q))
+    check(lib.tee_dsa_sign(_dsa(key), octets(digest), pointer, len(key.q)), "DSA: not a key")
     return bytes(out)
 
 
 def dsa_verify(key: DsaKey, digest: bytes, signature: bytes) -> None:
-    _check(_lib.tee_dsa_verify(_dsa(key), _span(digest), _span(signature)), "DSA signature")
+    check(lib.tee_dsa_verify(_dsa(key), octets(digest), octets(signature)), "DSA signature")
 
 
 def dh_generate(p: bytes, g: bytes, q: bytes, size: int) -> tuple[bytes, bytes]:
     """(private, public) value, the private one of at most `size` octets and smaller than q, or p."""
-    out, pointer = _room(2 * len(p))
-    _check(_lib.tee_dh_generate(_span(p), _span(g), _span(q), size, pointer, len(p)), "no DH key in that group")
+    out, pointer = output(2 * len(p))
+    check(lib.tee_dh_generate(octets(p), octets(g), octets(q), size, pointer, len(p)), "no DH key in that group")
     x, y = _slots(out, len(p))
     return x, y
 
 
 def dh_derive(p: bytes, x: bytes, peer: bytes) -> bytes:
     """The shared number, without leading zeros; BAD_PARAMETERS if p is even."""
-    out, pointer = _room(len(p))
-    _check(_lib.tee_dh_derive(_span(p), _span(x), _span(peer), pointer, len(p)), "DH: not a prime")
+    out, pointer = output(len(p))
+    check(lib.tee_dh_derive(octets(p), octets(x), octets(peer), pointer, len(p)), "DH: not a prime")
     return bytes(out).lstrip(b"\0")
 
 
@@ -151,24 +134,24 @@ def coordinate(curve: int) -> int:
 def ec_generate(curve: int) -> tuple[bytes, bytes, bytes]:
     """(private value, x, y). NOT_SUPPORTED: not a curve for this."""
     size = coordinate(curve)
-    out, pointer = _room(3 * size)
-    _check(_lib.tee_ec_generate(curve, pointer), f"no key on curve {curve:#x}")
+    out, pointer = output(3 * size)
+    check(lib.tee_ec_generate(curve, pointer), f"no key on curve {curve:#x}")
     d, x, y = _slots(out, size)
     return d, x, y
 
 
 def raw_generate(main: int, size: int) -> tuple[bytes, bytes]:
     """(private, public) of Ed25519, X25519 or X448; main: TEE_MAIN_ALGO_*; size: octets of a key."""
-    out, pointer = _room(2 * size)
-    _check(_lib.tee_raw_generate(main, pointer))
+    out, pointer = output(2 * size)
+    check(lib.tee_raw_generate(main, pointer))
     private, public = _slots(out, size)
     return private, public
 
 
 def raw_derive(main: int, private: bytes, peer: bytes) -> bytes:
     """SECURITY: the peer's point is of small order."""
-    out, pointer = _room(len(private))
-    _check(_lib.tee_raw_derive(main, _span(private), _span(peer), pointer), "no secret with that point")
+    out, pointer = output(len(private))
+    check(lib.tee_raw_derive(main, octets(private), octets(peer), pointer), "no secret with that point")
     return bytes(out)
 
 
@@ -183,38 +166,38 @@ PLAIN_ED25519 = Eddsa()
 
 
 def _eddsa(variant: Eddsa) -> EddsaPointer:
-    return _ffi.new("struct tee_eddsa *", (_span(variant.context), variant.prehash))
+    return ffi.new("struct tee_eddsa *", (octets(variant.context), variant.prehash))
 
 
 def ed25519_sign(private: bytes, message: bytes, variant: Eddsa = PLAIN_ED25519) -> bytes:
-    out, pointer = _room(ED25519_SIGNATURE)
+    out, pointer = output(ED25519_SIGNATURE)
     if variant == PLAIN_ED25519:
-        _check(_lib.tee_ed25519_sign(_span(private), _span(message), pointer))
+        check(lib.tee_ed25519_sign(octets(private), octets(message), pointer))
     else:
-        _check(_lib.tee_ed25519ctx_sign(_span(private), _eddsa(variant), _span(message), pointer))
+        check(lib.tee_ed25519ctx_sign(octets(private), _eddsa(variant), octets(message), pointer))
     return bytes(out)
 
 
 def ed25519_verify(public: bytes, message: bytes, signature: bytes, variant: Eddsa = PLAIN_ED25519) -> None:
     """BAD_PARAMETERS: not 64 octets."""
     if variant == PLAIN_ED25519:
-        rc = _lib.tee_ed25519_verify(_span(public), _span(message), _span(signature))
+        rc = lib.tee_ed25519_verify(octets(public), octets(message), octets(signature))
     else:
-        rc = _lib.tee_ed25519ctx_verify(_span(public), _eddsa(variant), _span(message), _span(signature))
-    _check(rc, "Ed25519 signature")
+        rc = lib.tee_ed25519ctx_verify(octets(public), _eddsa(variant), octets(message), octets(signature))
+    check(rc, "Ed25519 signature")
 
 
 def sm2_encrypt(x: bytes, y: bytes, message: bytes) -> bytes:
     """C1 || C2 || C3. CIPHERTEXT_INVALID: nothing to encrypt."""
-    out, pointer = _room(len(message) + SM2_OVERHEAD)
-    _check(_lib.tee_sm2_encrypt(_span(x), _span(y), _span(message), pointer), "SM2: not encrypted")
+    out, pointer = output(len(message) + SM2_OVERHEAD)
+    check(lib.tee_sm2_encrypt(octets(x), octets(y), octets(message), pointer), "SM2: not encrypted")
     return bytes(out)
 
 
 def sm2_decrypt(d: bytes, data: bytes) -> bytes:
     """CIPHERTEXT_INVALID: not what the key encrypted."""
-    out, pointer = _room(max(0, len(data) - SM2_OVERHEAD))
-    _check(_lib.tee_sm2_decrypt(_span(d), _span(data), pointer), "SM2: not decrypted")
+    out, pointer = output(max(0, len(data) - SM2_OVERHEAD))
+    check(lib.tee_sm2_decrypt(octets(d), octets(data), pointer), "SM2: not decrypted")
     return bytes(out)
 
 
@@ -243,8 +226,8 @@ def sm2_exchange(exchange: Sm2Exchange, size: int) -> tuple[bytes, bytes]:
     """(secret of `size` octets, own confirmation). BAD_STATE: no agreement, or not with that peer."""
     numbers = (*exchange.own, *exchange.ephemeral, *exchange.peer, *exchange.peer_ephemeral)
     texts = (exchange.initiator_id, exchange.responder_id, exchange.confirmation)
-    out, pointer = _room(size)
-    confirm, confirm_pointer = _room(_CONFIRMATION)
-    structure = _ffi.new("struct tee_sm2_kep *", (*map(_span, numbers + texts), exchange.initiator))
-    _check(_lib.tee_sm2_exchange(structure, pointer, size, confirm_pointer), "SM2: no agreement")
+    out, pointer = output(size)
+    confirm, confirm_pointer = output(_CONFIRMATION)
+    structure = ffi.new("struct tee_sm2_kep *", (*map(octets, numbers + texts), exchange.initiator))
+    check(lib.tee_sm2_exchange(structure, pointer, size, confirm_pointer), "SM2: no agreement")
     return bytes(out), bytes(confirm)

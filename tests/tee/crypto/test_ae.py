@@ -1,4 +1,4 @@
-"""AES-GCM and AES-CCM of tee.native: NIST vectors, pyca in random pieces with copies, OP-TEE's rules."""
+"""AES-GCM and AES-CCM of tee.crypto.task: NIST vectors, pyca in random pieces with copies, OP-TEE's rules."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tee import native
 from tee.abi import results
 from tee.abi.algorithms import Mode
+from tee.crypto import oneshot
+from tee.crypto.task import Task
 from tee.errors import TeeError
-from tests.tee.native_vectors import records, sample
+from tests.tee.crypto.vectors import records, sample
 
 ENCRYPT, DECRYPT = Mode.ENCRYPT, Mode.DECRYPT
 CCM, GCM = 0x40000710, 0x40000810
@@ -35,7 +36,7 @@ class Stream:
     """One message in pieces; the state is replaced by a copy of it before each piece."""
 
     def __init__(self, algo: int, mode: int, *init: object) -> None:
-        self.task = native.Task(max_states=2)
+        self.task = Task(max_states=2)
         self.algo, self.mode = algo, mode
         self.handle = self.task.state_alloc(algo, mode)
         self.task.ae_init(self.handle, *init)  # type: ignore[arg-type]
@@ -79,8 +80,8 @@ def test_gcm_in_pieces(
     assert Stream(GCM, DECRYPT, *init).open(pieces(aad, cut_aad), pieces(cipher_text, cut_data), tag) == data
     bad = bytes([tag[0] ^ 1]) + tag[1:]
     assert result_of(Stream(GCM, DECRYPT, *init).open, [aad], [cipher_text], bad) == results.MAC_INVALID
-    assert native.gcm_decrypt(key, nonce, aad, cipher_text, tag) == data
-    assert native.gcm_decrypt(key, nonce, aad + b"x", cipher_text, tag) is None
+    assert oneshot.gcm_decrypt(key, nonce, aad, cipher_text, tag) == data
+    assert oneshot.gcm_decrypt(key, nonce, aad + b"x", cipher_text, tag) is None
 
 
 @given(
@@ -133,7 +134,7 @@ def test_gcm_vectors(bits: int) -> None:
         stream = Stream(GCM, DECRYPT, key, iv, len(tag))
         if "fail" in r:
             assert result_of(stream.open, [aad], [ct], tag) == results.MAC_INVALID
-            assert native.gcm_decrypt(key, iv, aad, ct, tag) is None
+            assert oneshot.gcm_decrypt(key, iv, aad, ct, tag) is None
         else:
             assert stream.open([aad], [ct], tag).hex() == r["pt"]
             assert Stream(GCM, ENCRYPT, key, iv, len(tag)).seal([aad], [bytes.fromhex(r["pt"])]) == (ct, tag)
@@ -161,14 +162,14 @@ def test_ccm_vectors(kind: str, bits: int) -> None:
     assert done > 10
 
 
-def started(task: native.Task, algo: int, mode: int, *init: object) -> int:
+def started(task: Task, algo: int, mode: int, *init: object) -> int:
     handle = task.state_alloc(algo, mode)
     task.ae_init(handle, *init)  # type: ignore[arg-type]
     return handle
 
 
 def test_gcm_rules() -> None:
-    task = native.Task()
+    task = Task()
     for mode, key, nonce, tag, result in [
         (ENCRYPT, 16, 12, 17, results.BAD_PARAMETERS),
         (ENCRYPT, 16, 12, 0, results.BAD_PARAMETERS),
@@ -194,7 +195,7 @@ def test_gcm_rules() -> None:
     assert result_of(task.ae_enc_final, handle) == results.BAD_PARAMETERS
     assert result_of(task.ae_dec_final, handle, b"", bytes(12)) == results.MAC_INVALID
     assert result_of(task.cipher_update, handle, b"") == results.BAD_PARAMETERS
-    assert result_of(native.gcm_decrypt, bytes(15), bytes(12), b"", b"", bytes(16)) == results.BAD_PARAMETERS
+    assert result_of(oneshot.gcm_decrypt, bytes(15), bytes(12), b"", b"", bytes(16)) == results.BAD_PARAMETERS
 
 
 def times(a: int, b: int) -> int:
@@ -250,14 +251,14 @@ def test_gcm_takes_a_nonce_of_any_length(key_size: int, size: int) -> None:
     expected = gcm(key, nonce, aad, data)
     assert Stream(GCM, ENCRYPT, key, nonce, 16).seal([aad[:3], aad[3:]], [data[:20], data[20:]]) == expected
     assert Stream(GCM, DECRYPT, key, nonce, 16).open([aad], [expected[0]], expected[1]) == data
-    task = native.Task()
+    task = Task()
     handle = started(task, GCM, DECRYPT, key, nonce[:-1] + b"\xff" if nonce else b"x", 16)
     task.ae_update_aad(handle, aad)
     assert result_of(task.ae_dec_final, handle, *expected) == results.MAC_INVALID
 
 
 def test_ccm_rules() -> None:
-    task = native.Task()
+    task = Task()
     for nonce, tag, aad, payload, result in [
         (14, 16, 0, 0, results.BAD_PARAMETERS),
         (6, 16, 0, 0, results.BAD_STATE),
@@ -287,7 +288,7 @@ def test_ccm_rules() -> None:
 
 
 def test_into_a_buffer() -> None:
-    task = native.Task()
+    task = Task()
     handle = started(task, GCM, ENCRYPT, bytes(16), bytes(12), 16)
     oracle = Cipher(algorithms.AES(bytes(16)), modes.GCM(bytes(12))).encryptor()
     data = bytearray(b"in place, and into a longer one")

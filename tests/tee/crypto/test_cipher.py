@@ -1,4 +1,4 @@
-"""Ciphers of tee.native: NIST, IEEE, RFC 3962 and GB/T vectors, pyca in random pieces, OP-TEE's rules."""
+"""Ciphers of tee.crypto.task: NIST, IEEE, RFC 3962 and GB/T vectors, pyca in random pieces, OP-TEE's rules."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherAlgorithm, algo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tee import native
 from tee.abi import results
 from tee.abi.algorithms import Mode
+from tee.crypto.task import Task
 from tee.errors import TeeError
-from tests.tee.native_vectors import records, sample
+from tests.tee.crypto.vectors import records, sample
 
 ENCRYPT, DECRYPT = Mode.ENCRYPT, Mode.DECRYPT
 AES_ECB, AES_CBC, AES_CTR, AES_CTS, AES_XTS = 0x10000010, 0x10000110, 0x10000210, 0x10000310, 0x10000410
@@ -41,7 +41,7 @@ PLAIN: dict[int, tuple[Callable[[bytes], CipherAlgorithm], list[int], int, str]]
 }
 
 
-def started(task: native.Task, algo: int, mode: int, key1: bytes, key2: bytes = b"", iv: bytes = b"") -> int:
+def started(task: Task, algo: int, mode: int, key1: bytes, key2: bytes = b"", iv: bytes = b"") -> int:
     handle = task.state_alloc(algo, mode)
     task.cipher_init(handle, key1, key2, iv)
     return handle
@@ -49,7 +49,7 @@ def started(task: native.Task, algo: int, mode: int, key1: bytes, key2: bytes = 
 
 def run(algo: int, mode: int, data: bytes, key1: bytes, key2: bytes = b"", iv: bytes = b"") -> bytes:
     """In one final call."""
-    task = native.Task(max_states=1)
+    task = Task(max_states=1)
     out = task.cipher_final(started(task, algo, mode, key1, key2, iv), data)
     task.close()
     return out
@@ -59,7 +59,7 @@ def stream(
     algo: int, mode: int, parts: list[bytes], last: bytes, key1: bytes, key2: bytes = b"", iv: bytes = b""
 ) -> bytes:
     """In pieces, on a fresh copy of the state before each."""
-    task = native.Task()
+    task = Task()
     handle = started(task, algo, mode, key1, key2, iv)
     out = b""
     for part in parts:
@@ -278,7 +278,7 @@ def result_of(call: Callable[..., object], *args: object) -> int:
 @pytest.mark.parametrize("algo", sorted(PLAIN))
 def test_partial_blocks(algo: int) -> None:
     _, sizes, block, chain = PLAIN[algo]
-    task = native.Task()
+    task = Task()
     iv = b"" if chain == "ECB" else bytes(block)
     handle = started(task, algo, ENCRYPT, bytes(sizes[0]), iv=iv)
     if algo == AES_CTR:
@@ -293,7 +293,7 @@ def test_partial_blocks(algo: int) -> None:
 
 
 def test_cts_and_xts_need_enough() -> None:
-    task = native.Task()
+    task = Task()
     handle = started(task, AES_CTS, ENCRYPT, bytes(16), iv=bytes(16))
     assert result_of(task.cipher_update, handle, bytes(17)) == results.BAD_PARAMETERS
     assert result_of(task.cipher_final, handle, bytes(16)) == results.BAD_STATE
@@ -304,7 +304,7 @@ def test_cts_and_xts_need_enough() -> None:
 
 
 def test_bad_init() -> None:
-    task = native.Task()
+    task = Task()
     for algo, mode, key1, key2, iv, result in [
         (AES_CBC, ENCRYPT, 16, 0, 15, results.BAD_PARAMETERS),
         (AES_CBC, ENCRYPT, 16, 0, 0, results.BAD_PARAMETERS),
@@ -321,7 +321,7 @@ def test_bad_init() -> None:
 
 
 def test_a_failed_init_ends_the_operation_before_it() -> None:
-    task = native.Task()
+    task = Task()
     handle = started(task, AES_CBC, ENCRYPT, bytes(16), iv=bytes(16))
     assert result_of(task.cipher_init, handle, bytes(16), b"", bytes(3)) == results.BAD_PARAMETERS
     assert result_of(task.cipher_update, handle, bytes(16)) == results.BAD_STATE

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tee import native
 from tee.abi import results
 from tee.abi.algorithms import Mode
+from tee.crypto.task import Task
 from tee.errors import TeeError
-from tests.tee.native_guest import NONSECURE, PRIVATE, READ, WRITE, Guest
+from tests.tee.crypto.c_guest import NONSECURE, PRIVATE, READ, WRITE, Guest
 
 LOG, CHECK, GET_CANCEL, UNMASK, MASK, GET_TIME = 1, 8, 9, 10, 11, 13
 HASH_UPDATE, CIPHER_UPDATE, RANDOM, AE_AAD, AE_UPDATE = 19, 22, 33, 35, 36
@@ -32,7 +32,7 @@ WORD, OUT = RW, RW + 0x100
 @pytest.fixture
 def guest() -> Iterator[Guest]:
     """RO and RW private memory, two private runs that meet at SPLIT, client memory, execute-only, the very top."""
-    task = native.Task(max_states=8)
+    task = Task(max_states=8)
     g = Guest(task)
     g.map(RO, 0x1000, READ)
     g.map(RW, 0x1000)
@@ -87,7 +87,7 @@ def test_check_access_rights(guest: Guest, flags: int, va: int, size: int, resul
 
 
 def test_a_32_bit_guest_has_32_bits() -> None:
-    g = Guest(native.Task(), word_bits=32)
+    g = Guest(Task(), word_bits=32)
     g.map((1 << 32) - 0x100, 0x200)
     assert g.call(CHECK, READ, (1 << 32) - 0x100, 0x100) == results.SUCCESS
     assert g.call(CHECK, READ, (1 << 32) - 0x100, 0x101) == results.ACCESS_DENIED
@@ -97,7 +97,7 @@ def test_a_32_bit_guest_has_32_bits() -> None:
     st.integers(0, 15), st.sampled_from([RO, RW, SPLIT, SHARED, XO, TOP]), st.integers(-20, 20), st.integers(0, 0x2020)
 )
 def test_check_access_rights_byte_by_byte(flags: int, base: int, offset: int, size: int) -> None:
-    g = Guest(native.Task(max_states=1))
+    g = Guest(Task(max_states=1))
     for va, prot, kind in ((RO, READ, PRIVATE), (RW, 3, PRIVATE), (SPLIT - 0x1000, 3, PRIVATE), (SPLIT, 3, PRIVATE)):
         g.map(va, 0x1000, prot, kind)
     g.map(SHARED, 0x1000, 3, NONSECURE)
@@ -229,7 +229,7 @@ def test_log(guest: Guest) -> None:
 
 
 def test_log_is_bounded_and_rate_limited() -> None:
-    g = Guest(native.Task(log_room=100, log_rate=1, log_burst=12))
+    g = Guest(Task(log_room=100, log_rate=1, log_burst=12))
     g.map(RW, b"0123456789")
     assert [g.call(LOG, RW, 10) for _ in range(10)] == [0] * 10
     assert g.call(LOG, RW, 10) is None  # full: Python drains, then prints it
@@ -241,7 +241,7 @@ def test_log_is_bounded_and_rate_limited() -> None:
 
 
 def test_log_tokens_come_back() -> None:
-    g = Guest(native.Task(log_rate=200, log_burst=1))
+    g = Guest(Task(log_rate=200, log_burst=1))
     g.map(RW, b"x")
     g.call(LOG, RW, 1)
     time.sleep(0.02)
@@ -250,7 +250,7 @@ def test_log_tokens_come_back() -> None:
 
 
 def test_log_drained_by_another_thread() -> None:
-    g = Guest(native.Task(log_rate=1 << 30, log_burst=1 << 30, log_room=1 << 20))
+    g = Guest(Task(log_rate=1 << 30, log_burst=1 << 30, log_room=1 << 20))
     g.map(RW, b"abcdefgh")
     got: list[str] = []
     stop = threading.Event()
@@ -385,9 +385,9 @@ word64 = st.one_of(
 )
 
 
-@given(st.lists(st.tuples(st.sampled_from(sorted(native.Task.handlers())), st.lists(word64, min_size=5, max_size=5))))
+@given(st.lists(st.tuples(st.sampled_from(sorted(Task.handlers())), st.lists(word64, min_size=5, max_size=5))))
 def test_hostile_arguments(calls: list[tuple[int, list[int]]]) -> None:
-    task = native.Task(max_states=4)
+    task = Task(max_states=4)
     g = Guest(task)
     for va, prot, kind in ((RO, READ, PRIVATE), (RW, 3, PRIVATE), (SPLIT, 3, PRIVATE), (SHARED, 3, NONSECURE)):
         g.map(va, 0x1000, prot, kind)

@@ -9,14 +9,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tee import native_keys as keys
-from tee._native import ffi as _ffi
-from tee._native import lib as _lib
 from tee.abi.objects import UTEE_OBJECT_INFO
+from tee.crypto.ffi import ffi, lib, octets, output
 
 if TYPE_CHECKING:
     from tee._native import TaskPointer
-    from tee.native import Task
+    from tee.crypto.task import Task
     from tee.objects import Object, ObjectTable
 
 _MAX_SECRET = 66
@@ -27,15 +25,15 @@ def park(task: Task, objects: ObjectTable, handle: int) -> None:
     obj = objects.get(handle)
     if obj.persistent or obj.props is None or len(obj.key) > _MAX_SECRET:
         return
-    info = _ffi.new("uint32_t[7]", UTEE_OBJECT_INFO.unpack(obj.info()))
-    if not _lib.tee_task_park(task.pointer, handle, info, obj.props.alloc, keys._span(obj.key)):
+    info = ffi.new("uint32_t[7]", UTEE_OBJECT_INFO.unpack(obj.info()))
+    if not lib.tee_task_park(task.pointer, handle, info, obj.props.alloc, octets(obj.key)):
         objects.lend(handle, partial(_take_back, task.pointer, handle))
 
 
 def _take_back(task: TaskPointer, handle: int, obj: Object) -> None:
-    info = _ffi.new("uint32_t[7]")
-    secret, pointer = keys._room(_MAX_SECRET)
-    size = _ffi.new("uint64_t *")
-    _lib.tee_task_unpark(task, handle, info, pointer, size)  # without it, of a closed task: an object of zeros
+    info = ffi.new("uint32_t[7]")
+    secret, pointer = output(_MAX_SECRET)
+    size = ffi.new("uint64_t *")
+    lib.tee_task_unpark(task, handle, info, pointer, size)  # without it, of a closed task: an object of zeros
     _, bits, _, usage, _, _, flags = info
     obj.restore(bytes(secret[: size[0]]), bits, usage, flags)

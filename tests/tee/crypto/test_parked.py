@@ -14,7 +14,7 @@ from tee.abi import results
 from tee.abi.algorithms import Algorithm, Mode
 from tee.abi.attributes import UTEE_ATTRIBUTE, Attr, Curve
 from tee.abi.objects import UTEE_OBJECT_INFO, ObjectType
-from tee.native_ready import Ready
+from tee.crypto.ready import Ready
 from tee.params import Kind, Value
 from tee.services import crypto_derive
 from tests.tas import cryptdrv
