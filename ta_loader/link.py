@@ -13,7 +13,7 @@ from north.errors import OutOfMemory, SpaceError
 from south.platform import PAGE, Prot
 from ta_loader import relocation
 from ta_loader.elf import symbols
-from ta_loader.elf.reader import bad_format, panicked
+from ta_loader.elf.checks import bad_format, panicked
 from ta_loader.machines import MACHINES
 from tee.abi.results import ITEM_NOT_FOUND, NOT_SUPPORTED, OUT_OF_MEMORY, TARGET_DEAD
 from tee.errors import TeeError

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from north.elf import abi
 from south.platform import Arch
-from ta_loader.elf import abi
 from tee.abi.ta_head import STACK_ALIGN_AARCH64, STACK_ALIGN_ARM
 
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import struct
 from pathlib import Path
 from typing import NamedTuple
 
+from north.elf.abi import ELFDATA2LSB, EM_X86_64
+from north.elf.file import HEADER_SIZE, read_header
+from north.elf.tables import ElfError
 from south.errors import UsageError
+from south.platform import Arch
 
-_IDENT = struct.Struct("<4s5B7x2H")
-"""e_ident, e_type and e_machine of an ELF header."""
-_ELFDATA2LSB = 1
-MACHINES = {62: "x86_64", 183: "aarch64", 40: "arm"}
-"""e_machine (elf.h)."""
+MACHINES = {EM_X86_64: "x86_64", Arch.AARCH64.elf_machine: "aarch64", Arch.ARM.elf_machine: "arm"}
+"""Architectures by e_machine, as Linux names them."""
 BIN_FOLDERS = ("usr/bin", "bin", "usr/sbin", "sbin")
 
 
@@ -48,13 +48,14 @@ def find_program(name: str, sysroot: str | None) -> Program:
 def machine_of(path: str) -> str | None:
     """The architecture an ELF file is for; None if it is no ELF file. UsageError for one nobody here runs."""
     with open(path, "rb") as file:
-        head = file.read(_IDENT.size)
-    if len(head) < _IDENT.size or head[:4] != b"\x7fELF":
+        head = file.read(HEADER_SIZE)
+    try:
+        header = read_header(head)
+    except ElfError:
         return None
-    _, _, data, *_, number = _IDENT.unpack(head)
-    name = MACHINES.get(number)
-    if name is None or data != _ELFDATA2LSB:
-        raise UsageError(f"{path} is for a machine (ELF e_machine {number}) that litebox-ta has no libteec for")
+    name = MACHINES.get(header.machine)
+    if name is None or header.encoding != ELFDATA2LSB:
+        raise UsageError(f"{path} is for a machine (ELF e_machine {header.machine}) that litebox-ta has no libteec for")
     return name
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ta_loader.container.layout import ELF_MAGIC, NO_DEPTH_LIMIT, ImageType
+from north.elf.abi import ELFMAG
+from ta_loader.container.layout import NO_DEPTH_LIMIT, ImageType
 from ta_loader.container.namespace import next_uuid
 from ta_loader.container.parse import (
     Encryption,
@@ -49,7 +50,7 @@ class ContainerInfo(NamedTuple):
 def describe(data: bytes | bytearray | memoryview) -> ContainerInfo:
     """Read the structure of an image. Never raises for what the image holds: see `ContainerInfo.problem`."""
     image = data if type(data) is bytes else bytes(data)
-    if image.startswith(ELF_MAGIC):
+    if image.startswith(ELFMAG):
         return ContainerInfo(bare_elf=True, image_size=len(image))
     headers: list[Header] = []
     subkeys: list[Subkey] = []

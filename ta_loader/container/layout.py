@@ -16,7 +16,6 @@ from tee.abi.huk import SHDR_ENC_KEY_TYPE_MASK as SHDR_ENC_KEY_TYPE_MASK
 from tee.abi.huk import TA_ENC_KEY_SIZE as TA_ENC_KEY_SIZE
 
 SHDR_MAGIC: Final = 0x4F545348
-ELF_MAGIC: Final = b"\x7fELF"
 
 
 class ImageType(enum.IntEnum):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from north.elf.abi import ELFMAG
 from ta_loader.container.layout import (
     ALGORITHMS,
-    ELF_MAGIC,
     NO_DEPTH_LIMIT,
     SHDR_ENC_KEY_TYPE_MASK,
     TA_ENC_KEY_SIZE,
@@ -87,7 +87,7 @@ def open_container(
     versions: rollback protection; not consulted for images that nobody vouches for.
     """
     image = data if type(data) is bytes else bytes(data)
-    if image.startswith(ELF_MAGIC):
+    if image.startswith(ELFMAG):
         return _bare_elf(image, trust, expected_uuid)
     return _Opening(image, trust, expected_uuid, enc_key, versions).run()
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from north.elf import abi
+from north.elf.file import Elf
+from north.elf.tables import ElfError
 from south.platform import Prot
 from tee.abi import ta_head
 from tee.abi.properties import IDENTITY, PropType
 from tee.errors import TeeError
 
-from . import abi, symbols
+from . import symbols
 from .object import ElfObject
-from .reader import read_header, read_section_headers
 
 if TYPE_CHECKING:
     from south.platform import Arch
@@ -114,16 +116,14 @@ def _text(raw: bytes) -> str:
 def _all_symbols(obj: ElfObject) -> dict[bytes, Symbol]:
     """Defined symbols by name: of .dynsym, and of .symtab if the file was not stripped."""
     found = {s.name: s for s in obj.symbols if s.name and s.section != abi.SHN_UNDEF}
-    sections = read_section_headers(obj.image, read_header(obj.image))
-    section = next((s for s in sections if s.type == abi.SHT_SYMTAB), None)
-    if section is None or section.link >= len(sections):
+    elf = Elf(obj.image)
+    section = next((s for s in elf.sections if s.type == abi.SHT_SYMTAB), None)
+    if section is None or section.link >= len(elf.sections):
         return found
-    names = sections[section.link]
-    table = obj.image[section.offset : section.offset + section.size]
-    strings = obj.image[names.offset : names.offset + names.size]
     try:
-        rows = symbols.read_symbols(table[: len(table) - len(table) % obj.layout.sym.size], strings, obj.layout)
-    except TeeError:
+        table, strings = elf.content(section), bytes(elf.content(elf.sections[section.link]))
+        rows = symbols.named_symbols(table, strings, obj.layout)
+    except (ElfError, TeeError):
         return found
     for row in rows:
         if row.name and row.section != abi.SHN_UNDEF:
@@ -176,7 +176,7 @@ def _find_properties(obj: ElfObject, known: dict[bytes, Symbol]) -> tuple[int, i
             row = obj.segments[index]
             for slot in slots:
                 at = slot * obj.layout.word
-                if row.data[at : at + obj.layout.word] == pointer:
+                if bytes(row.data[at : at + obj.layout.word]) == pointer:
                     return row.vaddr + at, MAX_PROPERTIES
     return None
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from south.platform import PAGE, Prot
 
-from .reader import bad_format, page_up, panicked
+from .checks import bad_format, page_up, panicked
 
 if TYPE_CHECKING:
-    from .reader import Segment
+    from .checks import Segment
 
 
 class Memory:
@@ -55,6 +55,6 @@ class Memory:
     def file_offset_zero(self, offset: int, size: int, image: bytes) -> int | None:
         """Address of the file's first page, if the first segment begins with it; None otherwise."""
         first = self.segments[0]
-        if offset + size <= min(len(first.data), PAGE) and first.data[: offset + size] == image[: offset + size]:
+        if offset + size <= min(len(first.data), PAGE) and bytes(first.data[: offset + size]) == image[: offset + size]:
             return first.vaddr
         return None

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from north.elf import abi
+from north.elf.tables import read_dynamic, read_notes
 from south.platform import PAGE, Arch, Prot
 from ta_loader.machines import MACHINES
 from ta_loader.relocation import Template
@@ -16,26 +18,16 @@ from tee.abi.results import NOT_SUPPORTED
 from tee.abi.ta_head import NO_DEPR_ENTRY, TA_HEAD
 from tee.errors import TeeError
 
-from . import abi, symbols
+from . import symbols
+from .checks import Segment, bad_format, checked_headers, page_down, panicked, segments_to_map
 from .memory import Memory
-from .reader import (
-    SectionHeader,
-    Segment,
-    bad_format,
-    page_down,
-    panicked,
-    read_header,
-    read_program_headers,
-    read_section_headers,
-    read_segments,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from north.elf.file import ProgramHeader, SectionHeader
     from ta_loader.relocation import Plan
 
-    from .reader import ProgramHeader
     from .symbols import Export, Symbol
 
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -74,15 +66,13 @@ class ElfObject:
 
     def __init__(self, image: bytes, *, main: bool) -> None:
         self.image = image
-        header = read_header(image)
-        headers = read_program_headers(image, header)
-        sections = read_section_headers(image, header)
-        self.arch: Arch = header.arch
+        checked = checked_headers(image)
+        self.arch, header, headers, sections = checked
         self.layout = header.layout
         self.entry = header.entry
         self.program_headers = headers
         self.phoff = header.phoff
-        self.memory = Memory(read_segments(image, header, headers))
+        self.memory = Memory(segments_to_map(image, checked))
         self.dynamic = self._read_dynamic(headers)
         self.strings = self._read_strings()
         self.needed = self._read_needed()
@@ -130,6 +120,7 @@ class ElfObject:
         return self.image[:PAGE]
 
     def _read_dynamic(self, headers: list[ProgramHeader]) -> list[tuple[int, int]]:
+        """All entries: ldelf does not stop at DT_NULL."""
         rows: list[tuple[int, int]] = []
         size = self.layout.dyn.size
         for ph in headers:
@@ -139,7 +130,7 @@ class ElfObject:
                 raise bad_format("dynamic section out of bounds")
             if ph.memsz % size:
                 raise panicked("dynamic section of uneven size")
-            rows.extend(self.layout.dyn.iter_unpack(self.memory.bytes_at(ph.vaddr, ph.memsz, "dynamic section")))
+            rows += read_dynamic(self.memory.bytes_at(ph.vaddr, ph.memsz, "dynamic section"), self.layout)
         if len(rows) * size > len(self.image):
             raise bad_format("dynamic sections overlap")
         return rows
@@ -199,7 +190,7 @@ class ElfObject:
         if table.link >= len(sections):
             raise bad_format("section index of .dynstr out of range")
         names = sections[table.link]
-        found = symbols.read_symbols(
+        found = symbols.named_symbols(
             self.memory.bytes_at(table.addr, table.size, ".dynsym"),
             self.memory.bytes_at(names.addr, names.size, ".dynstr"),
             self.layout,
@@ -232,7 +223,7 @@ class ElfObject:
         if table is None or hashes is None:
             return [], {}
         size = self._sysv_symbols(hashes) * self.layout.sym.size
-        found = symbols.read_symbols(self.memory.bytes_at(table, size, ".dynsym"), self.strings, self.layout)
+        found = symbols.named_symbols(self.memory.bytes_at(table, size, ".dynsym"), self.strings, self.layout)
         return found, symbols.exports(found, 1, self.memory.span)
 
     def _find_head(self, sections: list[SectionHeader]) -> None:
@@ -325,16 +316,16 @@ def _wants_bti(memory: Memory, headers: list[ProgramHeader]) -> bool:
         if ph.vaddr + ph.memsz > memory.span:
             raise bad_format("property note out of bounds")
         try:
-            note = memory.bytes_at(ph.vaddr, min(ph.memsz, PAGE), "property note")
+            data = memory.bytes_at(ph.vaddr, min(ph.memsz, PAGE), "property note")
         except TeeError:
             return False
-        name_size, size, kind = (int.from_bytes(note[i : i + 4], "little") for i in (0, 4, 8))
-        if kind != abi.NT_GNU_PROPERTY_TYPE_0 or name_size != 4 or note[12:16] != b"GNU\0":
+        note = next(read_notes(data, ph.align), None)
+        if note is None or note.type != abi.NT_GNU_PROPERTY_TYPE_0 or note.name != b"GNU":
             return False
-        at, end = 16, min(16 + size, len(note))
-        while at + 8 <= end:
-            tag, length = int.from_bytes(note[at : at + 4], "little"), int.from_bytes(note[at + 4 : at + 8], "little")
-            if tag == abi.GNU_PROPERTY_AARCH64_FEATURE_1_AND and length == 4 and at + 12 <= end:
-                return bool(note[at + 8] & abi.GNU_PROPERTY_AARCH64_FEATURE_1_BTI)
+        at, content = 0, note.content
+        while at + 8 <= len(content):
+            tag, length = (int.from_bytes(content[i : i + 4], "little") for i in (at, at + 4))
+            if tag == abi.GNU_PROPERTY_AARCH64_FEATURE_1_AND and length == 4 and at + 12 <= len(content):
+                return bool(content[at + 8] & abi.GNU_PROPERTY_AARCH64_FEATURE_1_BTI)
             at += 8 + ((length + 7) & -8)
     return False

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import abi
-from .reader import bad_format
+from north.elf import abi
+from north.elf.tables import read_symbols
+
+from .checks import bad_format
 
 ADDRESS = 0
 """`value` is an address to which the object's base is added."""
@@ -24,7 +26,7 @@ OUT_OF_RANGE = 4
 
 
 class Symbol(NamedTuple):
-    """One row of .dynsym. name: b"" for none."""
+    """What linking needs of a row of .dynsym. name: b"" for none."""
 
     name: bytes
     value: int
@@ -43,7 +45,7 @@ class Export(NamedTuple):
     weak: bool
 
 
-def read_symbols(table: bytes, strings: bytes, layout: abi.Layout) -> list[Symbol]:
+def named_symbols(table: bytes | memoryview, strings: bytes, layout: abi.Layout) -> list[Symbol]:
     """All symbols; TeeError(BAD_FORMAT) on a name outside `strings`.
 
     Tail-merged names may share bytes, but names of a real table never add up to many times its strings:
@@ -51,13 +53,8 @@ def read_symbols(table: bytes, strings: bytes, layout: abi.Layout) -> list[Symbo
     """
     out: list[Symbol] = []
     budget = 16 * len(strings) + 4096
-    wide = layout.word == 8
     end_of = strings.index
-    for row in layout.sym.iter_unpack(table):
-        if wide:
-            start, info, _, section, value, _ = row
-        else:
-            start, value, _, info, _, section = row
+    for start, info, _, section, value, _ in read_symbols(table, layout):
         name = b""
         if start:
             try:

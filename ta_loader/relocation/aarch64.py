@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from north.elf import abi
 from south.platform import Prot
-from ta_loader.elf import abi
-from ta_loader.elf.reader import bad_format
+from ta_loader.elf.checks import bad_format
 
 from . import TLSDESC, TPREL
 

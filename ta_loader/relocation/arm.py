@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ta_loader.elf import abi
-from ta_loader.elf.reader import bad_format
+from north.elf import abi
+from ta_loader.elf.checks import bad_format
 
 from . import DTPMOD, VALUE
 

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import bisect
 import functools
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .elffile import ElfFile, Section
+from .elffile import ElfFile
 from .lines import Cursor, Malformed
+
+if TYPE_CHECKING:
+    from north.elf.file import SectionHeader
 
 DW_CFA_ADVANCE_LOC, DW_CFA_OFFSET, DW_CFA_RESTORE = 0x40, 0x80, 0xC0
 DW_CFA_NOP, DW_CFA_SET_LOC = 0x00, 0x01
@@ -95,9 +98,9 @@ class _Fde(NamedTuple):
 class FrameTable:
     """One .eh_frame or .debug_frame section."""
 
-    def __init__(self, elf: ElfFile, section: Section, eh: bool) -> None:
+    def __init__(self, elf: ElfFile, section: SectionHeader, eh: bool) -> None:
         self._data = elf.contents(section)
-        self._address = section.address
+        self._address = section.addr
         self._eh = eh
         self._word = elf.layout.word
         self._mask = elf.layout.mask

@@ -1,7 +1,9 @@
 """Line-number tables, without the rest of DWARF.
 
-They are decoded here and not by pyelftools because a header may claim 2^64 entries of no bytes at all,
-which a general reader takes at its word. Here every count is bounded by the bytes that are there.
+They are decoded here, as unwind tables are beside it, and not by pyelftools: the file is a hostile TA's. A header may
+claim 2^49 directories of no bytes at all, which a general reader takes at its word: with those 8 bytes changed in a
+small program's `.debug_line`, pyelftools 0.33 had not returned after 60 s; this took 0.1 ms. Here every count is
+bounded by the bytes that are there. (Its import alone takes as long as a whole run of a TA.)
 
 Source: DWARF 5 §6.2 "Line Number Information" and §7.22; versions 2 to 4 of the same section.
 """

@@ -13,10 +13,11 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from north.elf import abi
 from ta_loader.machines import MACHINES
 from tee.abi.results import Result
 
-from .elffile import SHF_ALLOC, ElfFile, parse
+from .elffile import ElfFile, parse
 from .own_log import symbolise_own
 from .symbols import Location, locate
 
@@ -137,7 +138,7 @@ class _Dump:
         if core:
             if self._core is None or self._core_base is None or not self._core.segments:
                 return None
-            return self._core, self._core_base - min(s.address for s in self._core.segments)
+            return self._core, self._core_base - min(s.vaddr for s in self._core.segments)
         for region in self._regions:
             if region.start <= address < region.start + region.size and region.elf in self._elfs:
                 elf, base = self._elfs[region.elf]
@@ -150,9 +151,9 @@ class _Dump:
             return ""
         start, end = region.start - base, region.start - base + region.size
         names = [
-            s.name
+            elf.name_of(s)
             for s in elf.sections
-            if s.flags & SHF_ALLOC and s.size and s.address < end and s.address + s.size > start
+            if s.flags & abi.SHF_ALLOC and s.size and s.addr < end and s.addr + s.size > start
         ]
         return " ".join(names[:32])
 

@@ -67,7 +67,7 @@ class _Report:
         elf = None if base is None else self._elf(frame.module)
         if elf is None or base is None or not elf.segments:
             return line
-        bias = base - (min(segment.address for segment in elf.segments) & -4096)
+        bias = base - (min(segment.vaddr for segment in elf.segments) & -4096)
         address = elf.arch.code_address(frame.pc)
         # All frames but the innermost are return addresses: what they return from is before them.
         at = locate([elf], address - bias, address - bias - (1 if frame.number else 0))

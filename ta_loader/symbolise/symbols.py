@@ -10,7 +10,8 @@ import bisect
 import functools
 from typing import TYPE_CHECKING, NamedTuple
 
-from ta_loader.elf import abi
+from north.elf import abi
+from north.elf.tables import read_symbols
 
 from .elffile import ElfFile, cut_string, parse, same_build
 from .lines import LineTable
@@ -18,9 +19,6 @@ from .lines import LineTable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
-
-SHN_LORESERVE = 0xFF00
-STT_GNU_IFUNC = 10
 
 MAX_SYMBOLS = 1 << 18
 """Rows of a symbol table that are read."""
@@ -62,21 +60,14 @@ class SymbolTable:
     def _functions(self, rows: bytes) -> list[tuple[int, int, int, int]]:
         """(start, rank, size, offset of the name): of several at one address the last is preferred."""
         elf = self._elf
-        sym = elf.layout.sym
-        count = min(len(rows) // sym.size, MAX_SYMBOLS)
-        wide = elf.layout.word == 8
         even = ~elf.arch.state_bits
         mask = elf.layout.mask
         out: list[tuple[int, int, int, int]] = []
-        for row in sym.iter_unpack(rows[: count * sym.size]):
-            if wide:
-                name, info, _, section, value, size = row
-            else:
-                name, value, size, info, _, section = row
+        for name, info, _, section, value, size in read_symbols(rows, elf.layout, MAX_SYMBOLS):
             kind = info & 15
-            if not name or section == abi.SHN_UNDEF or section >= SHN_LORESERVE:
+            if not name or section == abi.SHN_UNDEF or section >= abi.SHN_LORESERVE:
                 continue
-            if kind in (abi.STT_FUNC, STT_GNU_IFUNC):
+            if kind in (abi.STT_FUNC, abi.STT_GNU_IFUNC):
                 rank = 4 if size else 2
                 value &= even & mask
             elif kind == abi.STT_NOTYPE and self._is_label(name):

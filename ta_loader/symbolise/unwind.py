@@ -168,9 +168,10 @@ class Modules:
             found = symbols_of(elf).function(place.address)
             if found:
                 return base + found.start, base + found.end
-        for section in place.elf.sections if place.elf else []:
-            if section.name in (".plt", ".iplt") and section.address <= place.address < section.address + section.size:
-                return base + section.address, base + section.address + section.size
+        for name in (".plt", ".iplt"):
+            section = place.elf.section(name) if place.elf else None
+            if section and section.addr <= place.address < section.addr + section.size:
+                return base + section.addr, base + section.addr + section.size
         return None
 
     def describe(self, pc: int, lookup: int) -> Frame:

@@ -18,6 +18,7 @@ from normal_world.agent import lines, messages
 from normal_world.agent.stream import Stream
 from normal_world.protocol import FRAME_MAX
 from normal_world.supplicant.rpmb import EmulatedRpmb
+from north.elf.kernel import ExecError, read_executable
 from south.errors import UsageError
 from south.platform import Arch
 from ta_loader import samples
@@ -47,6 +48,7 @@ from tests.hostile.mutate import elf_of
 from tests.normal_world import frames
 from tests.normal_world.frames import Mutator
 from tests.normal_world.kit import in_thread
+from tests.north.elf.kit import ask_everything, program
 from tests.ta_loader.container_kit import ENC_KEY
 from tests.ta_loader.elf_kit import make_space
 from tests.tas import cryptdrv
@@ -131,6 +133,14 @@ def fuzz_elf(data: bytes) -> None:
     except TeeError:
         return
     program.backtrace({"pc": program.entry, "sp": program.modules[0].base})
+
+
+def fuzz_headers(data: bytes) -> None:
+    ask_everything(data)
+    try:
+        read_executable(data)
+    except ExecError:
+        pass
 
 
 # --- the command line
@@ -438,6 +448,7 @@ def agent_seeds() -> list[bytes]:
 TARGETS: dict[str, Target] = {
     "container": Target(fuzz_container, container_seeds),
     "elf": Target(fuzz_elf, elves),
+    "headers": Target(fuzz_headers, lambda: [*elves(), program()]),
     "params": Target(fuzz_params, lambda: PARAMS),
     "script": Target(fuzz_script, lambda: [SCRIPT]),
     "calls": Target(fuzz_calls, call_seeds),

@@ -167,8 +167,10 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         find_program("no-such-program-here", str(tmp_path))
     assert machine_of(__file__) is None
     head = b"\x7fELF\x02\x01" + bytes(12)
-    (tmp_path / "arm").write_bytes(head + (183).to_bytes(2, "little"))
-    (tmp_path / "odd").write_bytes(head + (243).to_bytes(2, "little"))
+    (tmp_path / "arm").write_bytes(head + (183).to_bytes(2, "little") + bytes(44))
+    (tmp_path / "odd").write_bytes(head + (243).to_bytes(2, "little") + bytes(44))
+    (tmp_path / "cut").write_bytes(head)
+    assert machine_of(str(tmp_path / "cut")) is None
     assert machine_of(str(tmp_path / "arm")) == "aarch64"
     with pytest.raises(UsageError, match="machine"):
         machine_of(str(tmp_path / "odd"))

@@ -8,8 +8,8 @@ import pytest
 
 from south.platform import Prot
 from ta_loader import relocation
+from ta_loader.elf.checks import Segment
 from ta_loader.elf.memory import Memory
-from ta_loader.elf.reader import Segment
 from ta_loader.elf.symbols import Symbol
 from ta_loader.relocation import Plan, Template, aarch64, arm
 from tee.abi import results
@@ -25,7 +25,8 @@ SYMBOLS = [Symbol(b"", 0, 0, 0, 0), OWN, OTHER, MAYBE]
 
 def memory(data: bytes = bytes(64)) -> Memory:
     """Text of one page, then data of two with `data` in the file."""
-    return Memory([Segment(TEXT, 4096, bytes(4096), Prot.RX, True), Segment(DATA, 8192, data, Prot.RW, False)])
+    text, rest = memoryview(bytes(4096)), memoryview(data)
+    return Memory([Segment(TEXT, 4096, text, Prot.RX, True), Segment(DATA, 8192, rest, Prot.RW, False)])
 
 
 def rela(*rows: tuple[int, int, int, int]) -> bytes:
@@ -156,11 +157,11 @@ def test_text_of_a_legacy_ta() -> None:
     where.text_writable = True
     plan = compile64(where, (0x18, 0, 1027, 0x40))
     assert plan.relative[0] == [3]
-    assert where.segments[0].data[0x18:0x20] == (0x40).to_bytes(8, "little")
+    assert bytes(where.segments[0].data[0x18:0x20]) == (0x40).to_bytes(8, "little")
 
 
 def test_object_without_data() -> None:
-    where = Memory([Segment(0, 4096, bytes(4096), Prot.RX, True)])
+    where = Memory([Segment(0, 4096, memoryview(bytes(4096)), Prot.RX, True)])
     template = Template(where, 8)
     aarch64.compile_table(rela((8, 0, 0, 0)), SYMBOLS, where, template)
     with pytest.raises(TeeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -140,6 +141,20 @@ def test_debug_files_are_matched() -> None:
     assert elf(plain).build_id.hex() in run_tool(A64, "readelf", plain, "-n")
     assert debug_finder([data, plain], lambda _: objcopy(A64, plain, "--strip-all"))(OTHER) == plain
     assert debug_finder([b"", b"\x7fELF", data], lambda _: None)(MAIN) == data
+
+
+def test_entries_of_no_bytes_are_not_counted_out() -> None:
+    """A header that claims 2^49 directories, each described by no fields: a general reader walks them all."""
+    data = bytearray(build(A64, PROGRAM, "-gdwarf-5"))
+    section = elf(bytes(data)).section(".debug_line")
+    assert section is not None
+    # DWARF 5 §6.2.4: fixed fields, standard_opcode_lengths, then directory_entry_format_count and its pairs.
+    formats = section.offset + 17 + data[section.offset + 17]
+    assert data[formats] == 1
+    data[formats : formats + 8] = b"\0" + b"\xff" * 6 + b"\x7f"
+    started = time.monotonic()
+    assert symbols_of(elf(bytes(data))).line(nm(A64, bytes(data))["leaf"][0]) is None
+    assert time.monotonic() - started < 30
 
 
 def test_names_cannot_forge_log_lines() -> None:

@@ -1,4 +1,4 @@
-"""Headers and segments of an ELF file, checked as ldelf checks them.
+"""What ldelf asks of the headers and segments of an ELF file, and what it then maps.
 
 Source: optee_os ldelf/ta_elf.c: `init_elf`, `e32_parse_ehdr`, `e64_parse_ehdr`, `parse_load_segments`,
 `adjust_segments`, `populate_segments`. Where ldelf asserts (and so panics), the answer is what its caller
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from north.elf import abi
+from north.elf.file import Header, ProgramHeader, SectionHeader, read_header, read_program_headers, read_section_headers
+from north.elf.tables import ElfError
 from south.platform import PAGE, Arch, Prot
 from ta_loader.machines import MACHINES, TA_ARCHES, arch_of
 from tee.abi.results import BAD_FORMAT, GENERIC, NOT_SUPPORTED
 from tee.errors import TeeError
-
-from . import abi
-from .abi import LAYOUT32, LAYOUT64, Layout
 
 
 def bad_format(detail: str) -> TeeError:
@@ -28,47 +28,25 @@ def panicked(detail: str) -> TeeError:
     return TeeError(GENERIC, detail)
 
 
-class Header(NamedTuple):
-    """The fields of Elf32_Ehdr and Elf64_Ehdr that are used."""
+class Headers(NamedTuple):
+    """All headers of a file that passed."""
 
     arch: Arch
-    layout: Layout
-    entry: int
-    phoff: int
-    shoff: int
-    phnum: int
-    shnum: int
-
-
-class ProgramHeader(NamedTuple):
-    type: int
-    flags: int
-    offset: int
-    vaddr: int
-    filesz: int
-    memsz: int
-    align: int
-
-
-class SectionHeader(NamedTuple):
-    name: int
-    type: int
-    flags: int
-    addr: int
-    offset: int
-    size: int
-    link: int
-    entsize: int
+    file: Header
+    program: list[ProgramHeader]
+    sections: list[SectionHeader]
 
 
 class Segment:
     """Pages to map. vaddr, size: page-aligned, bytes; data: what the file gives them, from vaddr on;
     executable: what the file asks for, which a writable segment's `prot` leaves out.
+
+    `data` is a view of the file until relocations are put into it.
     """
 
     __slots__ = ("data", "executable", "prot", "size", "vaddr")
 
-    def __init__(self, vaddr: int, size: int, data: bytes | bytearray, prot: Prot, executable: bool) -> None:
+    def __init__(self, vaddr: int, size: int, data: memoryview | bytearray, prot: Prot, executable: bool) -> None:
         self.vaddr = vaddr
         self.size = size
         self.data = data
@@ -84,48 +62,32 @@ def page_up(value: int) -> int:
     return (value + PAGE - 1) & -PAGE
 
 
-def read_header(data: bytes) -> Header:
-    """TeeError(BAD_FORMAT) unless it is a shared object of AArch64 or of Arm's EABI version 5."""
-    if data[:4] != abi.ELFMAG:
-        raise bad_format("not an ELF file")
-    if len(data) < LAYOUT64.ehdr.size:
-        raise bad_format("truncated ELF header")
-    layout = LAYOUT64 if data[4] == abi.ELFCLASS64 else LAYOUT32
-    fields = layout.ehdr.unpack_from(data)
-    ident, kind, machine, _, entry, phoff, shoff, flags, _, phentsize, phnum, shentsize, shnum, _ = fields
-    _, elf_class, encoding, version, osabi = ident[3:8]
-    if version != abi.EV_CURRENT or encoding != abi.ELFDATA2LSB or kind != abi.ET_DYN:
+def checked_headers(data: bytes) -> Headers:
+    """TeeError: BAD_FORMAT unless it is a shared object of AArch64 or of Arm's EABI version 5."""
+    try:
+        header = read_header(data)
+        arch = _checked_arch(header)
+        # ldelf maps no more than the first page before it has read them.
+        if header.phoff + header.phnum * header.layout.phdr.size > PAGE:
+            raise TeeError(NOT_SUPPORTED, "program headers beyond the first page")
+        return Headers(arch, header, read_program_headers(data, header), read_section_headers(data, header))
+    except ElfError as problem:
+        raise bad_format(str(problem)) from None
+
+
+def _checked_arch(header: Header) -> Arch:
+    layout, machine, flags, osabi = header.layout, header.machine, header.flags, header.osabi
+    if header.ident_version != abi.EV_CURRENT or header.encoding != abi.ELFDATA2LSB or header.type != abi.ET_DYN:
         raise bad_format("not a little-endian ELF shared object")
-    if phentsize != layout.phdr.size or shentsize != layout.shdr.size:
+    if header.phentsize != layout.phdr.size or header.shentsize != layout.shdr.size:
         raise bad_format("unexpected size of program or section headers")
-    arch = arch_of(elf_class, machine)
+    arch = arch_of(header.elf_class, machine)
     if arch is None:
         names = " nor ".join(arch.value for arch in TA_ARCHES)
-        raise bad_format(f"ELF class {elf_class} for machine {machine}: neither {names}")
+        raise bad_format(f"ELF class {header.elf_class} for machine {machine}: neither {names}")
     if (osabi, flags & MACHINES[arch].flags_mask) not in MACHINES[arch].abis:
         raise bad_format(f"unexpected OS ABI {osabi} or flags {flags:#x} for {arch.value}")
-    return Header(arch, layout, entry, phoff, shoff, phnum, shnum)
-
-
-def read_program_headers(data: bytes, header: Header) -> list[ProgramHeader]:
-    """They lie in the file's first page, as ldelf maps no more of it at first."""
-    end = header.phoff + header.phnum * header.layout.phdr.size
-    if end > PAGE:
-        raise TeeError(NOT_SUPPORTED, "program headers beyond the first page")
-    if end > len(data):
-        raise bad_format("program headers beyond the end of the file")
-    rows = header.layout.phdr.iter_unpack(data[header.phoff : end])
-    if header.layout.word == 8:
-        return [ProgramHeader(r[0], r[1], r[2], r[3], r[5], r[6], r[7]) for r in rows]
-    return [ProgramHeader(r[0], r[6], r[1], r[2], r[4], r[5], r[7]) for r in rows]
-
-
-def read_section_headers(data: bytes, header: Header) -> list[SectionHeader]:
-    end = header.shoff + header.shnum * header.layout.shdr.size
-    if end > len(data):
-        raise bad_format("section headers beyond the end of the file")
-    rows = header.layout.shdr.iter_unpack(data[header.shoff : end])
-    return [SectionHeader(r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[9]) for r in rows]
+    return arch
 
 
 class _Load:
@@ -141,7 +103,7 @@ class _Load:
         self.memsz = ph.memsz
 
 
-def _checked_loads(headers: list[ProgramHeader], layout: Layout) -> list[_Load]:
+def _checked_loads(headers: list[ProgramHeader], layout: abi.Layout) -> list[_Load]:
     loads: list[_Load] = []
     align = 0
     for ph in headers:
@@ -191,10 +153,11 @@ def _merged(loads: list[_Load], align: int) -> list[_Load]:
     return out
 
 
-def read_segments(data: bytes, header: Header, headers: list[ProgramHeader]) -> list[Segment]:
-    """What to map, in ascending order without overlaps; W^X, and a segment with both is RW as in ldelf."""
-    loads = _checked_loads(headers, header.layout)
-    align = next(ph.align for ph in headers if ph.type == abi.PT_LOAD)
+def segments_to_map(data: bytes, headers: Headers) -> list[Segment]:
+    """In ascending order without overlaps; W^X, and a segment with both is RW as in ldelf. Their data are views."""
+    loads = _checked_loads(headers.program, headers.file.layout)
+    align = next(ph.align for ph in headers.program if ph.type == abi.PT_LOAD)
+    view = memoryview(data)
     segments: list[Segment] = []
     for load in _merged(loads, align):
         if not load.flags & abi.PF_R:
@@ -211,7 +174,7 @@ def read_segments(data: bytes, header: Header, headers: list[ProgramHeader]) -> 
                 prot = Prot.RX
         size = page_up(load.memsz)
         if size:
-            content = data[load.offset : load.offset + load.filesz]
+            content = view[load.offset : load.offset + load.filesz]
             segments.append(Segment(load.vaddr, size, content, prot, bool(load.flags & abi.PF_X)))
     if not segments:
         raise bad_format("no loadable segments")
