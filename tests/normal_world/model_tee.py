@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -38,11 +40,21 @@ class ModelDriver:
 
 
 def build_model(folder: Path) -> ModelDriver:
+    """A model of its own: a copy in `folder`, which the loader takes for another library."""
     if shutil.which("cc") is None or not Path("/usr/include/linux/tee.h").exists():
         pytest.skip("no C compiler with the kernel's headers (linux/tee.h)")
-    out = folder / "model_tee.so"
-    command = ["cc", "-std=gnu11", "-D_FILE_OFFSET_BITS=64", "-g", "-pthread", "-Wall", "-Wextra", "-Werror", "-shared"]
-    command += ["-fPIC", f"-I{libteec.INCLUDE}", "-o", str(out), str(SOURCE)]
-    command += [str(libteec.build(folder)), "-Wl,-rpath,$ORIGIN"]
-    subprocess.run(command, check=True, timeout=60)
-    return ModelDriver(out)
+    library = folder / "model_tee.so"
+    library.write_bytes(_compiled())
+    return ModelDriver(library)
+
+
+@functools.cache
+def _compiled() -> bytes:
+    """Once a process."""
+    teec = libteec.ensure()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "model_tee.so")
+        command = ["cc", "-std=gnu11", "-D_FILE_OFFSET_BITS=64", "-g", "-pthread", "-Wall", "-Wextra", "-Werror"]
+        command += ["-shared", "-fPIC", f"-I{libteec.INCLUDE}", "-o", str(out), str(SOURCE), str(teec)]
+        subprocess.run([*command, f"-Wl,-rpath,{teec.parent}"], check=True, timeout=60)
+        return out.read_bytes()
