@@ -163,6 +163,10 @@ class Context(Closing):
             typed, outcome = self.call(call, params, timeout, operation)
         except GivenUp as problem:
             raise TaDied(what, uuid, Origin.API, given_up(uuid, self._limit, problem.answer)) from None
+        if outcome.result == results.ITEM_NOT_FOUND:
+            from normal_world.client.names import without_sample
+
+            what += without_sample(uuid)
         check(outcome, what, uuid, timeout)
         session = Session(self, uuid, number, typed)
         self._sessions.add(session)

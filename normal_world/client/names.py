@@ -7,7 +7,7 @@ from uuid import UUID
 from ta_loader.samples import HELLO, NAMES
 
 SAMPLES = {name: HELLO[arch] for name, arch in NAMES.items()}
-"""Bundled TAs, which a daemon finds by UUID if it was given their folder."""
+"""Bundled TAs, which every TEE of this program has; others by UUID, if they are installed there."""
 
 
 def uuid_of(ta: str) -> UUID:
@@ -22,3 +22,14 @@ def uuid_of(ta: str) -> UUID:
             f"ta: {ta!r} is no UUID, no file UUID.ta and no sample ({', '.join(SAMPLES)}): other names mean nothing to "
             "a TEE outside of this process"
         ) from None
+
+
+def without_sample(uuid: UUID) -> str:
+    """What to do about a TEE that does not have it, if it is a sample."""
+    if uuid not in SAMPLES.values():
+        return ""
+    from ta_loader.samples import FOLDER
+
+    return (
+        f", a sample of LiteBox: install {FOLDER}/{uuid}.ta where that TEE finds its TAs, signed with a key it believes"
+    )

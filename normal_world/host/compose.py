@@ -14,6 +14,7 @@ from south.linux_host import linux_host
 from south.linux_host.host import NullConsole
 from south.linux_host.interrupt import Interruptible
 from south.linux_host.log import STDERR
+from ta_loader.bundled import SamplesLast
 from ta_loader.container.versions import StoredVersions
 from ta_loader.installed import InstalledFirst
 from ta_loader.source import Loader
@@ -105,7 +106,7 @@ class Host:
 
             self.platform = self.platform._replace(clock=GuestClock(self.platform.clock, guest))
             store = FetchedStore(store, guest.load_ta, trust, enc_key=enc_key, versions=versions)
-        store = InstalledFirst(store, lambda: self.world.storage, self._may_be_installed)
+        store = InstalledFirst(SamplesLast(store), lambda: self.world.storage, self._may_be_installed)
         self._profiles: ProfileFolder | None = None
         if setup.profile_dir is not None:
             from normal_world.supplicant.profiles import ProfileFolder

@@ -19,12 +19,17 @@ from normal_world.params import Kind
 from normal_world.supplicant.plugins import HostPlugins
 from south.platform import Arch
 from ta_loader import samples
+from south.linux_host import linux_host
+from south.linux_host.host import NullConsole
 from tee.abi import results
 from tests.normal_world.plugin_kit import TEST_UUID, compile_plugin
 from tests.normal_world.ways import WAYS, connected, local
 from tests.tas import prof
 from tests.threads import eventually, together
 
+from tee.observe import Observer
+from tee.world import SecureWorld
+from tests.normal_world.kit import in_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -199,6 +204,20 @@ def test_leaks_are_warned_of_and_closed(daemon: tuple[str, Server]) -> None:
         assert len(context.sessions) == 1
         lose(lambda: tee.allocate(100), "shared memory")
         assert (len(context.sessions), len(context.objects)) == (0, 1)
+def test_a_tee_without_the_samples(tmp_path: Path) -> None:
+    """A board's, for one: what to do stands in the error."""
+    nothing = Loader(TaStore([], TrustStore([])))
+    world = SecureWorld(linux_host(str(tmp_path / "state"), console=NullConsole()), nothing, observer=Observer())
+    with in_thread(world, tmp_path) as (socket, _), Context.daemon(socket) as tee:
+        with pytest.raises(TeeError, match=rf"a sample of LiteBox: install .*{HELLO}\.ta") as missing:
+            tee.open_session("hello")
+        assert missing.value.result == results.ITEM_NOT_FOUND
+        with pytest.raises(TeeError) as other:
+            tee.open_session(UUID(int=5))
+        assert "sample" not in str(other.value)
+    world.close()
+
+
         with tee.allocate(1):
             assert len(context.objects) == 1
         lose(lambda: Context.daemon(daemon[0]), "Context")

@@ -12,9 +12,11 @@ import stat
 import subprocess
 import time
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
+from normal_world import Context, Value
 from normal_world.daemon.listen import listen
 from normal_world.daemon.status import fetch
 from normal_world.protocol import Op
@@ -61,6 +63,20 @@ def test_start_status_and_stop(tmp_path: Path) -> None:
     log = (tmp_path / "log").read_text()
     assert f"listening on {daemon.path}" in log
     assert "Traceback" not in log
+
+
+def test_a_daemon_that_was_given_no_ta_serves_the_samples(tmp_path: Path) -> None:
+    """Within its sandbox; their key opens nothing else."""
+    tas = tmp_path / "tas"
+    tas.mkdir()
+    (tas / f"{UUID(int=7)}.ta").write_bytes(samples.hello().read_bytes())
+    with in_process(tmp_path, "--ta-dir", str(tas)) as daemon, Context.daemon(daemon.path) as tee:
+        for name in samples.NAMES:
+            with tee.open_session(name) as session:
+                assert session.invoke(0, Value.inout(41))[0].a == 42  # type: ignore[union-attr]
+        with pytest.raises(TeeError) as refused:
+            tee.open_session(UUID(int=7))
+        assert refused.value.result == results.SECURITY
 
 
 def test_a_stale_socket_is_taken_over_and_nothing_else(tmp_path: Path) -> None:
