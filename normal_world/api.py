@@ -26,14 +26,14 @@ from normal_world.closing import Closing
 from normal_world.died import UNKNOWN, Death, TaDied
 from normal_world.limited import GivenUp, within
 from normal_world.memory import Direction, Shadows, SharedMemory, closed
-from normal_world.params import OUTPUT, Param, Value, as_param, bytes_of, fits, wrong_direction
+from normal_world.params import OUTPUT, Memref, Param, Value, as_param, bytes_of, fits, wrong_direction
 from tee.abi import results
 from tee.abi.results import Origin
 from tee.errors import TeeError
 from tee.params import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from normal_world.client.options import LocalOptions
     from normal_world.client.ports import Memory, Way
@@ -192,7 +192,9 @@ class Context(Closing):
         self._bury()
         taken: list[tuple[int, Memory]] = []
         try:
-            arguments = [self._argument(param, taken) for param in typed]
+            self._take(typed, taken)
+            shadows = iter(taken)
+            arguments = [self._argument(param, shadows) for param in typed]
             with Cancelling(way, name, timeout, operation):
                 if self._limit is None:
                     outcome = run(arguments, name)
@@ -211,7 +213,20 @@ class Context(Closing):
             for entry in taken:
                 self._shadows.give_back(entry)
 
-    def _argument(self, param: Param, taken: list[tuple[int, Memory]]) -> Argument:
+    def _take(self, params: Sequence[Param], taken: list[tuple[int, Memory]]) -> None:
+        """Memory for what is copied, all of it before a byte is: what a TEE does not take costs nothing.
+        TeeError(OUT_OF_MEMORY).
+        """
+        memrefs = [param for param in params if isinstance(param, Memref) and param.temporary]
+        most, total = self.way.most_memory, sum(memref.capacity for memref in memrefs)
+        if most is not None and total > most:
+            raise TeeError(
+                results.OUT_OF_MEMORY, f"{total} bytes of memory: there is room for {most} in a call", Origin.API
+            )
+        for memref in memrefs:
+            taken.append(self._shadows.take(memref.capacity))
+
+    def _argument(self, param: Param, shadows: Iterator[tuple[int, Memory]]) -> Argument:
         if param is None:
             return Argument(Kind.NONE)
         if isinstance(param, Value):
@@ -227,8 +242,7 @@ class Context(Closing):
                 raise wrong_direction(param)
             memory, source, at = shared.memory, shared.view, param.offset
         elif param.buffer is not None:
-            taken.append(self._shadows.take(size))
-            memory, source, at = taken[-1][1], param.buffer, 0
+            memory, source, at = next(shadows)[1], param.buffer, 0
         else:
             return Argument(param.kind, 0, 0, None, 0, size)
         # Whatever the direction: bytes that the TA leaves alone stay as they were.

@@ -113,9 +113,11 @@ class Shadows:
                 entry = min(fitting, key=lambda entry: entry[0])
                 self._idle.remove(entry)
                 return entry
-        room = 4096
-        while room < size:
-            room *= 2
+        room = size
+        if size <= self.LARGEST:  # it is kept: for the next one's size, too
+            room = 4096
+            while room < size:
+                room *= 2
         return room, self._way.allocate(room)
 
     def give_back(self, entry: tuple[int, Memory]) -> None:

@@ -5,7 +5,7 @@ Source: GP TEE Client API v1.0 §4.3.6-4.3.10, and what each direction means §3
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from normal_world.checks import WORD_MAX, whole
 from tee.abi import results
@@ -85,18 +85,26 @@ class Value:
         return f"Value.{self.kind.name[6:].lower()}({self.a:#x}, {self.b:#x})"
 
 
+class _Room(NamedTuple):
+    """So many bytes that are not made yet."""
+
+    size: int
+
+
 class Memref:
     """Memory for the TA: a buffer of this process, shared memory or a part of it, or NULL.
 
     A buffer is copied at the beginning of the call, and back at its end if the TA may write it; shared memory
     is what the TA sees itself. Each call offers the whole of it again.
 
+    Room that `output` makes for a number of bytes is made when a call needs it, or somebody looks at it.
+
     capacity: bytes offered. size: bytes the TA reported, after a call; for SHORT_BUFFER more than capacity.
     """
 
-    __slots__ = ("_buffer", "_capacity", "_kind", "_offset", "_shared", "size")
+    __slots__ = ("_buffer", "_capacity", "_kind", "_offset", "_room", "_shared", "size")
 
-    def __init__(self, kind: Kind, source: Source, offset: int = 0, size: int | None = None) -> None:
+    def __init__(self, kind: Kind, source: Source | _Room, offset: int = 0, size: int | None = None) -> None:
         """size: bytes from offset on, below 4 GiB; None: all the rest. TypeError, ValueError for what is not in the
         source.
         """
@@ -105,6 +113,7 @@ class Memref:
         self._kind = kind if type(kind) is Kind and kind >= _MEMREF else _kind(kind, "memref")
         shared: SharedMemory | None = None
         buffer: memoryview | None = None
+        unmade: int | None = None
         if type(offset) is not int or offset < 0:
             offset = whole(offset, "offset")
         if size is not None:
@@ -114,6 +123,8 @@ class Memref:
         elif isinstance(source, SharedMemory):
             shared = source
             room = source.size
+        elif isinstance(source, _Room):
+            unmade = room = source.size
         else:
             buffer = bytes_of(source)
             if kind & OUTPUT and buffer.readonly:
@@ -126,7 +137,7 @@ class Memref:
             raise ValueError(f"{size} bytes from {offset} on are not in {room}")
         if capacity > WORD_MAX:
             raise ValueError(f"{capacity} bytes: a memref is smaller than 4 GiB")
-        self._shared, self._buffer = shared, buffer
+        self._shared, self._buffer, self._room = shared, buffer, unmade
         self._offset = offset
         self._capacity = self.size = capacity
 
@@ -139,7 +150,22 @@ class Memref:
         return self._shared
 
     @property
+    def null(self) -> bool:
+        return self._shared is None and not self.temporary
+
+    @property
+    def temporary(self) -> bool:
+        """It has a buffer, which each call copies."""
+        return self._buffer is not None or self._room is not None
+
+    @property
     def buffer(self) -> memoryview | None:
+        """TeeError(OUT_OF_MEMORY)."""
+        if self._buffer is None and self._room is not None:
+            try:
+                self._buffer = memoryview(bytearray(self._room))
+            except MemoryError:
+                raise TeeError(results.OUT_OF_MEMORY, f"no {self._room} bytes for a memref", Origin.API) from None
         return self._buffer
 
     @property
@@ -159,7 +185,7 @@ class Memref:
     def output(cls, target: Source | int, offset: int = 0, size: int | None = None) -> Memref:
         """target: a writable buffer, shared memory, or how many bytes to make room for."""
         if isinstance(target, int) or _is_integer(target):
-            target = bytearray(whole(target, "size"))
+            return cls(Kind.MEMREF_OUTPUT, _Room(whole(target, "size")), offset, size)
         return cls(Kind.MEMREF_OUTPUT, target, offset, size)
 
     @classmethod
@@ -178,7 +204,7 @@ class Memref:
         return bytes(self.data)
 
     def __repr__(self) -> str:
-        what = "NULL" if self.shared is None and self.buffer is None else f"+{self.offset:#x}"
+        what = "NULL" if self.null else f"+{self.offset:#x}"
         return f"Memref.{self.kind.name[7:].lower()}({what}, {self.size} of {self.capacity} bytes)"
 
 

@@ -54,6 +54,11 @@ _RANGES = {
 """Lowest and highest address handed out."""
 
 
+def most_addresses(layout: Layout) -> int:
+    """Bytes that a program of any architecture has addresses for, at most; some of them are its own."""
+    return max(high - low for (kind, _), (low, high) in _RANGES.items() if kind is layout)
+
+
 def page_up(size: int) -> int:
     return (size + PAGE - 1) & -PAGE
 

@@ -56,6 +56,8 @@ class AgentWay:
     TeeError: what the board's libteec says of its TEE, ITEM_NOT_FOUND if there is none; COMMUNICATION.
     """
 
+    most_memory: int | None = messages.MEMORY_MAX
+
     def __init__(
         self, connection: Connection, closed: Callable[[], None] = lambda: None, deaths: DeathLog | None = None
     ) -> None:

@@ -63,6 +63,9 @@ class Device:
     TeeError: ITEM_NOT_FOUND if there is no such device or no OP-TEE behind it, ACCESS_DENIED.
     """
 
+    most_memory: int | None = None
+    """Its limits are the driver's, which refuses memory as it is registered."""
+
     def __init__(self, path: str | None = None, *, ioctl: Ioctl = fcntl.ioctl) -> None:
         self._ioctl = ioctl
         self._calls: dict[int, int | None] = {}

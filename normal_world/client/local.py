@@ -16,6 +16,7 @@ from normal_world.host.compose import Host
 from normal_world.host.daemon import tell_crash
 from normal_world.host.setup import Setup, read_layout
 from normal_world.supplicant.services import ServiceOptions, Supplicant
+from north.memory import Layout, most_addresses
 from south.errors import UsageError
 from south.linux_host.interrupt import Interruptible
 from south.linux_host.memory import MappedPages
@@ -47,6 +48,8 @@ class LocalMemory:
     """Pages of this process; a call that uses them keeps them."""
 
     def __init__(self, way: Local, size: int) -> None:
+        if size > way.most_memory:
+            raise TeeError(results.OUT_OF_MEMORY, f"{size} bytes: a TA has {way.most_memory} of addresses", Origin.API)
         room = max(-(-size // PAGE) * PAGE, PAGE)
         try:
             mapping = mmap.mmap(-1, room)
@@ -72,6 +75,7 @@ class Local:
         if not isinstance(options, LocalOptions):
             raise TypeError(f"options: LocalOptions, not {type(options).__name__}")
         options = options.checked()
+        self.most_memory = most_addresses(Layout(options.address_space))
         if options.sockets != "off":
             from normal_world.supplicant.policy import Policy
 

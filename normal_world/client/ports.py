@@ -58,8 +58,12 @@ class Way(Protocol):
     def null_memrefs(self) -> bool:
         """Whether a NULL memref and an empty one differ (TEEC_Context.imp.memref_null)."""
 
+    @property
+    def most_memory(self) -> int | None:
+        """Bytes that the parameters of one call may have; None: the TEE refuses them when they are allocated."""
+
     def allocate(self, size: int) -> Memory:
-        """TeeError(OUT_OF_MEMORY)."""
+        """TeeError(OUT_OF_MEMORY), before anything is used of what there is not enough of."""
 
     def open_session(
         self, uuid: UUID, login: int, login_data: int, arguments: Sequence[Argument], call: int

@@ -62,6 +62,8 @@ class Remote:
     """
 
     null_memrefs = True
+    most_memory: int | None = None
+    """Its limits are the daemon's, which refuses memory as it is registered."""
 
     def __init__(self, path: str | None = None) -> None:
         self.path = path or protocol.default_socket()

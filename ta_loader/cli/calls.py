@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from north.memory import most_addresses
 from ta_loader.cli import exits
 from ta_loader.errors import ImageRefused
 from tee.abi import results
@@ -109,11 +110,14 @@ class Caller:
         call: Callable[[tuple[Param, ...]], tuple[Result, Origin]],
     ) -> Step:
         host = self._host
-        params = tuple(spec.build(host.platform.pages) for spec in specs)
+        most, wanted = most_addresses(host.setup.layout), sum(spec.size for spec in specs)
+        params = tuple((spec if wanted <= most else spec.nothing()).build(host.platform.pages) for spec in specs)
         host.watch.crashes.clear()
         host.images.problems.clear()
         start = time.monotonic()
         try:
+            if wanted > most:
+                raise TeeError(results.OUT_OF_MEMORY, f"{wanted} bytes of memory: a TA has {most} of addresses")
             result, origin = call(params)
         except TeeError as error:
             host.images.problems.append((uuid, error))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MAX_PARAMS = 4
 """TEE_NUM_PARAMS, GP TEE Client API v1.0 §4.3.8."""
 MAX_MEMREF = 1 << 31
-"""Bytes; far above what an instance's address space takes, so that a slip of the pen allocates nothing."""
+"""Bytes; more than a board's TAs have addresses for, and no more than one of a wide address space may want."""
 
 _VALUES = {"value": Kind.VALUE_INOUT, "value-inout": Kind.VALUE_INOUT, "value-in": Kind.VALUE_INPUT}
 _MEMREFS = {"in": Kind.MEMREF_INPUT, "inout": Kind.MEMREF_INOUT}
@@ -59,6 +59,10 @@ class ParamSpec(NamedTuple):
     @property
     def is_output(self) -> bool:
         return is_output(self.kind)
+
+    def nothing(self) -> ParamSpec:
+        """The same without memory, of a call that cannot be made."""
+        return self._replace(data=b"", size=0, null=True) if self.is_memref else self
 
     def build(self, pages: PageSource) -> Param:
         """A fresh parameter for one call."""
@@ -126,10 +130,14 @@ def _memref(kind: Kind, rest: str, text: str, read: Read) -> ParamSpec:
         before, comma, last = rest.rpartition(",")
         if comma and last[:1].isdigit():
             rest, room = before, size(last, text, MAX_MEMREF)
-    data = read_data(rest, text, read)
-    if room is not None and room < len(data):
-        raise UsageError(f"{text[:60]}: the buffer of {room} bytes is smaller than its data, {len(data)} bytes")
-    return ParamSpec(kind, data=data, size=len(data) if room is None else room)
+    if rest.startswith("zero:"):
+        data, length = b"", size(rest[5:], text, MAX_MEMREF)  # as new memory is
+    else:
+        data = read_data(rest, text, read)
+        length = len(data)
+    if room is not None and room < length:
+        raise UsageError(f"{text[:60]}: the buffer of {room} bytes is smaller than its data, {length} bytes")
+    return ParamSpec(kind, data=data, size=length if room is None else room)
 
 
 def read_data(rest: str, text: str, read: Read = read_named) -> bytes:

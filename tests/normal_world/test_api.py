@@ -5,10 +5,12 @@ from __future__ import annotations
 import array
 import gc
 import hashlib
+import mmap
 import os
 import re
 import warnings
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -17,22 +19,24 @@ from normal_world import Context, Direction, Login, Memref, Operation, Origin, T
 from normal_world.client.local import Local
 from normal_world.params import Kind
 from normal_world.supplicant.plugins import HostPlugins
-from south.platform import Arch
-from ta_loader import samples
 from south.linux_host import linux_host
 from south.linux_host.host import NullConsole
+from south.platform import Arch
+from ta_loader import samples
+from ta_loader.source import Loader
+from ta_loader.store import TaStore
+from ta_loader.trust import TrustStore
 from tee.abi import results
+from tee.observe import Observer
+from tee.world import SecureWorld
+from tests.normal_world.kit import in_thread
 from tests.normal_world.plugin_kit import TEST_UUID, compile_plugin
 from tests.normal_world.ways import WAYS, connected, local
 from tests.tas import prof
 from tests.threads import eventually, together
 
-from tee.observe import Observer
-from tee.world import SecureWorld
-from tests.normal_world.kit import in_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from normal_world import Session
     from normal_world.daemon.server import Server
@@ -144,12 +148,74 @@ def test_too_much_memory(tee: Context) -> None:
         assert len(nothing.view) == 0
 
 
+HUGE: dict[str, Callable[[Context], list[Any]]] = {
+    "room": lambda _: [Memref.output(1 << 31)],
+    "many rooms": lambda _: [Memref.output(300 << 20)] * 4,
+    "input": lambda _: [Memref.input(mmap.mmap(-1, 1 << 31))],
+    "inout": lambda _: [mmap.mmap(-1, 1 << 31)],
+    "together": lambda _: [mmap.mmap(-1, 400 << 20), mmap.mmap(-1, 400 << 20), Memref.output(400 << 20)],
+    "allocated": lambda tee: [tee.allocate(1 << 31)],
+    "registered": lambda tee: [tee.register(mmap.mmap(-1, 1 << 31))],
+    "most": lambda _: [Memref.output((1 << 32) - 1)],
+}
+
+
+def test_sizes_are_refused_before_anything_is_allocated(tee: Context, session: Session) -> None:
+    for what, make in HUGE.items():
+        before = peak_of_memory()
+        with pytest.raises(TeeError) as huge:
+            session.invoke(HASH, *make(tee))
+        assert huge.value.result == results.OUT_OF_MEMORY, what
+        assert peak_of_memory(reset=False) - before < 64 << 20, what
+        session.invoke(HASH, b"abc", Memref.output(32))
+
+
+def peak_of_memory(*, reset: bool = True) -> int:
+    """Bytes of this process's memory at most, since the last reset; Linux Documentation/filesystems/proc.rst."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) << 10
+
+
+def test_room_is_made_when_it_is_looked_at() -> None:
+    room = Memref.output(1 << 31, 5, 100)
+    assert (room.capacity, room.null, room.temporary) == (100, False, True)
+    assert repr(room) == "Memref.output(+0x5, 100 of 100 bytes)"
+    assert bytes(Memref.output(8)) == bytes(8)
+    assert not Memref.output(0).null
+    assert Memref.output(None).null
+
+
+def test_much_memory_that_there_is_room_for(tmp_path: Path) -> None:
+    """The limit is what a TA has addresses for, and no less."""
+    with local(tmp_path / "own", samples.FOLDER, trust=samples.public_key_file()) as tee:
+        with tee.open_session(HELLO) as session, tee.allocate(600 << 20) as shared:
+            session.invoke(HASH, Memref.input(shared, 0, 0), Memref.output(shared, 0, 600 << 20))
+            assert shared.view[:32] == hashlib.sha256(b"").digest()
+
+
 def test_a_missing_ta(tee: Context) -> None:
     with pytest.raises(TeeError) as missing:
         tee.open_session("00000000-0000-0000-0000-000000000005")
     assert (missing.value.result, missing.value.origin) == (results.ITEM_NOT_FOUND, Origin.TEE)
     with pytest.raises(ValueError, match="no-such-file"):
         tee.open_session("no-such-file")
+
+
+def test_a_tee_without_the_samples(tmp_path: Path) -> None:
+    """A board's, for one: what to do stands in the error."""
+    nothing = Loader(TaStore([], TrustStore([])))
+    world = SecureWorld(linux_host(str(tmp_path / "state"), console=NullConsole()), nothing, observer=Observer())
+    with in_thread(world, tmp_path) as (socket, _), Context.daemon(socket) as tee:
+        with pytest.raises(TeeError, match=rf"a sample of LiteBox: install .*{HELLO}\.ta") as missing:
+            tee.open_session("hello")
+        assert missing.value.result == results.ITEM_NOT_FOUND
+        with pytest.raises(TeeError) as other:
+            tee.open_session(UUID(int=5))
+        assert "sample" not in str(other.value)
+    world.close()
 
 
 def test_a_panic_is_told_and_a_new_session_works(tee: Context, session: Session) -> None:
@@ -204,20 +270,6 @@ def test_leaks_are_warned_of_and_closed(daemon: tuple[str, Server]) -> None:
         assert len(context.sessions) == 1
         lose(lambda: tee.allocate(100), "shared memory")
         assert (len(context.sessions), len(context.objects)) == (0, 1)
-def test_a_tee_without_the_samples(tmp_path: Path) -> None:
-    """A board's, for one: what to do stands in the error."""
-    nothing = Loader(TaStore([], TrustStore([])))
-    world = SecureWorld(linux_host(str(tmp_path / "state"), console=NullConsole()), nothing, observer=Observer())
-    with in_thread(world, tmp_path) as (socket, _), Context.daemon(socket) as tee:
-        with pytest.raises(TeeError, match=rf"a sample of LiteBox: install .*{HELLO}\.ta") as missing:
-            tee.open_session("hello")
-        assert missing.value.result == results.ITEM_NOT_FOUND
-        with pytest.raises(TeeError) as other:
-            tee.open_session(UUID(int=5))
-        assert "sample" not in str(other.value)
-    world.close()
-
-
         with tee.allocate(1):
             assert len(context.objects) == 1
         lose(lambda: Context.daemon(daemon[0]), "Context")

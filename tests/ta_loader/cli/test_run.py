@@ -193,6 +193,25 @@ def test_small_memory_is_a_limit(cli: Cli) -> None:
     assert done.code == 0, done.err  # the sample is small
 
 
+@pytest.mark.parametrize("text", ["in:zero:2G", "out:2G", "inout:2G", "inout:str:a,2G"])
+def test_more_memory_than_a_ta_has_addresses_for(tmp_path: Path, text: str) -> None:
+    """Within 1 GiB of address space of our own: none of it is allocated."""
+    command = [sys.executable, "-m", "ta_loader.cli", "run", "hello", "--state", str(tmp_path), "--invoke", "13", text]
+    limit = (1 << 30, 1 << 30)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, limit),
+    )
+    assert (done.returncode, done.stderr) == (
+        5,
+        "litebox-ta: 2147483648 bytes of memory: a TA has 1073741824 of addresses\n",
+    )
+    assert "invoke 13: TEE_ERROR_OUT_OF_MEMORY" in done.stdout
+
+
 def test_quiet_and_log(cli: Cli) -> None:
     loud, quiet = (cli("run", "hello", "--invoke", "5", "in:str:spoken", *more) for more in ((), ("--quiet",)))
     assert "spoken" in loud.err
