@@ -58,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _check_outputs(config)
     config.addinivalue_line("markers", "board_stage(name): the stage that the board must have reached for this test")
     if config.getoption("--board"):
+        _check_given(config)
         # Registered after every other plugin, so that its fixtures take the place of normal_world's.
         config.pluginmanager.register(TeeOfBoards(), "litebox_boards_tee")
         config.pluginmanager.register(Endings(), ENDINGS)
@@ -81,6 +82,24 @@ def _check_outputs(config: pytest.Config) -> None:
         wrong = str(problem)
     if wrong:
         raise pytest.UsageError(wrong)
+
+
+def _check_given(config: pytest.Config) -> None:
+    """pytest.UsageError, before a board is switched on, for boards, variables and folders that there are not."""
+    from boards.catalogue import find_board
+    from south.errors import UsageError
+
+    for folder in config.getoption("--board-symbols"):
+        if not Path(folder).is_dir():
+            raise pytest.UsageError(f"--board-symbols {folder}: no such folder")
+    wrong = ""
+    for name in config.getoption("--board"):
+        try:
+            _variables(config, find_board(name))
+        except UsageError as problem:
+            wrong = str(problem)
+    if wrong:
+        raise pytest.UsageError(f"--board: {wrong}")
 
 
 class Endings:

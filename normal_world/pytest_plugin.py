@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LOG = "secure world log"
 """Title of a report's section."""
 LEAKS = ("warn", "error", "ignore")
+SINGLE = ("ta", "sockets", "address-space", "timeout", "way", "leaks")
+LISTS = ("ta-dir", "trust", "elf", "plugin-dir")
+"""Names of options: those that have one value, and those with a list of paths."""
 
 _LOG_KEY: pytest.StashKey[SecureLog] = pytest.StashKey()
 
@@ -68,6 +71,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ta(name): the TA of the fixtures `ta` and `session`: a file, a UUID or hello")
+    if any(config.getoption(f"--litebox-{name}") is not None for name in SINGLE + LISTS) or any(
+        config.getini(f"litebox_{name.replace('-', '_')}") is not None for name in SINGLE
+    ):
+        from normal_world.testing import Settings
+
+        Settings.read(config).check_given(config)
 
 
 @pytest.fixture

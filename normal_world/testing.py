@@ -15,7 +15,11 @@ from normal_world.client.local import Local
 from normal_world.client.names import SAMPLES
 from normal_world.client.options import LocalOptions
 from normal_world.dies import DeathUnknownWarning, expect_death, expect_panic
-from normal_world.pytest_plugin import LEAKS
+from normal_world.pytest_plugin import LEAKS, LISTS
+from north.memory import Layout
+from south.errors import UsageError
+from ta_loader.symbolise.debug_files import DebugFiles
+from ta_loader.trust import TrustStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +111,10 @@ class Settings(NamedTuple):
         leaks = one("leaks", "warn")
         if leaks not in LEAKS:
             raise pytest.UsageError(f"litebox_leaks: {leaks}: one of {', '.join(LEAKS)}")
+        address_space = one("address-space", "board")
+        spaces = [layout.value for layout in Layout]
+        if address_space not in spaces:
+            raise pytest.UsageError(f"litebox_address_space: {address_space}: one of {', '.join(spaces)}")
         option_ta = config.getoption("--litebox-ta")
         return cls(
             ta_dirs=paths("ta-dir", "ta_dirs"),
@@ -114,7 +122,7 @@ class Settings(NamedTuple):
             plugin_dirs=paths("plugin-dir", "plugin_dirs"),
             allow_unsigned=bool(config.getoption("--litebox-allow-unsigned"))
             or bool(config.getini("litebox_allow_unsigned")),
-            sockets=one("sockets", "off"),
+            sockets=_policy(one("sockets", "off")),
             timeout=_seconds(one("timeout", str(TIMEOUT))),
             way=way,
             address=address or None,
@@ -122,9 +130,35 @@ class Settings(NamedTuple):
             ta=option_ta or config.getini("litebox_ta") or None,
             elf=paths("elf", "elf"),
             verbose=config.getoption("verbose") > 0,
-            address_space=one("address-space", "board"),
+            address_space=address_space,
             ta_base=start if option_ta else config.inipath.parent if config.inipath else config.rootpath,
         )
+
+    def check_given(self, config: pytest.Config) -> None:
+        """pytest.UsageError, once and before any test, for what the command line names and is not there. Paths of the
+        configuration are looked at when a test needs them: a fixture may make them.
+        """
+        start = config.invocation_params.dir
+        given = {name: [start / path for path in config.getoption(f"--litebox-{name}") or ()] for name in LISTS}
+        for name, usable, what in (
+            ("ta-dir", Path.is_dir, "folder"),
+            ("plugin-dir", Path.is_dir, "folder"),
+            ("trust", Path.exists, "key, and no TA development kit"),
+            ("elf", Path.is_file, "file"),
+        ):
+            for path in given[name]:
+                if not usable(path):
+                    raise pytest.UsageError(f"--litebox-{name} {path}: no such {what}")
+        wrong = ""
+        try:
+            TrustStore([str(path) for path in given["trust"]])
+            DebugFiles([str(path) for path in given["elf"]])
+        except UsageError as problem:
+            wrong = str(problem)
+        if wrong:
+            raise pytest.UsageError(wrong)
+        if config.getoption("--litebox-ta") and self.way == "local":
+            find_ta(self, None, start)
 
     def new_log(self) -> SecureLog:
         where = {
@@ -196,6 +230,20 @@ def _is_uuid(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _policy(text: str) -> str:
+    if text != "off":
+        from normal_world.supplicant.policy import Policy
+
+        wrong = ""
+        try:
+            Policy.parse(text)
+        except ValueError as problem:
+            wrong = str(problem)
+        if wrong:
+            raise pytest.UsageError(f"litebox_sockets: {wrong}")
+    return text
 
 
 def _seconds(text: str) -> float | None:

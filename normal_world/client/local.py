@@ -87,9 +87,10 @@ class Local:
         self._log = options.log
         self._on_crash = on_crash
         try:
-            for folder in options.plugin_dirs:
-                if not os.path.isdir(folder):
-                    raise UsageError(f"plugin_dirs: {os.fspath(folder)}: no such folder")
+            for name, folders in (("ta_dirs", options.ta_dirs), ("plugin_dirs", options.plugin_dirs)):
+                for folder in folders:
+                    if not os.path.isdir(folder):
+                        raise UsageError(f"{name}: {os.fspath(folder)}: no such folder")
             self._supplicant = Supplicant(_services(options))
             self._host = Host(
                 _setup(options),

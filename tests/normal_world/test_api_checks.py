@@ -297,3 +297,12 @@ def test_without_a_thread_for_the_limit_no_call_begins(session: Session, monkeyp
     assert short.value.result == results.OUT_OF_MEMORY
     operation.cancel()  # of a call that does not run; it would wait for ever for one that never begins
     assert session.invoke(INCREMENT, Value.inout(1))[0].a == 2  # type: ignore[union-attr]
+
+
+def test_folders_that_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for option in ("ta_dirs", "plugin_dirs"):
+        for name in ("absent", "file"):
+            with pytest.raises(TeeError, match=f"{option}: .*{name}: no such folder") as refused:
+                Context(state=tmp_path / "state", **{option: [tmp_path / name]})
+            assert refused.value.result == results.BAD_PARAMETERS

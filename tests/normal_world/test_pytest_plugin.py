@@ -166,26 +166,26 @@ class TestArm:
     run(pytester, "--litebox-ta", "hello-arm").assert_outcomes(passed=4)
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ((), "which TA?"),
-        (("--litebox-ta", "nothing.ta"), "nothing.ta: no such TA"),
-        (("--litebox-way", "pigeon"), "litebox_way: pigeon"),
-        (("--litebox-timeout", "soon"), "litebox_timeout: soon"),
-        (("--litebox-timeout", "1e300"), "litebox_timeout: 1e300"),
-        (("--litebox-leaks", "hide"), "litebox_leaks: hide"),
-        (("--litebox-ta", "hello", "--litebox-trust", "no.pem"), "no.pem"),
-        (("--litebox-ta", "hello", "--litebox-sockets", "all"), "sockets policy: 'all'"),
-        (("--litebox-ta", "hello", "--litebox-address-space", "huge"), "address_space: 'huge'"),
-        (("--litebox-ta", "7371bc6b-0888-4252-9d3b-42ddcbca70fd"), "TEE_ERROR_ITEM_NOT_FOUND"),
-    ],
-)
-def test_what_cannot_be_is_said(pytester: pytest.Pytester, options: tuple[str, ...], says: str) -> None:
-    pytester.makepyfile("def test_it(session):\n    session.invoke(7)\n")
-    result = run(pytester, *options)
-    result.assert_outcomes(errors=1)
-    assert says in result.stdout.str()
+def test_a_ta_that_is_not_there(pytester: pytest.Pytester) -> None:
+    """Of a test's marker or the configuration: known when the test needs it."""
+    pytester.makepyfile("""
+        import pytest
+
+        def test_no_ta(session):
+            pass
+
+        @pytest.mark.ta("nothing.ta")
+        def test_no_file(session):
+            pass
+
+        @pytest.mark.ta("7371bc6b-0888-4252-9d3b-42ddcbca70f0")
+        def test_nobody_has_it(session):
+            pass
+    """)
+    result = run(pytester)
+    result.assert_outcomes(errors=3)
+    for text in ("which TA?", "nothing.ta: no such TA", "TEE_ERROR_ITEM_NOT_FOUND"):
+        assert text in result.stdout.str()
 
 
 def test_the_reason_comes_first_and_registers_when_asked_for(project: pytest.Pytester) -> None:
@@ -279,3 +279,67 @@ def test_help(pytester: pytest.Pytester) -> None:
     fixtures = run(pytester, "--fixtures").stdout.str()
     for name in ("tee", "ta", "session"):
         assert re.search(rf"^{name} -- .*pytest_plugin.py", fixtures, re.MULTILINE), name
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--litebox-ta-dir=absent", "absent: no such folder"),
+        ("--litebox-ta-dir=file", "file: no such folder"),
+        ("--litebox-plugin-dir=absent", "absent: no such folder"),
+        ("--litebox-trust=absent", "absent: no such key"),
+        ("--litebox-trust=file", "file: "),
+        ("--litebox-trust=.", "keys/default_ta.pem"),
+        ("--litebox-elf=absent", "absent: no such file"),
+        ("--litebox-elf=file", "not an ELF file"),
+        ("--litebox-ta=absent.ta", "absent.ta: no such TA"),
+        ("--litebox-timeout=nan", "litebox_timeout: nan"),
+        ("--litebox-timeout=inf", "litebox_timeout: inf"),
+        ("--litebox-timeout=1e300", "litebox_timeout: 1e300"),
+        ("--litebox-timeout=-1", "litebox_timeout: -1"),
+        ("--litebox-timeout=soon", "litebox_timeout: soon"),
+        ("--litebox-sockets=nowhere", "'nowhere' is not HOST:PORT"),
+        ("--litebox-address-space=vast", "litebox_address_space: vast"),
+        ("--litebox-way=there", "litebox_way: there"),
+        ("--litebox-leaks=some", "litebox_leaks: some"),
+        ("--board-symbols=absent", "--board-symbols absent: no such folder"),
+        ("--board=absent", "absent"),
+        ("--board-var=x", "--board-var x: write NAME=VALUE"),
+        ("-olitebox_timeout=nan", "litebox_timeout: nan"),
+        ("-olitebox_leaks=some", "litebox_leaks: some"),
+    ],
+)
+def test_what_no_run_can_be_made_of_is_a_usage_error_at_its_start(
+    pytester: pytest.Pytester, option: str, message: str
+) -> None:
+    (pytester.path / "file").write_text("nothing")
+    boards = () if option.startswith(("--litebox", "-o", "--board=")) else ("--board=host",)
+    with pytest.raises(pytest.UsageError, match=re.escape(message)):
+        pytester.parseconfigure(option, *boards)
+
+
+def test_a_usage_error_is_one_line_before_any_test(project: pytest.Pytester) -> None:
+    project.makepyfile(TESTS)
+    result = run(project, "--litebox-ta-dir=/nonexist")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --litebox-ta-dir /nonexist: no such folder"])
+    result.stdout.no_fnmatch_line("*error*")
+
+
+def test_paths_of_the_configuration_may_be_made_by_a_fixture(project: pytest.Pytester) -> None:
+    project.makeini("[pytest]\nlitebox_ta = hello\nlitebox_ta_dirs = built\n")
+    project.makepyfile("""
+        import pathlib, pytest
+
+        def test_before(tmp_path):
+            pass
+
+        @pytest.fixture(scope="session")
+        def built():
+            pathlib.Path("built").mkdir()
+
+        def test_it(built, session):
+            session.invoke(7)
+    """)
+    run(project, "-k", "before").assert_outcomes(passed=1)
+    run(project, "-W", "error").assert_outcomes(passed=2)
