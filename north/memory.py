@@ -13,7 +13,7 @@ from bisect import bisect_right, insort
 from typing import TYPE_CHECKING, NamedTuple
 
 from north.errors import BadRange, OutOfMemory, SpaceError
-from south.platform import PAGE, Arch, Cpu, Entropy, Pages, Prot, RegionFlag
+from south.platform import PAGE, Arch, Entropy, Pages, Prot, RegionFlag, Space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,21 +183,21 @@ class Arena:
 
 
 class AddressSpace:
-    """The memory of one program on one CPU.
+    """The memory of one program.
 
     quota: bytes of private memory. Ranges reserved by `reserve` are free until mapped.
     """
 
-    def __init__(self, cpu: Cpu, arena: Pages, entropy: Entropy, quota: int, layout: Layout = Layout.BOARD) -> None:
-        self.cpu = cpu
-        self.arch = cpu.arch
+    def __init__(self, table: Space, arena: Pages, entropy: Entropy, quota: int, layout: Layout = Layout.BOARD) -> None:
+        self.table = table
+        self.arch = table.arch
         self._arena = Arena(arena, quota)
         self._entropy = entropy
         self._regions: list[Region] = []
         self._starts: list[int] = []
-        if (layout, cpu.arch) not in _RANGES:
-            raise SpaceError(f"there is no {layout.value} layout for {cpu.arch.value}")
-        self.low, self.high = _RANGES[layout, cpu.arch]
+        if (layout, table.arch) not in _RANGES:
+            raise SpaceError(f"there is no {layout.value} layout for {table.arch.value}")
+        self.low, self.high = _RANGES[layout, table.arch]
         self._top = self.high
         """Nothing is placed from here on, unless its address is named."""
         self._wide = layout is Layout.WIDE
@@ -317,7 +317,7 @@ class AddressSpace:
             raise BadRange("the memory ends before that")
         region = Region(va, length, prot, name, flags, owner, pages, offset)
         try:
-            self.cpu.map(va, length, prot, flags, pages, offset)
+            self.table.map(va, length, prot, flags, pages, offset)
         except BaseException:
             if private:
                 self._arena.give(offset, length)
@@ -337,7 +337,7 @@ class AddressSpace:
             if int(prot) & _WX == _WX or offset < 0 or offset + size > page_up(pages.size):
                 raise BadRange("the memory ends before that")
             region = Region(near, size, prot, "param", flags, None, pages, offset)
-            self.cpu.map(near, size, prot, flags, pages, offset)
+            self.table.map(near, size, prot, flags, pages, offset)
             i = bisect_right(self._starts, near)
             self._regions.insert(i, region)
             self._starts.insert(i, near)
@@ -376,7 +376,7 @@ class AddressSpace:
     def unmap(self, va: int, size: int) -> None:
         """Unmap whole pages; BadRange unless all of them are mapped."""
         first, last = self._range(va, size)
-        self.cpu.unmap(va, page_up(size))
+        self.table.unmap(va, page_up(size))
         for region in self._regions[first:last]:
             if region.pages is self._arena.pages:
                 self._arena.give(region.offset, region.size)
@@ -386,7 +386,7 @@ class AddressSpace:
     def remove(self, region: Region) -> None:
         """Unmap a region that `map` gave and nobody cut; the quick way for a call's buffers."""
         i = bisect_right(self._starts, region.va) - 1
-        self.cpu.unmap(region.va, region.size)
+        self.table.unmap(region.va, region.size)
         if region.pages is self._arena.pages:
             self._arena.give(region.offset, region.size)
         del self._regions[i]
@@ -396,20 +396,20 @@ class AddressSpace:
         if prot & Prot.W and prot & Prot.X:
             raise BadRange("no page is writable and executable")
         first, last = self._range(va, size)
-        self.cpu.protect(va, page_up(size), prot)
+        self.table.protect(va, page_up(size), prot)
         for region in self._regions[first:last]:
             region.prot = prot
 
     def read(self, va: int, size: int) -> bytes:
         """Privileged copy out of mapped memory, whatever its permissions; BadRange if unmapped."""
-        data = self.cpu.read(va, size, Prot.NONE)
+        data = self.table.read(va, size, Prot.NONE)
         if data is None:
             raise BadRange(f"[{va:#x}, {va + size:#x}) is not mapped")
         return data
 
     def write(self, va: int, data: bytes | bytearray | memoryview) -> None:
-        """Privileged copy into mapped memory. Code that ran before needs `Cpu.invalidate` after it."""
-        if not self.cpu.write(va, data, Prot.NONE):
+        """Privileged copy into mapped memory. Code that ran before needs `Space.invalidate` after it."""
+        if not self.table.write(va, data, Prot.NONE):
             raise BadRange(f"[{va:#x}, {va + len(data):#x}) is not mapped")
 
     def view(self, va: int, size: int) -> memoryview:

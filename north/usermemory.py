@@ -8,7 +8,7 @@ from south.platform import Prot
 
 if TYPE_CHECKING:
     from north.errors import BadAddress
-    from south.platform import Cpu
+    from south.platform import Space
 
 COPY_MAX = 8 << 20
 """Bytes of a program's memory that are copied at once where a call needs all of them; more is refused."""
@@ -16,14 +16,14 @@ _RW = Prot.RW  # enum members are slow to look up
 
 
 class CheckedMemory:
-    """`north.syscalls.declare.UserMemory` over a CPU. A personality says what is raised."""
+    """`north.syscalls.declare.UserMemory` over a space. A personality says what is raised."""
 
-    __slots__ = ("_cpu", "_write", "word")
+    __slots__ = ("_table", "_write", "word")
 
-    def __init__(self, cpu: Cpu) -> None:
-        self._cpu = cpu
-        self._write = cpu.write
-        self.word = cpu.arch.word
+    def __init__(self, table: Space) -> None:
+        self._table = table
+        self._write = table.write
+        self.word = table.arch.word
 
     def denied(self) -> BadAddress:
         """What to raise for memory that the program may not use."""
@@ -36,7 +36,7 @@ class CheckedMemory:
     def copy_in(self, va: int, size: int) -> bytes:
         if size > COPY_MAX:
             raise self.too_much(size)
-        data = self._cpu.read(va, size, Prot.R)
+        data = self._table.read(va, size, Prot.R)
         if data is None:
             raise self.denied()
         return data
@@ -46,5 +46,5 @@ class CheckedMemory:
             raise self.denied()
 
     def check(self, va: int, size: int, write: bool) -> None:
-        if not self._cpu.check(va, size, Prot.RW if write else Prot.R):
+        if not self._table.check(va, size, Prot.RW if write else Prot.R):
             raise self.denied()

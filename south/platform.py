@@ -164,8 +164,21 @@ class PrivatePages(Pages, Protocol):
         """Give back the addresses, too: no view of it is used any more, and `view` raises ValueError."""
 
 
-class Mmu(Protocol):
-    """The engine's region table. Ranges are page-aligned and never overlap."""
+class Space(Protocol):
+    """One guest's memory: the engine's region table. Ranges are page-aligned and never overlap.
+
+    With one CPU it is one thread's at a time, as that CPU is. Once it has several, any thread may look at it and change
+    it while others are inside CPUs of it: a change waits until no CPU is in guest code, at most for a basic block or a
+    call that C answers, and every CPU sees it from then on.
+    """
+
+    arch: Arch
+
+    def cpu(self) -> Cpu:
+        """A CPU more. EngineError, also while the space's only CPU runs.
+
+        A guest's atomic instructions are atomic only between CPUs under one turn (`Engine.turn`).
+        """
 
     def map(self, va: int, size: int, prot: Prot, flags: RegionFlag, pages: Pages, offset: int) -> None: ...
 
@@ -182,11 +195,30 @@ class Mmu(Protocol):
     def check(self, va: int, size: int, need: Prot) -> bool:
         """True if the guest itself may access all of [va, va + size) like that."""
 
+    def keep(self, pages: Pages) -> None:
+        """Register memory that will be mapped again and again: each map is then one table entry."""
 
-class Cpu(Mmu, Protocol):
-    """One guest CPU with its memory; one thread inside at a time."""
+    def forget(self, pages: Pages) -> None:
+        """Undo `keep`."""
 
-    arch: Arch
+    def invalidate(self, va: int, size: int) -> None:
+        """Forget translations of code that the host rewrote."""
+
+    def snapshot(self) -> object:
+        """Private memory, to go back to."""
+
+    def restore(self, snapshot: object) -> None:
+        """Go back, at the cost of what was written since the snapshot was taken or last restored."""
+
+    def close(self) -> None:
+        """With all its CPUs; nobody is inside one."""
+
+
+class Cpu(Protocol):
+    """One guest CPU; one thread inside at a time."""
+
+    @property
+    def space(self) -> Space: ...
 
     @property
     def reason(self) -> Interrupt:
@@ -247,12 +279,6 @@ class Cpu(Mmu, Protocol):
     def error_text(self) -> str:
         """What the engine says of a TrapKind.ERROR."""
 
-    def keep(self, pages: Pages) -> None:
-        """Register memory that will be mapped again and again: each map is then one table entry."""
-
-    def forget(self, pages: Pages) -> None:
-        """Undo `keep`."""
-
     def join(self, turn: Any) -> None:
         """Run in turns with the other CPUs under `turn` (`Engine.turn`); None: freely."""
 
@@ -277,11 +303,8 @@ class Cpu(Mmu, Protocol):
 
     def set_register(self, name: str, value: int) -> None: ...
 
-    def invalidate(self, va: int, size: int) -> None:
-        """Forget translations of code that the host rewrote."""
-
     def snapshot(self) -> object:
-        """Registers and private memory, to go back to."""
+        """Its registers and the private memory of its space, to go back to."""
 
     def restore(self, snapshot: object) -> None:
         """Go back, at the cost of what was written since the snapshot was taken or last restored."""
@@ -312,9 +335,10 @@ class Cpu(Mmu, Protocol):
 
 
 class Engine(Protocol):
-    """Makes CPUs. `arena` is the private memory of the new instance, mapped once."""
+    """Makes guests' memory, and through it CPUs."""
 
-    def create(self, arch: Arch, arena: Pages) -> Cpu: ...
+    def space(self, arch: Arch, arena: Pages) -> Space:
+        """arena: the private memory of the new instance, mapped once. EngineError."""
 
     def turn(self) -> Any:
         """A new turn: CPUs that join it never run guest code at the same moment."""

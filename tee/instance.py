@@ -114,15 +114,16 @@ class TaInstance:
             why = f"no addresses for {limits.memory} bytes: {error.strerror}"
             raise TeeError(results.OUT_OF_MEMORY, why) from error
         try:
-            self.cpu = platform.engine.create(image.arch, self._arena)
+            self._table = platform.engine.space(image.arch, self._arena)
         except EngineError as error:
             self._arena.close()
             raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
         try:
-            self.space = AddressSpace(self.cpu, self._arena, platform.entropy, limits.memory, limits.layout)
+            self.cpu = self._table.cpu()
+            self.space = AddressSpace(self._table, self._arena, platform.entropy, limits.memory, limits.layout)
             self.account = Account(self.space)
-            self._known = KnownMemory(self.cpu, self.space)
-            self.memory = TaMemory(self.cpu, self.space)
+            self._known = KnownMemory(self.space)
+            self.memory = TaMemory(self.space)
             self.native = Task(max_states=limits.handles, log_rate=limits.log_rate, log_burst=2 * limits.log_rate)
             self._objects: ObjectTable | None = None
             self._enumerators: EnumeratorTable | None = None
@@ -160,7 +161,7 @@ class TaInstance:
 
     def _unmake(self) -> None:
         """What was begun of an instance that cannot be."""
-        self.cpu.close()
+        self._table.close()
         self._arena.close()
 
     # --- running

@@ -1,7 +1,7 @@
 """Memory of clients that an instance's engine knows between calls, so that the next call maps it at once.
 
-Whoever takes a memory object away has it forgotten here first, from any thread; while a call is inside, the CPU is that
-call's, and it forgets on leaving.
+Whoever takes a memory object away has it forgotten here first, from any thread; while a call is inside, the instance is
+that call's, and it forgets on leaving.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from tee.mapping import Places
 
 if TYPE_CHECKING:
     from north.memory import AddressSpace
-    from south.platform import Cpu, Pages
+    from south.platform import Pages
 
 _MOST = 64
 """Memory objects; the one that is known longest makes room."""
 
 
 class KnownMemory:
-    """gate: held while somebody uses the CPU: a call, or who makes the engine forget. places: where memory lies."""
+    """gate: held while a call uses the instance, or a thread makes the engine forget. places: where memory lies."""
 
-    __slots__ = ("_cpu", "_gone", "_kept", "_space", "gate", "places")
+    __slots__ = ("_gone", "_kept", "_space", "_table", "gate", "places")
 
-    def __init__(self, cpu: Cpu, space: AddressSpace) -> None:
-        self._cpu = cpu
+    def __init__(self, space: AddressSpace) -> None:
         self._space = space
+        self._table = space.table
         self._kept: dict[int, Pages] = {}
         self._gone: deque[Pages] = deque()
         self.gate = threading.Lock()
@@ -37,8 +37,8 @@ class KnownMemory:
         """A call offers it: the engine knows it from now on."""
         if pages.identity not in self._kept:
             if len(self._kept) >= _MOST:
-                self._cpu.forget(self._kept.pop(next(iter(self._kept))))
-            self._cpu.keep(pages)
+                self._table.forget(self._kept.pop(next(iter(self._kept))))
+            self._table.keep(pages)
             self._kept[pages.identity] = pages
 
     def forget(self, pages: Pages) -> None:
@@ -66,14 +66,14 @@ class KnownMemory:
                     if self.places.holds(pages):
                         self.places.clear(self._space)
                     if known is not None:
-                        self._cpu.forget(known)
+                        self._table.forget(known)
             finally:
                 self.gate.release()
 
     def close(self) -> None:
-        """With the CPU, whose end this is; nobody is inside."""
+        """With the instance, whose end this is; nobody is inside."""
         with self.gate:
             self.places.clear(self._space)
-            self._cpu.close()
+            self._table.close()
             self._kept.clear()
         self._gone.clear()

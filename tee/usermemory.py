@@ -14,7 +14,6 @@ from tee.errors import AccessDenied, TeeError
 
 if TYPE_CHECKING:
     from north.memory import AddressSpace
-    from south.platform import Cpu
 
 _ZEROED = "zeroed"
 
@@ -24,8 +23,8 @@ class TaMemory(CheckedMemory):
 
     __slots__ = ("_space",)
 
-    def __init__(self, cpu: Cpu, space: AddressSpace) -> None:
-        super().__init__(cpu)
+    def __init__(self, space: AddressSpace) -> None:
+        super().__init__(space.table)
         self._space = space
 
     def denied(self) -> AccessDenied:

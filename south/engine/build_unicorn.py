@@ -24,6 +24,8 @@ SOURCES = [
     "contain.c",
     "sample.c",
     "dirty.c",
+    "space.c",
+    "backings.c",
 ]
 
 STRUCTS = """
@@ -37,6 +39,7 @@ struct lb_cpu { struct lb_call call; struct lb_fault fault; int trap;
     bool mid_instruction, ask_always, call_unreadable, broken; const char *broken_how;
     void *hook_owner; uint64_t budget; ...; };
 struct lb_turn { ...; };
+struct lb_space { ...; };
 """
 """What Python looks at of them; the compiler adds the rest."""
 
@@ -56,6 +59,8 @@ GLUE = """
 #include "cpu.h"
 static const char *lb_error_text(int error)
 {
+    if (error == LB_ERR_BUSY)
+        return "the space's CPU runs";
     return error == LB_ERR_BROKEN ? "Unicorn failed inside" : lb_uc.strerror((uc_err)error);
 }
 static void lb_context_free(uc_context *context) { lb_uc.context_free(context); }

@@ -1,17 +1,13 @@
-"""The Unicorn engine: AArch64 and AArch32 guests in User mode, through our own C extension.
-
-Unicorn's library is loaded at run time from the installed `unicorn` wheel, whose Python package
-(50 ms to import) is never touched.
-"""
+"""The Unicorn engine: AArch64 and AArch32 guests in User mode, through our own C extension."""
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from south.engine.binding import check, ffi, lib, load_library
+from south.engine.regions import RegionTable
 from south.platform import (
     Access,
     Arch,
@@ -19,47 +15,20 @@ from south.platform import (
     EngineError,
     Fault,
     Interrupt,
-    Pages,
-    Prot,
-    RegionFlag,
     TrapKind,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_unicorn: Any = importlib.import_module("south.engine._unicorn")  # built by build_unicorn.py
-lib: Any = _unicorn.lib
-ffi: Any = _unicorn.ffi
+    from south.platform import Pages
 
-_CAST = ffi.cast
-_BYTES = ffi.typeof("uint8_t *")
-_MAP = lib.lb_map
-_WRITE = lib.lb_write
 _RESUME = lib.lb_cpu_resume
 _UNPACK = ffi.unpack
 _ACCESS = {16: Access.READ, 17: Access.WRITE, 18: Access.FETCH}  # uc_mem_type
-_LIBRARY = os.path.join("unicorn", "lib", "libunicorn.so.2")
 _WATCHES = 16  # LB_WATCHES of cpu.h
 _BROKEN = 1000  # LB_ERR_BROKEN of contain.h
 _KINDS = (TrapKind.ERROR, *TrapKind)  # by value; 0 never happens
-
-
-def _check(error: int, what: str) -> None:
-    if error:
-        raise EngineError(f"{what}: {ffi.string(lib.lb_error_text(error)).decode()}")
-
-
-def find_library() -> str:
-    """Path of Unicorn's library: $LITEBOX_UNICORN, or the one in the installed wheel."""
-    given = os.environ.get("LITEBOX_UNICORN")
-    if given:
-        return given
-    for base in sys.path:
-        path = os.path.join(base, _LIBRARY)
-        if os.path.exists(path):
-            return path
-    raise EngineError("Unicorn's library was not found; install it: pip install 'unicorn>=2.1.4'")
 
 
 @ffi.def_extern()  # type: ignore[untyped-decorator]
@@ -93,34 +62,28 @@ def models(arch: Arch) -> list[str]:
 
 
 class Snapshot:
-    """Registers and private memory of a CPU at one moment; regions must be the same at restore."""
+    """Registers of a CPU and private memory of its space at one moment; regions must be the same at restore."""
 
-    __slots__ = ("context", "copy", "cpu", "size")
+    __slots__ = ("context", "cpu", "memory")
 
-    def __init__(self, cpu: UnicornCpu, context: Any, copy: Any, size: int) -> None:
+    def __init__(self, cpu: UnicornCpu, context: Any, memory: object) -> None:
         self.cpu = cpu
         self.context = context
-        self.copy = copy
-        self.size = size
-
-    def __del__(self) -> None:
-        lib.lb_snapshot_free(self.cpu.raw, self.copy, self.size)
+        self.memory = memory
 
 
 class UnicornCpu:
     """`south.platform.Cpu` on Unicorn. Not thread-safe but for `interrupt`: one thread inside at a time."""
 
-    def __init__(self, arch: Arch, arena: Pages, model: str = "") -> None:
-        self.arch = arch
-        description = _description(arch)
+    def __init__(self, space: UnicornSpace) -> None:
+        self.arch = space.arch
+        self.space = space
+        description = _description(space.arch)
         error = ffi.new("int *")
-        (run,) = arena.runs
-        self._arena = arena
-        index = models(arch).index(model) if model else 0
-        raw = lib.lb_cpu_new(description, index, ffi.cast("uint8_t *", run[0]), run[1], error)
+        raw = lib.lb_cpu_new(space.raw, space.model, error)
         if raw == ffi.NULL:
             how = f" ({ffi.string(lib.lb_how_it_ended()).decode()})" if error[0] == _BROKEN else ""
-            _check(error[0] or 1, f"cannot make a CPU{how}")
+            check(error[0] or 1, f"cannot make a CPU{how}")
         self._raw = raw
         self.names = [ffi.string(description.names[i]).decode() for i in range(description.saved_count)]
         self._handle = ffi.new_handle(self)
@@ -128,86 +91,16 @@ class UnicornCpu:
         self.block_callbacks: list[Callable[[int, int], None]] = []
         self.access_callbacks: dict[int, Callable[[Access, int, int, int], None]] = {}
         self._covers: list[bytearray] = []
-        self._kept: dict[int, tuple[Pages, int]] = {}
         self._call = raw.call
         self._args = raw.call.arg
         self.args = memoryview(ffi.buffer(raw.call.arg)).cast("Q")
         self.start: Callable[[int, int, int, int, int, int], int] = partial(lib.lb_cpu_start, raw)
         self.answer: Callable[[int], int] = partial(lib.lb_cpu_answer, raw)
 
-    # --- memory
-
-    def map(self, va: int, size: int, prot: Prot, flags: RegionFlag, pages: Pages, offset: int) -> None:
-        runs = pages.runs
-        if len(runs) == 1 and offset + size <= runs[0][1]:
-            address = _CAST(_BYTES, runs[0][0] + offset)
-            error = _MAP(self._raw, va, size, prot, flags, address)
-            if error:
-                _check(error, f"cannot map {size:#x} bytes at {va:#x}")
-            return
-        done = 0
-        at = 0
-        for host, length in pages.runs:
-            begin = max(offset, at)
-            end = min(offset + size, at + length)
-            if begin < end:
-                address = ffi.cast("uint8_t *", host + begin - at)
-                error = lib.lb_map(self._raw, va + done, end - begin, int(prot), int(flags), address)
-                if error:
-                    if done:
-                        lib.lb_unmap(self._raw, va, done)
-                    _check(error, f"cannot map {size:#x} bytes at {va:#x}")
-                done += end - begin
-            at += length
-        if done != size:
-            if done:
-                lib.lb_unmap(self._raw, va, done)
-            raise EngineError(f"cannot map {size:#x} bytes at {va:#x}: the pages end before that")
-
-    def unmap(self, va: int, size: int) -> None:
-        error = lib.lb_unmap(self._raw, va, size)
-        if error:
-            _check(error, f"cannot unmap {va:#x}")
-
-    def protect(self, va: int, size: int, prot: Prot) -> None:
-        _check(lib.lb_protect(self._raw, va, size, int(prot)), f"cannot protect {va:#x}")
-
-    def keep(self, pages: Pages) -> None:
-        """Let the engine know memory that will be mapped again and again: each map is then one table entry."""
-        for host, length in pages.runs:
-            _check(lib.lb_back(self._raw, ffi.cast("uint8_t *", host), length, True), "cannot register memory")
-
-    def forget(self, pages: Pages) -> None:
-        """Undo `keep`; the memory must not be mapped any more when it goes away."""
-        for host, length in pages.runs:
-            lib.lb_unback(self._raw, ffi.cast("uint8_t *", host), length)
-
-    def read(self, va: int, size: int, need: Prot) -> bytes | None:
-        if size <= 0:
-            return b""
-        if lib.lb_check(self._raw, va, size, int(need)):
-            return None
-        out = bytearray(size)
-        lib.lb_read(self._raw, va, ffi.from_buffer(out), size, int(need))
-        return bytes(out)
-
-    def write(self, va: int, data: bytes | bytearray | memoryview, need: Prot) -> bool:
-        size = len(data)
-        if not size:
-            return True
-        return not _WRITE(self._raw, va, data if type(data) is bytes else ffi.from_buffer(data), size, need)
-
-    def check(self, va: int, size: int, need: Prot) -> bool:
-        """True if the guest itself may access all of [va, va + size) like that."""
-        return size <= 0 or not lib.lb_check(self._raw, va, size, int(need))
-
-    def invalidate(self, va: int, size: int) -> None:
-        lib.lb_invalidate(self._raw, va, size)
-
     # --- running
 
     def bind(self, number: int, handler: int, owner: int, args: int = 8) -> None:
-        _check(lib.lb_cpu_bind(self._raw, number, handler, owner, args), f"cannot bind system call {number}")
+        check(lib.lb_cpu_bind(self._raw, number, handler, owner, args), f"cannot bind system call {number}")
 
     def enter(self, pc: int, sp: int, args: Sequence[int]) -> TrapKind:
         kind: TrapKind = _KINDS[lib.lb_cpu_enter(self._raw, pc, sp, *args)]
@@ -293,31 +186,21 @@ class UnicornCpu:
         return dict(zip(self.names, values, strict=True))
 
     def set_register(self, name: str, value: int) -> None:
-        _check(lib.lb_cpu_set_register(self._raw, self.names.index(name), value), f"cannot set {name}")
-
-    @property
-    def raw(self) -> Any:
-        """Its struct lb_cpu; NULL when it is closed."""
-        return self._raw
+        check(lib.lb_cpu_set_register(self._raw, self.names.index(name), value), f"cannot set {name}")
 
     def snapshot(self) -> Snapshot:
-        """State to go back to. Costs a look at all private memory once; then each page its first write."""
+        """State to go back to: the registers, and the memory of its space."""
         context = lib.lb_cpu_save(self._raw)
         if context == ffi.NULL:
             raise EngineError("cannot save the CPU's context: out of memory")
-        context = ffi.gc(context, lib.lb_context_free)
-        copy = lib.lb_snapshot(self._raw)
-        if copy == ffi.NULL:
-            raise EngineError("cannot copy the CPU's memory: out of memory")
-        return Snapshot(self, context, copy, self._arena.size)
+        return Snapshot(self, ffi.gc(context, lib.lb_context_free), self.space.snapshot())
 
     def restore(self, snapshot: object) -> None:
-        """Go back. Costs what was written since, if `snapshot` is the one last taken or restored; else all memory."""
+        """Go back to what `snapshot` of this CPU gave."""
         if not isinstance(snapshot, Snapshot) or snapshot.cpu is not self:
             raise TypeError("restore() wants what snapshot() of this CPU gave")
-        exposed = getattr(self._arena, "exposed", None)
-        lib.lb_go_back(self._raw, snapshot.copy, ffi.NULL if exposed is None else ffi.from_buffer("uint8_t[]", exposed))
-        _check(lib.lb_cpu_load(self._raw, snapshot.context), "cannot restore the CPU's context")
+        self.space.restore(snapshot.memory)
+        check(lib.lb_cpu_load(self._raw, snapshot.context), "cannot restore the CPU's context")
 
     def on_block(self, callback: Callable[[int, int], None] | None) -> Callable[[], None]:
         """Call back with (pc, size) per basic block, beside those there are; None: none any more.
@@ -329,7 +212,7 @@ class UnicornCpu:
         else:
             lib.lb_block_callback = lib.lb_python_block
             self.block_callbacks.append(callback)
-        _check(lib.lb_hook_block(self._raw, bool(self.block_callbacks)), "cannot hook blocks")
+        check(lib.lb_hook_block(self._raw, bool(self.block_callbacks)), "cannot hook blocks")
 
         def remove() -> None:
             if callback in self.block_callbacks:
@@ -352,7 +235,7 @@ class UnicornCpu:
             return lambda: None
         watch = next((i for i in range(_WATCHES) if i not in self.access_callbacks), _WATCHES)
         lib.lb_access_callback = lib.lb_python_access
-        _check(lib.lb_hook_access(self._raw, watch, begin, end), "cannot hook accesses")
+        check(lib.lb_hook_access(self._raw, watch, begin, end), "cannot hook accesses")
         self.access_callbacks[watch] = callback
         return partial(self._unwatch, watch)
 
@@ -365,26 +248,26 @@ class UnicornCpu:
         `Arch.code_unit` bytes, 1 once executed.
         """
         covered = bytearray(-(-size // self.arch.code_unit))
-        _check(lib.lb_hook_cover(self._raw, va, size, ffi.from_buffer("uint8_t[]", covered)), "cannot collect coverage")
+        check(lib.lb_hook_cover(self._raw, va, size, ffi.from_buffer("uint8_t[]", covered)), "cannot collect coverage")
         self._covers.append(covered)
         return covered
 
     def uncover(self, covered: bytearray | None = None) -> None:
         """End what `cover` gave, or all."""
         area = ffi.NULL if covered is None else ffi.from_buffer("uint8_t[]", covered)
-        _check(lib.lb_hook_uncover(self._raw, area), "cannot end coverage")
+        check(lib.lb_hook_uncover(self._raw, area), "cannot end coverage")
         self._covers = [] if covered is None else [each for each in self._covers if each is not covered]
 
     def set_budget(self, instructions: int) -> None:
         """Interrupt with BUDGET before the basic block that would exceed that many instructions; 0: no limit."""
-        _check(lib.lb_hook_budget(self._raw, instructions), "cannot count instructions")
+        check(lib.lb_hook_budget(self._raw, instructions), "cannot count instructions")
 
     def sample(self, va: int, slots: int, offset: int, scale: int) -> None:
         """Count about each millisecond of running in a histogram of the guest's: `slots` words of 16 bits at `va`.
 
         The word of a program counter is number (pc - offset) / 2 * scale / 65536.
         """
-        _check(lib.lb_sample_start(self._raw, va, slots, offset, scale), "cannot sample")
+        check(lib.lb_sample_start(self._raw, va, slots, offset, scale), "cannot sample")
 
     def sampled(self) -> tuple[int, float]:
         """End `sample`: how many samples there were, and the seconds that the guest ran meanwhile."""
@@ -399,10 +282,33 @@ class UnicornCpu:
 
     def close(self) -> None:
         if self._raw != ffi.NULL:
+            self.space.cpus.remove(self)
             lib.lb_cpu_free(self._raw)
             self._raw = ffi.NULL
             self._handle = None  # it refers to this object: a cycle that only a collection would end
-            self.block_callback = self.access_callback = None
+            self.block_callbacks, self.access_callbacks = [], {}
+
+
+class UnicornSpace(RegionTable):
+    """`south.platform.Space` on Unicorn. model: an index of `models`, which its CPUs are."""
+
+    def __init__(self, arch: Arch, arena: Pages, model: int) -> None:
+        super().__init__(arch, _description(arch), arena)
+        self.model = model
+        self.cpus: list[UnicornCpu] = []
+        """Those that are not closed."""
+
+    def cpu(self) -> UnicornCpu:
+        """A CPU more. EngineError, also while the space's only CPU runs."""
+        cpu = UnicornCpu(self)
+        self.cpus.append(cpu)
+        return cpu
+
+    def close(self) -> None:
+        """With all its CPUs; nobody is inside one."""
+        for cpu in tuple(self.cpus):
+            cpu.close()
+        super().close()
 
 
 class Turn:
@@ -415,7 +321,7 @@ class Turn:
 
 
 class UnicornEngine:
-    """`south.platform.Engine`. Loads the library when the first CPU is made.
+    """`south.platform.Engine`. Loads the library when the first space is made.
 
     model: of the processors, by a name of `models`; an architecture that has none of that name gives its default.
     "": the value of $LITEBOX_CPU, or the default. EngineError for a name that no architecture has.
@@ -428,11 +334,10 @@ class UnicornEngine:
             if self._model not in known:
                 raise EngineError(f"there is no processor {self._model!r}; there are {', '.join(known)}")
 
-    def create(self, arch: Arch, arena: Pages) -> UnicornCpu:
-        model = self._model if self._model and self._model in models(arch) else ""
-        if lib.lb_load_unicorn(find_library().encode()):
-            raise EngineError(ffi.string(lib.lb_load_error()).decode())
-        return UnicornCpu(arch, arena, model)
+    def space(self, arch: Arch, arena: Pages) -> UnicornSpace:
+        known = models(arch)
+        load_library()
+        return UnicornSpace(arch, arena, known.index(self._model) if self._model in known else 0)
 
     def turn(self) -> Turn:
         return Turn()

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from south.engine.unicorn import ffi
+from south.engine.binding import ffi
 from south.platform import PAGE
 
 if TYPE_CHECKING:

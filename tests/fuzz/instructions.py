@@ -134,10 +134,10 @@ def block(isa: str, rng: random.Random) -> bytes:
 
 def _cpu(isa: str, model: str) -> tuple[UnicornCpu, memoryview]:
     arena = HostPages().arena(8 * PAGE)
-    cpu = UnicornEngine(model).create(SETS[isa], arena)
-    cpu.map(CODE, 2 * PAGE, Prot.RX, RegionFlag.PRIVATE, arena, 0)
-    cpu.map(DATA, 2 * PAGE, Prot.RW, RegionFlag.PRIVATE, arena, 2 * PAGE)
-    cpu.map(STACK, PAGE, Prot.RW, RegionFlag.PRIVATE, arena, 4 * PAGE)
+    cpu = UnicornEngine(model).space(SETS[isa], arena).cpu()
+    cpu.space.map(CODE, 2 * PAGE, Prot.RX, RegionFlag.PRIVATE, arena, 0)
+    cpu.space.map(DATA, 2 * PAGE, Prot.RW, RegionFlag.PRIVATE, arena, 2 * PAGE)
+    cpu.space.map(STACK, PAGE, Prot.RW, RegionFlag.PRIVATE, arena, 4 * PAGE)
     return cpu, arena.view(0, 2 * PAGE)
 
 
@@ -183,7 +183,7 @@ def _child(isa: str, model: str, seed: int, blocks: int, end: float, note: _Note
             at -= at % (2 if isa == "t32" else 4)
             note.running(done, code)
             view[at : at + len(code)] = code
-            cpu.invalidate(CODE, 2 * PAGE)
+            cpu.space.invalidate(CODE, 2 * PAGE)
             trap = _one(cpu, isa, at, rng)
             done += 1
             if trap is TrapKind.ERROR and cpu.error_text().startswith("Unicorn failed inside"):

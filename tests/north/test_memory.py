@@ -18,17 +18,17 @@ from south.linux_host.host import HostEntropy
 from south.linux_host.memory import HostPages
 from south.platform import PAGE, Arch, Prot, RegionFlag
 from ta_loader.machines import TA_ARCHES
-from tests.ta_loader.elf_kit import FakeCpu, FakePages, SeededEntropy
+from tests.ta_loader.elf_kit import FakePages, FakeTable, SeededEntropy
 
 if TYPE_CHECKING:
-    from south.platform import Cpu
+    from south.platform import Space
 
 QUOTA = 1 << 20
 
 
 def space(arch: Arch = Arch.AARCH64, quota: int = QUOTA) -> AddressSpace:
     arena = HostPages().arena(quota)
-    return AddressSpace(UnicornEngine().create(arch, arena), arena, HostEntropy(), quota)
+    return AddressSpace(UnicornEngine().space(arch, arena), arena, HostEntropy(), quota)
 
 
 SPARSE = 1 << 30
@@ -36,7 +36,7 @@ SPARSE = 1 << 30
 
 
 def bare_space(arch: Arch, layout: Layout = Layout.BOARD, seed: int = 1) -> AddressSpace:
-    return AddressSpace(cast("Cpu", FakeCpu(arch)), FakePages(SPARSE), SeededEntropy(seed), SPARSE, layout)
+    return AddressSpace(cast("Space", FakeTable(arch)), FakePages(SPARSE), SeededEntropy(seed), SPARSE, layout)
 
 
 @pytest.mark.parametrize("arch", TA_ARCHES)
@@ -218,5 +218,5 @@ def test_any_sequence_of_changes_agrees_with_a_page_by_page_model(seed: int) -> 
     assert seen == model
     assert made.used == len(model) * PAGE == sum(page_up(r.size) for r in made)
     for va, prot in model.items():
-        assert made.cpu.check(va, PAGE, Prot.RW) is (prot == Prot.RW)
-    made.cpu.close()
+        assert made.table.check(va, PAGE, Prot.RW) is (prot == Prot.RW)
+    made.table.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from south.engine.unicorn import UnicornCpu, UnicornEngine
+from south.engine.unicorn import UnicornEngine, UnicornSpace
 from south.linux_host.memory import HostPages
 from south.platform import Arch, Prot, RegionFlag
 
@@ -55,9 +55,10 @@ class Guest:
     def __init__(self, arch: Arch, *program: str | int) -> None:
         self.pages = HostPages()
         self.arena: MappedPages = self.pages.arena(1 << 20)
-        self.cpu: UnicornCpu = UnicornEngine().create(arch, self.arena)
+        self.space: UnicornSpace = UnicornEngine().space(arch, self.arena)
+        self.cpu = self.space.cpu()
         table = A64 if arch is Arch.AARCH64 else A32
         words = [table[item] if isinstance(item, str) else item for item in program]
         self.arena.view(0, 4 * len(words))[:] = struct.pack(f"<{len(words)}I", *words)
-        self.cpu.map(CODE, 0x1000, Prot.RX, RegionFlag.PRIVATE, self.arena, 0)
-        self.cpu.map(DATA, 0x2000, Prot.RW, RegionFlag.PRIVATE, self.arena, 0x4000)
+        self.space.map(CODE, 0x1000, Prot.RX, RegionFlag.PRIVATE, self.arena, 0)
+        self.space.map(DATA, 0x2000, Prot.RW, RegionFlag.PRIVATE, self.arena, 0x4000)

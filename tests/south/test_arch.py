@@ -8,7 +8,7 @@ import pytest
 
 from north.errors import SpaceError
 from north.memory import AddressSpace, Layout
-from south.engine import unicorn
+from south.engine.binding import lib
 from south.engine.unicorn import UnicornEngine
 from south.linux_host.memory import HostPages
 from south.platform import PAGE, Arch, EngineError
@@ -18,7 +18,7 @@ every_arch = pytest.mark.parametrize("arch", list(Arch), ids=lambda a: a.value)
 
 @every_arch
 def test_the_engine_has_the_same_facts(arch: Arch) -> None:
-    row = unicorn.lib.lb_arch_named(arch.value.encode())
+    row = lib.lb_arch_named(arch.value.encode())
     assert (row.word_bits // 8, row.code_unit) == (arch.word, arch.code_unit)
     assert Arch(arch.value) is arch
 
@@ -50,7 +50,7 @@ def test_an_architecture_without_a_row_is_refused() -> None:
     """Not taken for the last one of a chain."""
     unknown: Any = _Unknown()
     with pytest.raises(EngineError, match="no processors for riscv64"):
-        UnicornEngine().create(unknown, HostPages().arena(PAGE))
+        UnicornEngine().space(unknown, HostPages().arena(PAGE))
     cpu: Any = unknown
     for layout in Layout:
         with pytest.raises(SpaceError, match=f"no {layout.value} layout for riscv64"):

@@ -40,9 +40,9 @@ A32_OF_MAX = {
 def _cpu(arch: Arch, model: str, *words: int) -> UnicornCpu:
     arena = HostPages().arena(8 * PAGE)
     arena.view(0, 4 * len(words))[:] = struct.pack(f"<{len(words)}I", *words)
-    cpu = UnicornEngine(model).create(arch, arena)
-    cpu.map(CODE, PAGE, Prot.RX, RegionFlag.PRIVATE, arena, 0)
-    cpu.map(DATA, 2 * PAGE, Prot.RW, RegionFlag.PRIVATE, arena, 2 * PAGE)
+    cpu = UnicornEngine(model).space(arch, arena).cpu()
+    cpu.space.map(CODE, PAGE, Prot.RX, RegionFlag.PRIVATE, arena, 0)
+    cpu.space.map(DATA, 2 * PAGE, Prot.RW, RegionFlag.PRIVATE, arena, 2 * PAGE)
     return cpu
 
 
@@ -111,7 +111,7 @@ def test_an_abort_ends_one_cpu_and_no_other() -> None:
         assert cpu.proceed() is TrapKind.ERROR
     with pytest.raises(EngineError, match="Unicorn failed inside"):
         cpu.on_block(lambda *_: None)
-    cpu.unmap(CODE, PAGE)
+    cpu.space.unmap(CODE, PAGE)
     cpu.close()
     assert other.cpu.resume(41) is TrapKind.CALL
     assert other.cpu.first == 42
@@ -167,7 +167,7 @@ def test_too_little_address_space_for_a_cpu_is_an_error(mebibytes: int) -> None:
             arena = HostPages().arena(PAGE)
             for _ in range(8):
                 try:
-                    kept.append(UnicornEngine().create(Arch.AARCH64, arena))
+                    kept.append(UnicornEngine().space(Arch.AARCH64, arena).cpu())
                 except EngineError:
                     refused += 1
             os._exit(0 if refused and len(kept) + refused == 8 else 3)

@@ -65,7 +65,7 @@ def test_a_denied_access_faults_at_its_exact_byte(arch: Arch, what: str, access:
     assert guest.cpu.enter(CODE, SP, (0, address, 0, 0)) is TrapKind.FAULT
     assert guest.cpu.fault()[:3] == (access, address, CODE + 4)
     # mapping the page later makes the same access work: nothing stale is left
-    guest.cpu.map(HIGH[arch], PAGE, Prot.RW, RegionFlag.PRIVATE, guest.arena, 0x8000)
+    guest.space.map(HIGH[arch], PAGE, Prot.RW, RegionFlag.PRIVATE, guest.arena, 0x8000)
     assert guest.cpu.enter(CODE, SP, (0, address, 0, 0)) is TrapKind.CALL
 
 
@@ -81,9 +81,9 @@ def test_stores_to_code_and_jumps_to_data_are_denied(arch: Arch) -> None:
 def test_no_page_is_writable_and_executable(arch: Arch) -> None:
     guest = Guest(arch, "svc")
     with pytest.raises(EngineError):
-        guest.cpu.map(HIGH[arch], PAGE, Prot.W | Prot.X, RegionFlag.PRIVATE, guest.arena, 0x8000)
+        guest.space.map(HIGH[arch], PAGE, Prot.W | Prot.X, RegionFlag.PRIVATE, guest.arena, 0x8000)
     with pytest.raises(EngineError):
-        guest.cpu.protect(DATA, PAGE, Prot.W | Prot.X)
+        guest.space.protect(DATA, PAGE, Prot.W | Prot.X)
 
 
 @pytest.mark.parametrize("what", ["undefined", "brk", "privileged"])
@@ -150,38 +150,38 @@ def test_scattered_pages_look_contiguous_to_the_guest(arch: Arch) -> None:
         ram.view(i * PAGE, 4)[:] = bytes([i] * 4)
     scattered = ScatteredPages([(ram, 6 * PAGE, PAGE), (ram, PAGE, PAGE), (ram, 2 * PAGE, PAGE)])
     assert len(scattered.runs) == 2
-    guest.cpu.map(HIGH[arch], 3 * PAGE, Prot.RW, RegionFlag.NONSECURE, scattered, 0)
+    guest.space.map(HIGH[arch], 3 * PAGE, Prot.RW, RegionFlag.NONSECURE, scattered, 0)
     seen = []
     for i in range(3):
         guest.cpu.enter(CODE, SP, (0, HIGH[arch] + i * PAGE, 0, 0))
         seen.append(guest.cpu.first & 0xFF)
     assert seen == [6, 1, 2]
-    assert guest.cpu.write(HIGH[arch] + PAGE - 2, b"abcd", Prot.RW)
+    assert guest.space.write(HIGH[arch] + PAGE - 2, b"abcd", Prot.RW)
     assert bytes(ram.view(7 * PAGE - 2, 2)) == b"ab"
     assert bytes(ram.view(PAGE, 2)) == b"cd"
-    guest.cpu.unmap(HIGH[arch] + PAGE, PAGE)
-    assert guest.cpu.read(HIGH[arch] + PAGE - 1, 2, Prot.NONE) is None
+    guest.space.unmap(HIGH[arch] + PAGE, PAGE)
+    assert guest.space.read(HIGH[arch] + PAGE - 1, 2, Prot.NONE) is None
 
 
 def test_overlapping_unaligned_and_foreign_ranges_are_refused(arch: Arch) -> None:
     guest = Guest(arch, "svc")
-    cpu, arena = guest.cpu, guest.arena
+    space, arena = guest.space, guest.arena
     for va, size in ((DATA + PAGE, PAGE), (DATA + 1, PAGE), (HIGH[arch], 100), (HIGH[arch], 0), (1 << 63, PAGE)):
         with pytest.raises((EngineError, OverflowError)):
-            cpu.map(va, size, Prot.RW, RegionFlag.PRIVATE, arena, 0x8000)
+            space.map(va, size, Prot.RW, RegionFlag.PRIVATE, arena, 0x8000)
     with pytest.raises(EngineError):
-        cpu.map(HIGH[arch], 4 * PAGE, Prot.RW, RegionFlag.PRIVATE, arena, (1 << 20) - PAGE)
-    assert cpu.read((1 << 64) - 8, 64, Prot.R) is None
+        space.map(HIGH[arch], 4 * PAGE, Prot.RW, RegionFlag.PRIVATE, arena, (1 << 20) - PAGE)
+    assert space.read((1 << 64) - 8, 64, Prot.R) is None
 
 
 def test_rewritten_code_runs_after_it_was_unmapped_and_mapped_again(arch: Arch) -> None:
     guest = Guest(arch, "inc", "number", "svc")
     guest.cpu.enter(CODE, SP, (1, 0, 0, 0))
     assert guest.cpu.first == 2
-    guest.cpu.unmap(CODE, PAGE)
+    guest.space.unmap(CODE, PAGE)
     code = guest.arena.view(0, 12)
     code[0:4] = bytes(code[4:8])
-    guest.cpu.map(CODE, PAGE, Prot.RX, RegionFlag.PRIVATE, guest.arena, 0)
+    guest.space.map(CODE, PAGE, Prot.RX, RegionFlag.PRIVATE, guest.arena, 0)
     guest.cpu.enter(CODE, SP, (1, 0, 0, 0))
     assert guest.cpu.first == 1
 
@@ -192,9 +192,9 @@ def test_snapshot_restores_memory_and_registers(arch: Arch) -> None:
     saved = guest.cpu.snapshot()
     before = guest.cpu.registers()
     guest.cpu.enter(CODE, SP, (77, DATA, 0, 0))
-    assert guest.cpu.read(DATA, 4, Prot.R) == struct.pack("<I", 77)
+    assert guest.space.read(DATA, 4, Prot.R) == struct.pack("<I", 77)
     guest.cpu.restore(saved)
-    assert guest.cpu.read(DATA, 4, Prot.R) == struct.pack("<I", 9)
+    assert guest.space.read(DATA, 4, Prot.R) == struct.pack("<I", 9)
     assert guest.cpu.registers() == before
 
 
@@ -234,13 +234,13 @@ def test_samples_count_where_the_guest_runs(arch: Arch) -> None:
         guest.cpu.acknowledge(Interrupt.DEADLINE)
         more, ran = guest.cpu.sampled()
         taken, seconds = taken + more, seconds + ran
-    words = struct.unpack("<4H", guest.cpu.read(counters, 8, Prot.R) or b"")
+    words = struct.unpack("<4H", guest.space.read(counters, 8, Prot.R) or b"")
     assert (sum(words), words[2:]) == (taken, (0, 0))
     assert words[1] >= taken - 1  # it is in its loop; one sample may be of its first block
     assert seconds > 0
     guest.cpu.set_deadline(0.01)
     guest.cpu.enter(CODE, SP, (0, 0, 0, 0))
-    assert struct.unpack("<4H", guest.cpu.read(counters, 8, Prot.R) or b"") == words
+    assert struct.unpack("<4H", guest.space.read(counters, 8, Prot.R) or b"") == words
 
 
 def test_tracing_stops_at_calls_that_c_would_answer(arch: Arch) -> None:
@@ -256,7 +256,7 @@ def test_tracing_stops_at_calls_that_c_would_answer(arch: Arch) -> None:
 
 
 def _increment(guest: Guest, times: int) -> None:
-    trap = guest.cpu.enter(CODE, SP, (0, HIGH[guest.cpu.arch], times, 0))
+    trap = guest.cpu.enter(CODE, SP, (0, HIGH[guest.space.arch], times, 0))
     assert trap is TrapKind.CALL
 
 
@@ -266,7 +266,7 @@ def test_atomics_hold_between_cpus_that_take_turns(arch: Arch) -> None:
     guests = [Guest(arch, *program) for _ in range(2)]
     turn = UnicornEngine().turn()
     for guest in guests:
-        guest.cpu.map(HIGH[arch], PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
+        guest.space.map(HIGH[arch], PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
         guest.cpu.join(turn)
     times = 1_000_000
     together(lambda guest: _increment(guest, times), guests)
@@ -283,7 +283,7 @@ def test_one_that_spins_on_the_other_gets_there(arch: Arch) -> None:
     shared = HostPages().shared(PAGE)
     turn = UnicornEngine().turn()
     for guest in (waiter, writer):
-        guest.cpu.map(HIGH[arch], PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
+        guest.space.map(HIGH[arch], PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
         guest.cpu.join(turn)
     thread = threading.Thread(target=waiter.cpu.enter, args=(CODE, SP, (0, HIGH[arch], 0, 0)))
     thread.start()
@@ -350,7 +350,7 @@ def test_what_was_unmapped_is_out_of_reach_though_the_engine_had_it_cached(arch:
     shared.view(0, 4)[:] = struct.pack("<I", 1)
     other.view(0, 4)[:] = struct.pack("<I", 2)
     for pages in (shared, other):
-        cpu.keep(pages)
+        cpu.space.keep(pages)
     va = 0x90_0000
 
     def load() -> int | None:
@@ -361,21 +361,21 @@ def test_what_was_unmapped_is_out_of_reach_though_the_engine_had_it_cached(arch:
         return None
 
     for _ in range(3):
-        cpu.map(va, PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
+        cpu.space.map(va, PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
         assert load() == 1
-        cpu.unmap(va, PAGE)
-    assert cpu.read(va, 4, Prot.NONE) is None
+        cpu.space.unmap(va, PAGE)
+    assert cpu.space.read(va, 4, Prot.NONE) is None
     assert load() is None
-    cpu.map(va, PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
+    cpu.space.map(va, PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
     assert load() == 1
-    cpu.unmap(va, PAGE)
-    cpu.map(va, PAGE, Prot.RW, RegionFlag.NONSECURE, other, 0)
+    cpu.space.unmap(va, PAGE)
+    cpu.space.map(va, PAGE, Prot.RW, RegionFlag.NONSECURE, other, 0)
     assert load() == 2
-    cpu.unmap(va, PAGE)
-    cpu.forget(other)
+    cpu.space.unmap(va, PAGE)
+    cpu.space.forget(other)
     assert load() is None
-    cpu.map(va, PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
+    cpu.space.map(va, PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
     assert load() == 1
-    cpu.unmap(va, PAGE)
-    cpu.map(va, PAGE, Prot.NONE, RegionFlag.NONSECURE, shared, 0)
+    cpu.space.unmap(va, PAGE)
+    cpu.space.map(va, PAGE, Prot.NONE, RegionFlag.NONSECURE, shared, 0)
     assert load() is None

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from south.engine.binding import find_library
 from south.engine.build_unicorn import unicorn_headers
-from south.engine.unicorn import find_library
 from tests.sanitized import ASAN, TSAN, Program, needed, run
 
 CSRC = Path(__file__).resolve().parents[2] / "south/engine/csrc"

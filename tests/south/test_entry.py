@@ -74,7 +74,7 @@ def _guest(arch: Arch) -> Guest:
 
 
 def _words(guest: Guest, form: str, at: int = 0) -> tuple[int, ...]:
-    data = guest.cpu.read(DUMP + at, struct.calcsize(form), Prot.R)
+    data = guest.space.read(DUMP + at, struct.calcsize(form), Prot.R)
     assert data is not None
     return struct.unpack(form, data)
 

@@ -38,7 +38,7 @@ class Busy:
         for guest in self.shared:
             guest.cpu.join(self.turn)
         logger = Guest(Arch.AARCH64, "svc", "number", "svc")
-        logger.cpu.write(DATA, b"a line of text\n\0", Prot.NONE)
+        logger.space.write(DATA, b"a line of text\n\0", Prot.NONE)
         logger.cpu.bind(0, Task.handlers()[1], self.task.owner)  # log, at number 0 for the test
         jobs: list[Callable[[], object]] = [
             *(lambda guest=guest: guest.cpu.enter(CODE, SP, (0, 0, 0, 0)) for guest in self.shared),

@@ -89,9 +89,9 @@ def test_turns_go_on_when_other_hooks_end(arch: Arch) -> None:
 
 def test_accesses_have_the_guests_addresses(arch: Arch) -> None:
     guest = Guest(arch, "store", "load", "number", "svc")
-    guest.cpu.map(HIGH[arch], 2 * PAGE, Prot.RW, RegionFlag.PRIVATE, guest.arena, 0x8000)
+    guest.space.map(HIGH[arch], 2 * PAGE, Prot.RW, RegionFlag.PRIVATE, guest.arena, 0x8000)
     shared = guest.pages.shared(PAGE)
-    guest.cpu.map(HIGH[arch] + 4 * PAGE, PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
+    guest.space.map(HIGH[arch] + 4 * PAGE, PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
     seen: Seen = []
     guest.cpu.on_access(0, 1 << 48, lambda *each: seen.append(each))
     for address in (DATA + 0x18, HIGH[arch], HIGH[arch] + PAGE + 8, HIGH[arch] + 4 * PAGE + 0xFF8):
@@ -103,7 +103,7 @@ def test_accesses_have_the_guests_addresses(arch: Arch) -> None:
 
 def test_watches_are_of_the_guests_addresses(arch: Arch) -> None:
     guest = Guest(arch, "store", "number", "svc")
-    guest.cpu.map(HIGH[arch], PAGE, Prot.RW, RegionFlag.PRIVATE, guest.arena, 0x8000)
+    guest.space.map(HIGH[arch], PAGE, Prot.RW, RegionFlag.PRIVATE, guest.arena, 0x8000)
     inside: Seen = []
     beside: Seen = []
     low: Seen = []
@@ -132,7 +132,7 @@ def test_a_page_that_is_mapped_twice_is_reported_by_the_address_that_was_used(ar
     shared = guest.pages.shared(2 * PAGE)
     twins = (HIGH[arch], HIGH[arch] + 16 * PAGE)
     for va in twins:
-        guest.cpu.map(va, 2 * PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
+        guest.space.map(va, 2 * PAGE, Prot.RW, RegionFlag.NONSECURE, shared, 0)
     seen: Seen = []
     guest.cpu.on_access(0, 1 << 48, lambda *each: seen.append(each))
     used = [twins[i] + at for i, at in ((0, 8), (1, 8), (0, 8), (0, PAGE), (1, PAGE), (1, 16), (0, 16))]
@@ -199,7 +199,7 @@ def test_a_budget_stops_exactly_and_says_so(arch: Arch) -> None:
         guest.cpu.set_budget(4 + stops % 5)
         trap = guest.cpu.proceed()
     assert stops > times / 2
-    assert guest.cpu.read(DATA, 4, Prot.R) == struct.pack("<I", times)
+    assert guest.space.read(DATA, 4, Prot.R) == struct.pack("<I", times)
 
 
 def test_a_stop_from_outside_is_not_called_exact(arch: Arch) -> None:
@@ -231,8 +231,8 @@ def test_a_hook_remembers_no_block_for_ever(arch: Arch, use: str) -> None:
     jump = 0x14000001 if arch is Arch.AARCH64 else 0xEAFFFFFF  # to the next instruction
     arena.view(0, size)[:] = struct.pack("<I", jump) * (size // 4)
     arena.view(size, 4)[:] = struct.pack("<I", table["svc"])
-    cpu = UnicornEngine().create(arch, arena)
-    cpu.map(CODE, size + PAGE, Prot.RX, RegionFlag.PRIVATE, arena, 0)
+    cpu = UnicornEngine().space(arch, arena).cpu()
+    cpu.space.map(CODE, size + PAGE, Prot.RX, RegionFlag.PRIVATE, arena, 0)
     child = os.fork()  # what it grows by is its own
     if not child:
         if use == "turn":

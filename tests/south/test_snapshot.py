@@ -31,9 +31,9 @@ def _guest(arch: Arch, size: int = 1 << 20, pages: int = PAGES) -> tuple[Unicorn
     table = A64 if arch is Arch.AARCH64 else A32
     words = [table[name] for name in ("store", "number", "svc")]
     arena.view(0, 12)[:] = struct.pack("<3I", *words)
-    cpu = UnicornEngine().create(arch, arena)
-    cpu.map(CODE, PAGE, Prot.RX, RegionFlag.PRIVATE, arena, 0)
-    cpu.map(DATA, pages * PAGE, Prot.RW, RegionFlag.PRIVATE, arena, AT)
+    cpu = UnicornEngine().space(arch, arena).cpu()
+    cpu.space.map(CODE, PAGE, Prot.RX, RegionFlag.PRIVATE, arena, 0)
+    cpu.space.map(DATA, pages * PAGE, Prot.RW, RegionFlag.PRIVATE, arena, AT)
     return cpu, arena
 
 
@@ -58,9 +58,9 @@ def test_any_walk_of_writes_and_snapshots_goes_back_exactly(arch: Arch, seed: in
             _store(cpu, va, step + 1)
         elif dice < 11:
             at = min(va, DATA + PAGES * PAGE - 6000)  # over a border of pages
-            assert cpu.write(at, rng.randbytes(rng.choice((1, 100, 6000))), rng.choice((Prot.NONE, Prot.W)))
+            assert cpu.space.write(at, rng.randbytes(rng.choice((1, 100, 6000))), rng.choice((Prot.NONE, Prot.W)))
         elif dice < 12:
-            assert cpu.write(CODE + 0x800, rng.randbytes(16), Prot.NONE)  # a page the guest cannot write
+            assert cpu.space.write(CODE + 0x800, rng.randbytes(16), Prot.NONE)  # a page the guest cannot write
         elif dice < 14:
             held[:] = rng.randbytes(16)
         elif dice < 15:
@@ -84,12 +84,12 @@ def test_handlers_in_c_write_what_goes_back(arch: Arch) -> None:
     task = Task()
     guest = Guest(arch, "svc", "number", "svc")
     guest.cpu.bind(0, Task.handlers()[9], task.owner)  # get_cancellation_flag, at number 0 for the test
-    assert guest.cpu.write(DATA + 0x10, b"\xff" * 4, Prot.W)
+    assert guest.space.write(DATA + 0x10, b"\xff" * 4, Prot.W)
     saved = guest.cpu.snapshot()
     assert guest.cpu.enter(CODE, SP, (DATA + 0x10, 0, 0, 0)) is TrapKind.CALL
-    assert guest.cpu.read(DATA + 0x10, 4, Prot.R) == bytes(4)
+    assert guest.space.read(DATA + 0x10, 4, Prot.R) == bytes(4)
     guest.cpu.restore(saved)
-    assert guest.cpu.read(DATA + 0x10, 4, Prot.R) == b"\xff" * 4
+    assert guest.space.read(DATA + 0x10, 4, Prot.R) == b"\xff" * 4
 
 
 def test_many_pages_go_back_and_their_marks_start_over(arch: Arch) -> None:
@@ -119,7 +119,7 @@ def test_protection_of_written_pages_still_holds(arch: Arch) -> None:
     cpu, _arena = _guest(arch)
     cpu.snapshot()
     _store(cpu, DATA, 1)
-    cpu.protect(DATA, PAGE, Prot.R)
+    cpu.space.protect(DATA, PAGE, Prot.R)
     assert cpu.enter(CODE, SP, (1, DATA, 0, 0)) is TrapKind.FAULT
 
 

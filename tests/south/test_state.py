@@ -97,7 +97,7 @@ def test_an_it_block_ends_though_it_read_a_system_register(read: tuple[int, ...]
 def _across_pages(first: tuple[int, ...]) -> tuple[Guest, int]:
     """An IT block whose first instruction ends a page: two more in the next page are conditional. And its start."""
     guest = Guest(Arch.ARM)
-    guest.cpu.map(CODE + PAGE, PAGE, Prot.RX, RegionFlag.PRIVATE, guest.arena, PAGE)
+    guest.space.map(CODE + PAGE, PAGE, Prot.RX, RegionFlag.PRIVATE, guest.arena, PAGE)
     code = (CMP_R2_2, ITEE_EQ, *first)
     _thumb(guest, PAGE - 2 * len(code), *code, ADD_2, ADD_4, ADD_8, NUMBER, SVC)
     return guest, CODE + PAGE - 2 * len(code) | 1

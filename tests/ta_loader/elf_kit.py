@@ -18,7 +18,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from north.memory import AddressSpace
-from south.platform import Arch, Cpu, Pages, Prot, RegionFlag
+from south.platform import Arch, Pages, Prot, RegionFlag, Space
 from ta_loader.elf.object import ElfObject
 from tee.abi.results import ITEM_NOT_FOUND
 from tee.abi.ta_head import NO_DEPR_ENTRY, TA_HEAD
@@ -84,8 +84,8 @@ class FakePages:
         return self._view[offset : offset + size]
 
 
-class FakeCpu:
-    """A region table alone; enough of `south.platform.Cpu` for an `AddressSpace`."""
+class FakeTable:
+    """A region table alone; enough of `south.platform.Space` for an `AddressSpace`."""
 
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
@@ -127,7 +127,7 @@ class SeededEntropy:
 
 
 def make_space(arch: Arch, quota: int = 32 << 20, seed: int = 1) -> AddressSpace:
-    return AddressSpace(cast("Cpu", FakeCpu(arch)), FakePages(quota), SeededEntropy(seed), quota)
+    return AddressSpace(cast("Space", FakeTable(arch)), FakePages(quota), SeededEntropy(seed), quota)
 
 
 class Box:

@@ -185,8 +185,9 @@ def test_guest_finds_what_was_linked(arch: Arch) -> None:
     )
     main = build(arch, source, needs=((LIB_A, library),))
     arena = HostPages().arena(4 << 20)
-    cpu = UnicornEngine().create(arch, arena)
-    space = AddressSpace(cpu, arena, HostEntropy(), 4 << 20)
+    table = UnicornEngine().space(arch, arena)
+    cpu = table.cpu()
+    space = AddressSpace(table, arena, HostEntropy(), 4 << 20)
     program = Loader(Boxes({MAIN: main, LIB_A: library})).find(MAIN).link(space)
     stack = space.map(8192, Prot.RW, name="stack")
     try:
@@ -194,4 +195,4 @@ def test_guest_finds_what_was_linked(arch: Arch) -> None:
         call = cpu.call()
         assert (call.number, call.args[0]) == (7, (1 + 4000) * 2 + 20)
     finally:
-        cpu.close()
+        table.close()

@@ -100,7 +100,7 @@ static bool arguments(struct lb_cpu *cpu, unsigned from, unsigned to)
     if (!more)
         return true;
     uint32_t words[LB_CALL_ARGS - IN_REGISTERS];
-    if (more > LB_CALL_ARGS - IN_REGISTERS || lb_read(cpu, lb_reg(cpu, UC_ARM_REG_R5), words, more * 4, LB_READ))
+    if (more > LB_CALL_ARGS - IN_REGISTERS || lb_cpu_read(cpu, lb_reg(cpu, UC_ARM_REG_R5), words, more * 4, LB_READ))
         return false;
     for (uint64_t i = 0; i < more; i++)
         c->arg[IN_REGISTERS + i] = words[i];

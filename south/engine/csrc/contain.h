@@ -20,6 +20,7 @@
 #include <stddef.h>
 
 #define LB_ERR_BROKEN 1000 /* beside Unicorn's uc_err */
+#define LB_ERR_BUSY 1001
 
 /* One level of the library's callers on this thread. */
 struct lb_library_call {

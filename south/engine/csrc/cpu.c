@@ -84,7 +84,12 @@ static void on_interrupt(uc_engine *uc, uint32_t number, void *data)
 
 bool lb_cpu_serve(struct lb_cpu *cpu)
 {
-    return cpu->call.number < LB_CALL_MAX && serve(cpu, &cpu->table[cpu->call.number]);
+    if (cpu->call.number >= LB_CALL_MAX)
+        return false;
+    lb_space_enter(cpu);
+    bool done = serve(cpu, &cpu->table[cpu->call.number]);
+    lb_space_leave(cpu);
+    return done;
 }
 
 /* Where to go on, as emu_start wants it. */
@@ -132,17 +137,30 @@ static int run(struct lb_cpu *cpu, uint64_t pc)
         }
         cpu->trap = LB_TRAP_NONE;
         cpu->fault = (struct lb_fault){0};
-        lb_settle(cpu);
+        lb_unparked(cpu->space);
+        int unsettled = atomic_load_explicit(&cpu->hold, memory_order_relaxed) ? lb_space_settle(cpu) : 0;
+        if (unsettled) {
+            cpu->fault.error = unsettled;
+            cpu->trap = LB_TRAP_ERROR;
+            break;
+        }
         if (!lb_turn_take(cpu)) {
             if (!cpu->broken)
                 continue;
             still_broken(cpu);
             break;
         }
+        if (atomic_load(&cpu->hold)) { /* since then the space changed, or is about to */
+            lb_turn_give(cpu);
+            lb_space_left();
+            continue;
+        }
         entered = true;
         cpu->stopped_exactly = false;
         uc_err error = start(cpu, pc);
         lb_turn_give(cpu);
+        if (atomic_load(&cpu->hold))
+            lb_space_left();
         if (cpu->broken) {
             still_broken(cpu);
             cpu->fault.pc = cpu->fault.address = lb_reg(cpu, cpu->arch->pc);
@@ -267,7 +285,7 @@ int lb_cpu_load(struct lb_cpu *cpu, uc_context *context)
 static const struct lb_guest_ops guest_ops = {.span = lb_span_of, .stop = lb_stop_of};
 
 /* What needs the library to make a CPU. */
-static uc_err furnish(struct lb_cpu *cpu, int model, uint8_t *arena, uint64_t arena_size)
+static uc_err furnish(struct lb_cpu *cpu, int model)
 {
     struct lb_library_call call;
     if (!LB_INSIDE(call))
@@ -282,8 +300,6 @@ static uc_err furnish(struct lb_cpu *cpu, int model, uint8_t *arena, uint64_t ar
     if (!e)
         e = lb_uc.hook_add(cpu->uc, &cpu->unmapped_hook, UC_HOOK_MEM_UNMAPPED, (void *)lb_on_unmapped, cpu,
                            cpu->arch->fault_window, 2 * cpu->arch->fault_window - 1);
-    if (!e)
-        e = (uc_err)lb_back(cpu, arena, arena_size, true);
     if (!e && !(cpu->clean = lb_cpu_save(cpu)))
         e = UC_ERR_NOMEM;
     lb_leave_library(&call);
@@ -297,9 +313,7 @@ static void unmake(struct lb_cpu *cpu)
     if (cpu->uc && !cpu->broken)
         lb_uc.close(cpu->uc);
     lb_hooks_free(cpu);
-    lb_dirty_free(cpu);
-    free(cpu->extents);
-    free(cpu->backings);
+    free(cpu->known);
     free(cpu);
 }
 
@@ -310,23 +324,25 @@ static bool has_room(void)
     return probe != MAP_FAILED && munmap(probe, ROOM) == 0;
 }
 
-/* model: an index of arch->models. */
-struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, int model, uint8_t *arena, uint64_t arena_size, int *error)
+/* model: an index of the models of the space's architecture. */
+struct lb_cpu *lb_cpu_new(struct lb_space *space, int model, int *error)
 {
+    const struct lb_arch *arch = space->arch;
     struct lb_cpu *cpu = has_room() ? calloc(1, sizeof *cpu) : NULL;
     if (!cpu) {
         *error = UC_ERR_NOMEM;
         return NULL;
     }
     cpu->arch = arch;
-    cpu->arena = arena;
-    cpu->arena_size = arena_size;
+    cpu->space = space;
     cpu->call_words[0] = &cpu->call.number;
     for (unsigned i = 0; i < LB_CALL_ARGS; i++)
         cpu->call_words[1 + i] = &cpu->call.arg[i];
     cpu->guest = (struct lb_guest){.ops = &guest_ops, .cpu = cpu, .word_bits = (uint32_t)arch->word_bits};
     lb_contain_signals();
-    uc_err e = furnish(cpu, arch->models[model].id, arena, arena_size);
+    uc_err e = furnish(cpu, arch->models[model].id);
+    if (!e)
+        e = lb_space_join(cpu, space);
     if (e) {
         *error = (int)e;
         unmake(cpu);
@@ -342,6 +358,7 @@ void lb_cpu_free(struct lb_cpu *cpu)
         return;
     lb_unwatch(cpu);
     lb_turn_join(cpu, NULL);
+    lb_space_part(cpu);
     unmake(cpu);
 }
 

@@ -46,6 +46,12 @@ struct lb_backing {
     uint64_t size, pa;
     uint64_t users; /* extents built of it */
     bool keep;      /* the arena, or memory that will be mapped again */
+    uint64_t serial; /* of all that were ever made for the space */
+};
+
+/* A backing as one CPU's Unicorn knows it. */
+struct lb_known {
+    uint64_t pa, size, serial;
 };
 
 struct lb_binding {
@@ -142,16 +148,45 @@ struct lb_alias {
     uint64_t pa, va;
 };
 
-struct lb_cpu {
-    uc_engine *uc;
+/* Why a CPU may not run on at once, a set; see space.c. */
+#define LB_HOLD_CHANGE 1u   /* somebody changes the regions */
+#define LB_HOLD_TLB 2u      /* its TLB knows too much */
+#define LB_HOLD_CODE 4u     /* it has translations of code that may have changed */
+#define LB_HOLD_BACKINGS 8u /* it does not know the backings that there are */
+#define LB_HOLD_STOPS 16u   /* it does not yet look at each block whether it should stop */
+
+/* One guest's memory, and the CPUs in it; space.c says who may touch what when. */
+struct lb_space {
     const struct lb_arch *arch;
-    struct lb_guest guest;
     struct lb_extent *extents; /* sorted by va */
-    size_t extent_count, extent_room, extent_last;
+    size_t extent_count, extent_room;
     struct lb_extent parked[LB_PARKED]; /* unmapped, but the TLB may still know them; never while the guest runs */
     size_t parked_count;
     struct lb_backing *backings; /* sorted by pa */
     size_t backing_count, backing_room;
+    uint64_t backing_serial;
+
+    struct lb_cpu *cpus;
+    unsigned users;     /* its owner and its CPUs */
+    atomic_bool shared; /* it has, or had, several CPUs */
+    bool changing;      /* somebody changes it, or waits until no CPU runs */
+
+    uint8_t *arena;
+    uint64_t arena_size;
+    const uint8_t *base; /* the snapshot since which writes are marked; NULL: none are (dirty.c) */
+    _Atomic uint8_t *dirty; /* one byte a page of the arena, behind the list */
+    uint32_t *dirty_list;
+    atomic_size_t dirty_count;
+};
+
+struct lb_cpu {
+    uc_engine *uc;
+    const struct lb_arch *arch;
+    struct lb_guest guest;
+    struct lb_space *space;
+    size_t extent_last; /* that it found */
+    struct lb_known *known;
+    size_t known_count, known_room;
     struct lb_call call;
     void *call_words[1 + LB_CALL_ARGS]; /* addresses of its number and arguments, for fetching in one go */
     struct lb_fault fault;
@@ -173,6 +208,9 @@ struct lb_cpu {
     atomic_llong deadline_ns; /* CLOCK_MONOTONIC; 0: none */
     _Atomic(struct lb_turn *) turn;
     struct lb_cpu *next; /* the watchdog's list */
+    struct lb_cpu *sibling; /* the space's */
+    atomic_uint hold;       /* LB_HOLD_* */
+    bool paused;            /* a callback of its waits for another's change of the space */
 
     uc_hook intr_hook, fill_hook, unmapped_hook, block_hook, generated_hook, access_hook;
     struct lb_samples samples;
@@ -186,12 +224,6 @@ struct lb_cpu {
     struct lb_alias *aliases;
     size_t alias_count;
 
-    uint8_t *arena;
-    uint64_t arena_size;
-    const uint8_t *base; /* the snapshot since which writes are marked; NULL: none are (dirty.c) */
-    uint8_t *dirty;      /* one byte a page of the arena, behind the list */
-    uint32_t *dirty_list;
-    size_t dirty_count;
     struct lb_binding table[LB_CALL_MAX];
 };
 
@@ -201,7 +233,7 @@ extern const struct lb_arch lb_arch_aarch64, lb_arch_arm;
 
 /* cpu.c */
 const struct lb_arch *lb_arch_named(const char *name);
-struct lb_cpu *lb_cpu_new(const struct lb_arch *arch, int model, uint8_t *arena, uint64_t arena_size, int *error);
+struct lb_cpu *lb_cpu_new(struct lb_space *space, int model, int *error);
 void lb_cpu_free(struct lb_cpu *cpu);
 int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3);
 int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result);
@@ -215,16 +247,22 @@ int lb_cpu_set_register(struct lb_cpu *cpu, int index, uint64_t value);
 uc_context *lb_cpu_save(struct lb_cpu *cpu);
 int lb_cpu_load(struct lb_cpu *cpu, uc_context *context);
 
+/* space.c */
+struct lb_space *lb_space_new(const struct lb_arch *arch, uint8_t *arena, uint64_t arena_size, int *error);
+void lb_space_free(struct lb_space *space);
+
 /* regions.c */
-int lb_map(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot, uint32_t flags, uint8_t *host);
-int lb_unmap(struct lb_cpu *cpu, uint64_t va, uint64_t size);
-int lb_protect(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot);
-int lb_read(struct lb_cpu *cpu, uint64_t va, void *out, uint64_t size, uint32_t need);
-int lb_write(struct lb_cpu *cpu, uint64_t va, const void *data, uint64_t size, uint32_t need);
-int lb_check(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t need);
-int lb_back(struct lb_cpu *cpu, uint8_t *host, uint64_t size, bool keep);
-int lb_unback(struct lb_cpu *cpu, uint8_t *host, uint64_t size);
-void lb_invalidate(struct lb_cpu *cpu, uint64_t va, uint64_t size);
+int lb_map(struct lb_space *space, uint64_t va, uint64_t size, uint32_t prot, uint32_t flags, uint8_t *host);
+int lb_unmap(struct lb_space *space, uint64_t va, uint64_t size);
+int lb_protect(struct lb_space *space, uint64_t va, uint64_t size, uint32_t prot);
+int lb_read(struct lb_space *space, uint64_t va, void *out, uint64_t size, uint32_t need);
+int lb_write(struct lb_space *space, uint64_t va, const void *data, uint64_t size, uint32_t need);
+int lb_check(struct lb_space *space, uint64_t va, uint64_t size, uint32_t need);
+void lb_invalidate(struct lb_space *space, uint64_t va, uint64_t size);
+
+/* backings.c */
+int lb_back(struct lb_space *space, uint8_t *host, uint64_t size, bool keep);
+int lb_unback(struct lb_space *space, uint8_t *host, uint64_t size);
 
 /* watchdog.c */
 void lb_interrupt(struct lb_cpu *cpu, unsigned why);
@@ -251,9 +289,9 @@ int lb_sample_start(struct lb_cpu *cpu, uint64_t va, uint64_t slots, uint64_t of
 void lb_sample_stop(struct lb_cpu *cpu, uint64_t *taken, uint64_t *ran_ns);
 
 /* dirty.c */
-uint8_t *lb_snapshot(struct lb_cpu *cpu);
-uint64_t lb_go_back(struct lb_cpu *cpu, uint8_t *copy, const uint8_t *exposed);
-void lb_snapshot_free(struct lb_cpu *cpu, uint8_t *copy, uint64_t size);
+uint8_t *lb_snapshot(struct lb_space *space);
+uint64_t lb_go_back(struct lb_space *space, const uint8_t *copy, const uint8_t *exposed);
+void lb_snapshot_free(struct lb_space *space, uint8_t *copy, uint64_t size);
 /* cffi: end */
 
 /* cpu.c */
@@ -261,9 +299,35 @@ uc_err lb_cpu_settings(struct lb_cpu *cpu, int model);
 uint64_t lb_reg(struct lb_cpu *cpu, int id);
 uc_err lb_broke(struct lb_cpu *cpu);
 
+/* space.c */
+bool lb_direct(const struct lb_cpu *cpu);
+bool lb_look_begin(struct lb_space *space);
+void lb_look_end(bool locked);
+bool lb_change_begin(struct lb_space *space);
+void lb_change_end(struct lb_space *space, bool locked);
+void lb_space_left(void);
+int lb_space_settle(struct lb_cpu *cpu);
+void lb_space_enter(struct lb_cpu *cpu);
+void lb_space_leave(struct lb_cpu *cpu);
+uc_err lb_space_join(struct lb_cpu *cpu, struct lb_space *space);
+void lb_space_part(struct lb_cpu *cpu);
+void lb_space_before_fork(void);
+void lb_space_after_fork(void);
+void lb_space_forked(struct lb_cpu *cpu);
+void lb_space_restart(void);
+
+/* backings.c */
+struct lb_backing *lb_backing_of(struct lb_space *space, const uint8_t *host, uint64_t size);
+struct lb_backing *lb_backing_at(struct lb_space *space, uint64_t pa);
+int lb_backing_add(struct lb_space *space, uint8_t *host, uint64_t size, bool keep);
+void lb_backing_release(struct lb_space *space, uint64_t pa);
+uc_err lb_backings_settle(struct lb_cpu *cpu);
+
 /* regions.c */
-struct lb_extent *lb_find(struct lb_cpu *cpu, uint64_t va);
-void lb_settle(struct lb_cpu *cpu);
+void lb_flush(struct lb_space *space);
+void lb_unparked(struct lb_space *space);
+int lb_cpu_read(struct lb_cpu *cpu, uint64_t va, void *out, uint64_t size, uint32_t need);
+int lb_cpu_write(struct lb_cpu *cpu, uint64_t va, const void *data, uint64_t size, uint32_t need);
 bool lb_span_of(const struct lb_guest *guest, uint64_t va, uint64_t size, uint32_t need, struct lb_span *out);
 bool lb_on_fill(uc_engine *uc, uint64_t va, uc_mem_type type, uc_tlb_entry *entry, void *data);
 bool lb_on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t address, int size, int64_t value, void *data);
@@ -299,8 +363,8 @@ void lb_hook_filled(struct lb_cpu *cpu, uint64_t va, uint64_t pa);
 void lb_hooks_free(struct lb_cpu *cpu);
 
 /* dirty.c */
-void lb_dirty_mark(struct lb_cpu *cpu, const uint8_t *host, uint64_t size);
-uint32_t lb_dirty_fill(struct lb_cpu *cpu, const uint8_t *host, uint32_t prot, bool store);
-void lb_dirty_free(struct lb_cpu *cpu);
+void lb_dirty_mark(struct lb_space *space, const uint8_t *host, uint64_t size);
+uint32_t lb_dirty_fill(struct lb_space *space, const uint8_t *host, uint32_t prot, bool store);
+void lb_dirty_free(struct lb_space *space);
 
 #endif

@@ -208,8 +208,8 @@ static bool virtual_of(struct lb_cpu *cpu, uint64_t pa, uint64_t *va)
 {
     const struct lb_extent *found = NULL;
     unsigned count = 0;
-    for (size_t i = 0; i < cpu->extent_count; i++) {
-        const struct lb_extent *e = &cpu->extents[i];
+    for (size_t i = 0; i < cpu->space->extent_count; i++) {
+        const struct lb_extent *e = &cpu->space->extents[i];
         if (pa - e->pa >= e->size)
             continue;
         found = e;
@@ -227,8 +227,8 @@ static bool virtual_of(struct lb_cpu *cpu, uint64_t pa, uint64_t *va)
 static unsigned extents_of(const struct lb_cpu *cpu, uint64_t pa)
 {
     unsigned count = 0;
-    for (size_t i = 0; i < cpu->extent_count; i++)
-        count += pa - cpu->extents[i].pa < cpu->extents[i].size;
+    for (size_t i = 0; i < cpu->space->extent_count; i++)
+        count += pa - cpu->space->extents[i].pa < cpu->space->extents[i].size;
     return count;
 }
 

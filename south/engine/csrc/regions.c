@@ -20,12 +20,12 @@
 #include "cpu.h"
 
 /* Index of the first extent that ends after va. */
-static size_t lower(const struct lb_cpu *cpu, uint64_t va)
+static size_t lower(const struct lb_space *space, uint64_t va)
 {
-    size_t low = 0, high = cpu->extent_count;
+    size_t low = 0, high = space->extent_count;
     while (low < high) {
         size_t mid = (low + high) / 2;
-        if (cpu->extents[mid].va + (cpu->extents[mid].size - 1) < va)
+        if (space->extents[mid].va + (space->extents[mid].size - 1) < va)
             low = mid + 1;
         else
             high = mid;
@@ -33,16 +33,17 @@ static size_t lower(const struct lb_cpu *cpu, uint64_t va)
     return low;
 }
 
-struct lb_extent *lb_find(struct lb_cpu *cpu, uint64_t va)
+/* last: where the caller found something before. */
+static struct lb_extent *find(struct lb_space *space, uint64_t va, size_t *last)
 {
-    size_t i = cpu->extent_last;
-    if (i < cpu->extent_count && va - cpu->extents[i].va < cpu->extents[i].size)
-        return &cpu->extents[i];
-    i = lower(cpu, va);
-    if (i == cpu->extent_count || va - cpu->extents[i].va >= cpu->extents[i].size)
+    size_t i = *last;
+    if (i < space->extent_count && va - space->extents[i].va < space->extents[i].size)
+        return &space->extents[i];
+    i = lower(space, va);
+    if (i == space->extent_count || va - space->extents[i].va >= space->extents[i].size)
         return NULL;
-    cpu->extent_last = i;
-    return &cpu->extents[i];
+    *last = i;
+    return &space->extents[i];
 }
 
 bool lb_on_fill(uc_engine *uc, uint64_t va, uc_mem_type type, uc_tlb_entry *entry, void *data)
@@ -52,12 +53,12 @@ bool lb_on_fill(uc_engine *uc, uint64_t va, uc_mem_type type, uc_tlb_entry *entr
     if (cpu->arch->restored && type != UC_MEM_FETCH) /* a fetch is between blocks: there the state is the guest's own */
         cpu->arch->restored(uc);
     uint32_t need = type == UC_MEM_READ ? LB_READ : type == UC_MEM_WRITE ? LB_WRITE : LB_EXEC;
-    const struct lb_extent *e = lb_find(cpu, va);
+    const struct lb_extent *e = find(cpu->space, va, &cpu->extent_last);
     if (e && (e->prot & need)) {
         entry->paddr = e->pa + (va - e->va);
         entry->perms = e->prot;
-        if (cpu->base)
-            entry->perms = lb_dirty_fill(cpu, e->host + (va - e->va), e->prot, type == UC_MEM_WRITE);
+        if (cpu->space->base)
+            entry->perms = lb_dirty_fill(cpu->space, e->host + (va - e->va), e->prot, type == UC_MEM_WRITE);
         if (cpu->access_hook)
             lb_hook_filled(cpu, va, entry->paddr);
         return true;
@@ -90,279 +91,226 @@ bool lb_on_unmapped(uc_engine *uc, uc_mem_type type, uint64_t address, int size,
     return false;
 }
 
-static bool range_ok(const struct lb_cpu *cpu, uint64_t va, uint64_t size)
+static bool range_ok(const struct lb_space *space, uint64_t va, uint64_t size)
 {
-    uint64_t limit = cpu->arch->limit;
+    uint64_t limit = space->arch->limit;
     return size && !(va % LB_PAGE) && !(size % LB_PAGE) && va < limit && size <= limit - va;
 }
 
-/* --- parked mappings ---------------------------------------------------------------------- */
+/* --- what the CPUs still know ------------------------------------------------------------- */
 
-static void flush(struct lb_cpu *cpu)
+/* The TLBs know no more than the table. */
+void lb_flush(struct lb_space *space)
 {
-    if (!cpu->broken)
-        uc_ctl_flush_tlb(cpu->uc);
-    cpu->parked_count = 0;
+    for (struct lb_cpu *cpu = space->cpus; cpu; cpu = cpu->sibling) {
+        if (!lb_direct(cpu))
+            atomic_fetch_or(&cpu->hold, LB_HOLD_TLB);
+        else if (!cpu->broken)
+            uc_ctl_flush_tlb(cpu->uc);
+    }
+    if (space->parked_count) /* of spaces that are not shared: CPUs that run look at it */
+        space->parked_count = 0;
 }
 
 /* Before the guest runs, or a backing goes: the TLB knows no more than the table. */
-void lb_settle(struct lb_cpu *cpu)
+void lb_unparked(struct lb_space *space)
 {
-    if (cpu->parked_count)
-        flush(cpu);
+    if (space->parked_count)
+        lb_flush(space);
+}
+
+static bool any_runs(const struct lb_space *space)
+{
+    for (const struct lb_cpu *cpu = space->cpus; cpu; cpu = cpu->sibling)
+        if (atomic_load(&cpu->running))
+            return true;
+    return false;
 }
 
 /* Put off the flush that the end of `e` needs; false: it must be done now. */
-static bool park(struct lb_cpu *cpu, const struct lb_extent *e)
+static bool park(struct lb_space *space, const struct lb_extent *e)
 {
-    if (cpu->parked_count == LB_PARKED || (e->prot & LB_EXEC) || atomic_load(&cpu->running))
+    if (space->parked_count == LB_PARKED || (e->prot & LB_EXEC) || atomic_load(&space->shared) || any_runs(space))
         return false;
-    cpu->parked[cpu->parked_count++] = *e;
+    space->parked[space->parked_count++] = *e;
     return true;
 }
 
 /* `e` enters the table: take it back if it is parked, unchanged; anything else in its place is flushed. */
-static void unpark(struct lb_cpu *cpu, const struct lb_extent *e)
+static void unpark(struct lb_space *space, const struct lb_extent *e)
 {
-    for (size_t i = 0; i < cpu->parked_count; i++) {
-        const struct lb_extent *p = &cpu->parked[i];
+    for (size_t i = 0; i < space->parked_count; i++) {
+        const struct lb_extent *p = &space->parked[i];
         if (p->va == e->va && p->size == e->size && p->pa == e->pa && p->host == e->host && p->prot == e->prot) {
-            cpu->parked[i] = cpu->parked[--cpu->parked_count];
+            space->parked[i] = space->parked[--space->parked_count];
             return;
         }
         if (p->va < e->va + e->size && e->va < p->va + p->size) {
-            flush(cpu);
+            lb_flush(space);
             return;
         }
     }
 }
 
-/* --- backings ----------------------------------------------------------------------------- */
-
-static struct lb_backing *backing_of(struct lb_cpu *cpu, const uint8_t *host, uint64_t size)
+static void forget_code(struct lb_space *space, const struct lb_extent *e)
 {
-    for (size_t i = 0; i < cpu->backing_count; i++) {
-        struct lb_backing *b = &cpu->backings[i];
-        if (host >= b->host && (uint64_t)(host - b->host) < b->size && size <= b->size - (uint64_t)(host - b->host))
-            return b;
+    for (struct lb_cpu *cpu = space->cpus; cpu; cpu = cpu->sibling) {
+        if (!lb_direct(cpu))
+            atomic_fetch_or(&cpu->hold, LB_HOLD_CODE);
+        else if (!cpu->broken)
+            uc_ctl_remove_cache(cpu->uc, e->va, e->va + e->size);
     }
-    return NULL;
 }
 
-/* The backing that an extent is built of. Several may hold the same host memory, so only `pa` tells which. */
-static struct lb_backing *backing_at(struct lb_cpu *cpu, uint64_t pa)
+/* Drop what was translated of code in the range; the table must still have it. */
+static void forget_range(struct lb_space *space, uint64_t va, uint64_t size)
 {
-    struct lb_backing *b = cpu->backings;
-    while (pa - b->pa >= b->size)
-        b++;
-    return b;
+    uint64_t end = va + size;
+    for (size_t i = lower(space, va); i < space->extent_count && space->extents[i].va < end; i++)
+        if (space->extents[i].prot & LB_EXEC)
+            forget_code(space, &space->extents[i]);
 }
 
-static uc_err add_memory(struct lb_cpu *cpu, uint64_t pa, uint64_t size, uint8_t *host)
+void lb_invalidate(struct lb_space *space, uint64_t va, uint64_t size)
 {
-    struct lb_library_call call;
-    if (cpu->broken)
-        return (uc_err)LB_ERR_BROKEN;
-    if (!LB_INSIDE(call))
-        return lb_broke(cpu);
-    uc_err error = lb_uc.mem_map_ptr(cpu->uc, pa, size, UC_PROT_ALL, host);
-    lb_leave_library(&call);
-    return error;
-}
-
-static void remove_memory(struct lb_cpu *cpu, uint64_t pa, uint64_t size)
-{
-    struct lb_library_call call;
-    if (cpu->broken)
-        return;
-    if (!LB_INSIDE(call)) {
-        lb_broke(cpu);
-        return;
-    }
-    lb_uc.mem_unmap(cpu->uc, pa, size);
-    lb_leave_library(&call);
-}
-
-int lb_back(struct lb_cpu *cpu, uint8_t *host, uint64_t size, bool keep)
-{
-    struct lb_backing *known = backing_of(cpu, host, size);
-    if (known) {
-        known->keep = known->keep || keep;
-        return 0;
-    }
-    if (cpu->backing_count == cpu->backing_room) {
-        size_t room = cpu->backing_room ? cpu->backing_room * 2 : 8;
-        void *grown = realloc(cpu->backings, room * sizeof *cpu->backings);
-        if (!grown)
-            return UC_ERR_NOMEM;
-        cpu->backings = grown;
-        cpu->backing_room = room;
-    }
-    /* First gap that fits: backings are sorted by pa. */
-    uint64_t pa = 0;
-    size_t at = 0;
-    for (; at < cpu->backing_count && cpu->backings[at].pa - pa < size; at++)
-        pa = cpu->backings[at].pa + cpu->backings[at].size;
-    if (size > cpu->arch->fault_window - pa)
-        return UC_ERR_NOMEM;
-    uc_err error = add_memory(cpu, pa, size, host);
-    if (error)
-        return error;
-    memmove(&cpu->backings[at + 1], &cpu->backings[at], (cpu->backing_count - at) * sizeof *cpu->backings);
-    cpu->backings[at] = (struct lb_backing){.host = host, .size = size, .pa = pa, .keep = keep};
-    cpu->backing_count++;
-    return 0;
-}
-
-static void drop_backing(struct lb_cpu *cpu, struct lb_backing *b)
-{
-    lb_settle(cpu);
-    remove_memory(cpu, b->pa, b->size);
-    size_t at = (size_t)(b - cpu->backings);
-    memmove(b, b + 1, (cpu->backing_count - at - 1) * sizeof *b);
-    cpu->backing_count--;
-}
-
-int lb_unback(struct lb_cpu *cpu, uint8_t *host, uint64_t size)
-{
-    struct lb_backing *b = cpu->backings, *end = b + cpu->backing_count;
-    while (b < end && (b->host != host || b->size != size || !b->keep))
-        b++;
-    if (b == end)
-        return UC_ERR_ARG;
-    b->keep = false;
-    if (!b->users)
-        drop_backing(cpu, b);
-    return 0;
-}
-
-static void release(struct lb_cpu *cpu, const struct lb_extent *e)
-{
-    struct lb_backing *b = backing_at(cpu, e->pa);
-    if (!--b->users && !b->keep)
-        drop_backing(cpu, b);
+    bool locked = lb_change_begin(space);
+    forget_range(space, va, size);
+    lb_change_end(space, locked);
 }
 
 /* --- extents ------------------------------------------------------------------------------ */
 
-static int make_room(struct lb_cpu *cpu)
+static int make_room(struct lb_space *space)
 {
-    if (cpu->extent_count + 2 <= cpu->extent_room)
+    if (space->extent_count + 2 <= space->extent_room)
         return 0;
-    size_t room = cpu->extent_room ? cpu->extent_room * 2 : 32;
-    void *grown = realloc(cpu->extents, room * sizeof *cpu->extents);
+    size_t room = space->extent_room ? space->extent_room * 2 : 32;
+    void *grown = realloc(space->extents, room * sizeof *space->extents);
     if (!grown)
         return UC_ERR_NOMEM;
-    cpu->extents = grown;
-    cpu->extent_room = room;
+    space->extents = grown;
+    space->extent_room = room;
     return 0;
 }
 
-int lb_map(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot, uint32_t flags, uint8_t *host)
+static int map(struct lb_space *space, uint64_t va, uint64_t size, uint32_t prot, uint32_t flags, uint8_t *host)
 {
-    if (!range_ok(cpu, va, size) || (prot & (LB_WRITE | LB_EXEC)) == (LB_WRITE | LB_EXEC))
+    if (!range_ok(space, va, size) || (prot & (LB_WRITE | LB_EXEC)) == (LB_WRITE | LB_EXEC))
         return UC_ERR_ARG;
-    size_t at = lower(cpu, va);
-    if (at < cpu->extent_count && cpu->extents[at].va < va + size)
+    size_t at = lower(space, va);
+    if (at < space->extent_count && space->extents[at].va < va + size)
         return UC_ERR_MAP;
-    int error = make_room(cpu);
+    int error = make_room(space);
     if (!error)
-        error = lb_back(cpu, host, size, false);
+        error = lb_backing_add(space, host, size, false);
     if (error)
         return error;
-    struct lb_backing *b = backing_of(cpu, host, size);
+    struct lb_backing *b = lb_backing_of(space, host, size);
     b->users++;
-    memmove(&cpu->extents[at + 1], &cpu->extents[at], (cpu->extent_count - at) * sizeof *cpu->extents);
-    cpu->extents[at] = (struct lb_extent){
+    memmove(&space->extents[at + 1], &space->extents[at], (space->extent_count - at) * sizeof *space->extents);
+    space->extents[at] = (struct lb_extent){
         .va = va, .size = size, .host = host, .pa = b->pa + (uint64_t)(host - b->host), .prot = prot, .flags = flags};
-    cpu->extent_count++;
-    unpark(cpu, &cpu->extents[at]);
+    space->extent_count++;
+    unpark(space, &space->extents[at]);
     return 0;
+}
+
+int lb_map(struct lb_space *space, uint64_t va, uint64_t size, uint32_t prot, uint32_t flags, uint8_t *host)
+{
+    bool locked = lb_change_begin(space);
+    int error = map(space, va, size, prot, flags, host);
+    lb_change_end(space, locked);
+    return error;
 }
 
 /* Make `va` a border between extents. */
-static int split(struct lb_cpu *cpu, uint64_t va)
+static int split(struct lb_space *space, uint64_t va)
 {
-    size_t at = lower(cpu, va);
-    if (at == cpu->extent_count || cpu->extents[at].va >= va)
+    size_t at = lower(space, va);
+    if (at == space->extent_count || space->extents[at].va >= va)
         return 0;
-    int error = make_room(cpu);
+    int error = make_room(space);
     if (error)
         return error;
-    struct lb_extent *e = &cpu->extents[at];
-    memmove(e + 1, e, (cpu->extent_count - at) * sizeof *e);
-    cpu->extent_count++;
+    struct lb_extent *e = &space->extents[at];
+    memmove(e + 1, e, (space->extent_count - at) * sizeof *e);
+    space->extent_count++;
     uint64_t head = va - e->va;
     e[0].size = head;
     e[1].va += head;
     e[1].size -= head;
     e[1].host += head;
     e[1].pa += head;
-    backing_at(cpu, e->pa)->users++;
+    lb_backing_at(space, e->pa)->users++;
     return 0;
-}
-
-void lb_invalidate(struct lb_cpu *cpu, uint64_t va, uint64_t size)
-{
-    uint64_t end = va + size;
-    for (size_t i = lower(cpu, va); i < cpu->extent_count && cpu->extents[i].va < end; i++) {
-        const struct lb_extent *e = &cpu->extents[i];
-        if (e->prot & LB_EXEC && !cpu->broken)
-            uc_ctl_remove_cache(cpu->uc, e->va, e->va + e->size);
-    }
 }
 
 /* Make the range whole extents, which then may change: what was translated of them is dropped. */
-static int carve(struct lb_cpu *cpu, uint64_t va, uint64_t size)
+static int carve(struct lb_space *space, uint64_t va, uint64_t size)
 {
-    if (!range_ok(cpu, va, size))
+    if (!range_ok(space, va, size))
         return UC_ERR_ARG;
-    int error = split(cpu, va);
+    int error = split(space, va);
     if (!error)
-        error = split(cpu, va + size);
+        error = split(space, va + size);
     if (!error)
-        lb_invalidate(cpu, va, size);
+        forget_range(space, va, size);
     return error;
 }
 
-int lb_unmap(struct lb_cpu *cpu, uint64_t va, uint64_t size)
+static int unmap(struct lb_space *space, uint64_t va, uint64_t size)
 {
-    int error = carve(cpu, va, size);
+    int error = carve(space, va, size);
     if (error)
         return error;
-    size_t from = lower(cpu, va), to = from;
-    while (to < cpu->extent_count && cpu->extents[to].va < va + size)
+    size_t from = lower(space, va), to = from;
+    while (to < space->extent_count && space->extents[to].va < va + size)
         to++;
     if (from == to)
         return 0;
-    if (to - from > 1 || !park(cpu, &cpu->extents[from]))
-        flush(cpu);
+    if (to - from > 1 || !park(space, &space->extents[from]))
+        lb_flush(space);
     for (size_t i = from; i < to; i++)
-        release(cpu, &cpu->extents[i]);
-    memmove(&cpu->extents[from], &cpu->extents[to], (cpu->extent_count - to) * sizeof *cpu->extents);
-    cpu->extent_count -= to - from;
+        lb_backing_release(space, space->extents[i].pa);
+    memmove(&space->extents[from], &space->extents[to], (space->extent_count - to) * sizeof *space->extents);
+    space->extent_count -= to - from;
     return 0;
 }
 
-int lb_protect(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t prot)
+int lb_unmap(struct lb_space *space, uint64_t va, uint64_t size)
+{
+    bool locked = lb_change_begin(space);
+    int error = unmap(space, va, size);
+    lb_change_end(space, locked);
+    return error;
+}
+
+static int protect(struct lb_space *space, uint64_t va, uint64_t size, uint32_t prot)
 {
     if ((prot & (LB_WRITE | LB_EXEC)) == (LB_WRITE | LB_EXEC))
         return UC_ERR_ARG;
-    int error = carve(cpu, va, size);
+    int error = carve(space, va, size);
     if (error)
         return error;
-    for (size_t i = lower(cpu, va); i < cpu->extent_count && cpu->extents[i].va < va + size; i++)
-        cpu->extents[i].prot = prot;
-    flush(cpu);
+    for (size_t i = lower(space, va); i < space->extent_count && space->extents[i].va < va + size; i++)
+        space->extents[i].prot = prot;
+    lb_flush(space);
     return 0;
+}
+
+int lb_protect(struct lb_space *space, uint64_t va, uint64_t size, uint32_t prot)
+{
+    bool locked = lb_change_begin(space);
+    int error = protect(space, va, size, prot);
+    lb_change_end(space, locked);
+    return error;
 }
 
 /* --- access from the host ----------------------------------------------------------------- */
 
-bool lb_span_of(const struct lb_guest *guest, uint64_t va, uint64_t size, uint32_t need, struct lb_span *out)
+static bool span(struct lb_space *space, size_t *last, uint64_t va, uint64_t size, uint32_t need, struct lb_span *out)
 {
-    struct lb_cpu *cpu = guest->cpu;
-    const struct lb_extent *e = size ? lb_find(cpu, va) : NULL;
+    const struct lb_extent *e = size ? find(space, va, last) : NULL;
     if (!e || (e->prot & need) != need)
         return false;
     uint64_t from = va - e->va;
@@ -370,42 +318,88 @@ bool lb_span_of(const struct lb_guest *guest, uint64_t va, uint64_t size, uint32
     out->size = size < e->size - from ? size : e->size - from;
     out->flags = e->flags;
     out->prot = e->prot;
-    if (cpu->base && need & LB_WRITE)
-        lb_dirty_mark(cpu, out->host, out->size);
+    if (space->base && need & LB_WRITE)
+        lb_dirty_mark(space, out->host, out->size);
     return true;
 }
 
-int lb_check(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint32_t need)
+static int check(struct lb_space *space, size_t *last, uint64_t va, uint64_t size, uint32_t need)
 {
     struct lb_span s;
     for (; size; va += s.size, size -= s.size)
-        if (!lb_span_of(&cpu->guest, va, size, need, &s))
+        if (!span(space, last, va, size, need, &s))
             return UC_ERR_READ_PROT;
     return 0;
 }
 
-int lb_read(struct lb_cpu *cpu, uint64_t va, void *out, uint64_t size, uint32_t need)
+static int copy_out(struct lb_space *space, size_t *last, uint64_t va, void *out, uint64_t size, uint32_t need)
 {
-    if (lb_check(cpu, va, size, need))
+    if (check(space, last, va, size, need))
         return UC_ERR_READ_PROT;
     struct lb_span s;
     for (uint8_t *to = out; size; to += s.size, va += s.size, size -= s.size) {
-        lb_span_of(&cpu->guest, va, size, need, &s);
+        span(space, last, va, size, need, &s);
         memcpy(to, s.host, s.size);
     }
     return 0;
 }
 
-int lb_write(struct lb_cpu *cpu, uint64_t va, const void *data, uint64_t size, uint32_t need)
+static int copy_in(struct lb_space *space, size_t *last, uint64_t va, const void *data, uint64_t size, uint32_t need)
 {
-    if (lb_check(cpu, va, size, need))
+    if (check(space, last, va, size, need))
         return UC_ERR_WRITE_PROT;
     struct lb_span s;
     for (const uint8_t *from = data; size; from += s.size, va += s.size, size -= s.size) {
-        lb_span_of(&cpu->guest, va, size, need, &s);
-        if (cpu->base)
-            lb_dirty_mark(cpu, s.host, s.size);
+        span(space, last, va, size, need, &s);
+        if (space->base)
+            lb_dirty_mark(space, s.host, s.size);
         memcpy(s.host, from, s.size);
     }
     return 0;
+}
+
+/* From the thread that runs the CPU, in a hook of it. */
+bool lb_span_of(const struct lb_guest *guest, uint64_t va, uint64_t size, uint32_t need, struct lb_span *out)
+{
+    struct lb_cpu *cpu = guest->cpu;
+    return span(cpu->space, &cpu->extent_last, va, size, need, out);
+}
+
+int lb_cpu_read(struct lb_cpu *cpu, uint64_t va, void *out, uint64_t size, uint32_t need)
+{
+    return copy_out(cpu->space, &cpu->extent_last, va, out, size, need);
+}
+
+int lb_cpu_write(struct lb_cpu *cpu, uint64_t va, const void *data, uint64_t size, uint32_t need)
+{
+    return copy_in(cpu->space, &cpu->extent_last, va, data, size, need);
+}
+
+/* From any thread that space.c allows. */
+
+int lb_check(struct lb_space *space, uint64_t va, uint64_t size, uint32_t need)
+{
+    size_t last = 0;
+    bool locked = lb_look_begin(space);
+    int error = check(space, &last, va, size, need);
+    lb_look_end(locked);
+    return error;
+}
+
+int lb_read(struct lb_space *space, uint64_t va, void *out, uint64_t size, uint32_t need)
+{
+    size_t last = 0;
+    bool locked = lb_look_begin(space);
+    int error = copy_out(space, &last, va, out, size, need);
+    lb_look_end(locked);
+    return error;
+}
+
+int lb_write(struct lb_space *space, uint64_t va, const void *data, uint64_t size, uint32_t need)
+{
+    size_t last = 0;
+    bool locked = lb_look_begin(space);
+    int error = copy_in(space, &last, va, data, size, need);
+    lb_look_end(locked);
+    return error;
 }

@@ -24,10 +24,10 @@ void lb_sample_take(struct lb_cpu *cpu, uint64_t pc)
     /* The histogram may be unmapped, or unaligned, by now: it is the guest's. */
     uint16_t count;
     uint64_t va = s->va + 2 * (uint64_t)at;
-    if (lb_read(cpu, va, &count, sizeof count, LB_READ | LB_WRITE))
+    if (lb_cpu_read(cpu, va, &count, sizeof count, LB_READ | LB_WRITE))
         return;
     count++;
-    lb_write(cpu, va, &count, sizeof count, LB_READ | LB_WRITE);
+    lb_cpu_write(cpu, va, &count, sizeof count, LB_READ | LB_WRITE);
 }
 
 int lb_sample_start(struct lb_cpu *cpu, uint64_t va, uint64_t slots, uint64_t offset, uint64_t scale)

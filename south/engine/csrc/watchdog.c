@@ -148,12 +148,14 @@ static void before_fork(void)
     pthread_mutex_lock(&list_lock);
     pthread_mutex_lock(&sleep_lock);
     lb_turn_before_fork();
+    lb_space_before_fork();
     lb_contain_before_fork();
 }
 
 static void after_fork_in_parent(void)
 {
     lb_contain_after_fork();
+    lb_space_after_fork();
     lb_turn_after_fork();
     pthread_mutex_unlock(&sleep_lock);
     pthread_mutex_unlock(&list_lock);
@@ -175,9 +177,11 @@ static void after_fork_in_child(void)
             atomic_store(&cpu->inside, false);
         }
         lb_turn_forked(cpu);
+        lb_space_forked(cpu);
     }
     lb_contain_after_fork();
     lb_turn_restart();
+    lb_space_restart();
     lb_load_after_fork();
     started = false;
     atomic_store(&active, inside);

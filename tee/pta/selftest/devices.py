@@ -65,9 +65,10 @@ def pages(source: PageSource) -> None:
 def engine(platform: Platform) -> None:
     """Three instructions run, and trap with what they computed; memory that is not executable does not run."""
     arena = platform.pages.arena(2 * PAGE)
-    cpu = platform.engine.create(Arch.AARCH64, arena)
+    table = platform.engine.space(Arch.AARCH64, arena)
     try:
-        space = AddressSpace(cpu, arena, platform.entropy, 2 * PAGE)
+        cpu = table.cpu()
+        space = AddressSpace(table, arena, platform.entropy, 2 * PAGE)
         code, data = space.map(PAGE, Prot.RX, name="code"), space.map(PAGE, Prot.RW, name="data")
         for region in (code, data):
             space.write(region.va, _PROGRAM)
@@ -76,7 +77,7 @@ def engine(platform: Platform) -> None:
         check((call.number, call.args[0]) == (0, 42), "the trapped call is the one that was made")
         check(cpu.enter(data.va, data.end, (0, 0, 0, 0)) is TrapKind.FAULT, "data do not run")
     finally:
-        cpu.close()
+        table.close()
         arena.discard()
 
 

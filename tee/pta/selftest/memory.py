@@ -29,11 +29,11 @@ QUOTA = 16
 def scratch(platform: Platform) -> Iterator[AddressSpace]:
     """An address space of nobody's."""
     arena = platform.pages.arena(2 * QUOTA * PAGE)
-    cpu = platform.engine.create(Arch.AARCH64, arena)
+    table = platform.engine.space(Arch.AARCH64, arena)
     try:
-        yield AddressSpace(cpu, arena, platform.entropy, QUOTA * PAGE)
+        yield AddressSpace(table, arena, platform.entropy, QUOTA * PAGE)
     finally:
-        cpu.close()
+        table.close()
         arena.discard()
 
 
@@ -85,8 +85,8 @@ def cutting(space: AddressSpace) -> None:
     space.write(va, b"".join(bytes((n,)) * PAGE for n in (1, 2, 3)))
     space.protect(va + PAGE, PAGE, Prot.R)
     check([int(r.prot) for r in space] == [Prot.RW, Prot.R, Prot.RW], "only the page in the middle changed")
-    check(not space.cpu.check(va, 3 * PAGE, Prot.W), "the engine knows that the middle is read-only")
-    check(space.cpu.check(va, 3 * PAGE, Prot.R), "the engine knows that all of it is readable")
+    check(not space.table.check(va, 3 * PAGE, Prot.W), "the engine knows that the middle is read-only")
+    check(space.table.check(va, 3 * PAGE, Prot.R), "the engine knows that all of it is readable")
     space.unmap(va + PAGE, PAGE)
     refuses(BadRange, lambda: space.read(va + PAGE, 1), "the page in the middle is gone")
     refuses(BadRange, lambda: space.unmap(va, 3 * PAGE), "a range with a hole is no range")

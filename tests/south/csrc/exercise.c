@@ -61,6 +61,7 @@ static const uint32_t a32_atomic[] = {0xE3A07007, 0xE3A06000, 0xE1913F9F, 0xE283
                                       0x1AFFFFFA, 0xE2522001, 0x1AFFFFF8, 0xEF000000};
 
 struct guest {
+    struct lb_space *space;
     struct lb_cpu *cpu;
     uint8_t *arena;
     bool wide;
@@ -70,7 +71,9 @@ static struct guest make(bool wide)
 {
     struct guest g = {.arena = pages(ARENA), .wide = wide};
     int error = 0;
-    g.cpu = lb_cpu_new(wide ? &lb_arch_aarch64 : &lb_arch_arm, 0, g.arena, ARENA, &error);
+    g.space = lb_space_new(wide ? &lb_arch_aarch64 : &lb_arch_arm, g.arena, ARENA, &error);
+    CHECK(g.space && !error);
+    g.cpu = lb_cpu_new(g.space, 0, &error);
     CHECK(g.cpu && !error);
     return g;
 }
@@ -78,14 +81,15 @@ static struct guest make(bool wide)
 static void unmake(struct guest *g)
 {
     lb_cpu_free(g->cpu);
+    lb_space_free(g->space);
     munmap(g->arena, ARENA);
 }
 
 static void load(struct guest *g, const uint32_t *code, size_t size)
 {
     memcpy(g->arena, code, size);
-    CHECK(!lb_map(g->cpu, CODE, LB_PAGE, LB_READ | LB_EXEC, LB_REGION_PRIVATE, g->arena));
-    CHECK(!lb_map(g->cpu, DATA, 2 * LB_PAGE, LB_READ | LB_WRITE, LB_REGION_PRIVATE, g->arena + 4 * LB_PAGE));
+    CHECK(!lb_map(g->space, CODE, LB_PAGE, LB_READ | LB_EXEC, LB_REGION_PRIVATE, g->arena));
+    CHECK(!lb_map(g->space, DATA, 2 * LB_PAGE, LB_READ | LB_WRITE, LB_REGION_PRIVATE, g->arena + 4 * LB_PAGE));
 }
 
 static int enter(struct guest *g, uint64_t a0, uint64_t a1, uint64_t a2)
@@ -117,17 +121,17 @@ static void touch(struct guest *g, struct model *m)
     uint32_t need = dice(4);
     bool ok = allowed(m, va, size, need);
 
-    CHECK(!lb_check(g->cpu, va, size, need) == ok);
-    CHECK(!lb_read(g->cpu, va, in, size, need) == ok);
+    CHECK(!lb_check(g->space, va, size, need) == ok);
+    CHECK(!lb_read(g->space, va, in, size, need) == ok);
     for (uint64_t i = 0; ok && i < size; i++)
         CHECK(in[i] == m->host[(va + i - BASE) / LB_PAGE][(va + i) % LB_PAGE]);
     memset(out, (int)dice(256), sizeof out);
-    CHECK(!lb_write(g->cpu, va, (void *)out, size, need) == ok);
+    CHECK(!lb_write(g->space, va, (void *)out, size, need) == ok);
     if (ok && size)
         CHECK(m->host[(va - BASE) / LB_PAGE][va % LB_PAGE] == out[0]);
     /* Nothing wraps: sizes and addresses up to the last. */
-    CHECK(lb_check(g->cpu, va, UINT64_MAX - dice(100), need));
-    CHECK(lb_check(g->cpu, UINT64_MAX - dice(100), 1 + dice(200), need));
+    CHECK(lb_check(g->space, va, UINT64_MAX - dice(100), need));
+    CHECK(lb_check(g->space, UINT64_MAX - dice(100), 1 + dice(200), need));
 }
 
 static void regions(bool wide, uint32_t rounds)
@@ -137,7 +141,7 @@ static void regions(bool wide, uint32_t rounds)
     struct model m = {0};
     uint8_t *foreign = pages(PAGES * LB_PAGE);
 
-    CHECK(!lb_back(g.cpu, foreign, 8 * LB_PAGE, true));
+    CHECK(!lb_back(g.space, foreign, 8 * LB_PAGE, true));
     while (rounds--) {
         uint32_t first = dice(PAGES), count = 1 + dice(6), prot = prots[dice(5)], from = dice(PAGES - 6);
         uint64_t va = BASE + first * LB_PAGE, size = count * LB_PAGE;
@@ -151,36 +155,36 @@ static void regions(bool wide, uint32_t rounds)
         case 1:
             if (!fits)
                 break;
-            CHECK(!lb_map(g.cpu, va, size, prot, dice(4), host) == (free_of_all && !wx));
+            CHECK(!lb_map(g.space, va, size, prot, dice(4), host) == (free_of_all && !wx));
             for (uint32_t i = 0; free_of_all && !wx && i < count; i++) {
                 m.host[first + i] = host + i * LB_PAGE;
                 m.prot[first + i] = prot;
             }
             break;
         case 2:
-            CHECK(!lb_unmap(g.cpu, va, size));
+            CHECK(!lb_unmap(g.space, va, size));
             for (uint32_t i = first; i < first + count && i < PAGES; i++)
                 m.host[i] = NULL;
             break;
         case 3:
-            CHECK(!lb_protect(g.cpu, va, size, prot) == !wx);
+            CHECK(!lb_protect(g.space, va, size, prot) == !wx);
             for (uint32_t i = first; !wx && i < first + count && i < PAGES; i++)
                 m.prot[i] = prot;
             break;
         case 4:
-            lb_invalidate(g.cpu, va, size);
-            CHECK(lb_map(g.cpu, va + 1 + dice(LB_PAGE - 1), size, LB_READ, 0, host));
-            CHECK(lb_map(g.cpu, UINT64_MAX - LB_PAGE + 1, LB_PAGE, LB_READ, 0, host));
-            CHECK(lb_unmap(g.cpu, va, 0));
-            CHECK(lb_unback(g.cpu, host + 1, LB_PAGE));
+            lb_invalidate(g.space, va, size);
+            CHECK(lb_map(g.space, va + 1 + dice(LB_PAGE - 1), size, LB_READ, 0, host));
+            CHECK(lb_map(g.space, UINT64_MAX - LB_PAGE + 1, LB_PAGE, LB_READ, 0, host));
+            CHECK(lb_unmap(g.space, va, 0));
+            CHECK(lb_unback(g.space, host + 1, LB_PAGE));
             break;
         default:
             touch(&g, &m);
         }
     }
-    CHECK(!lb_unmap(g.cpu, BASE, PAGES * LB_PAGE));
-    CHECK(!lb_unback(g.cpu, foreign, 8 * LB_PAGE));
-    CHECK(!g.cpu->extent_count);
+    CHECK(!lb_unmap(g.space, BASE, PAGES * LB_PAGE));
+    CHECK(!lb_unback(g.space, foreign, 8 * LB_PAGE));
+    CHECK(!g.space->extent_count);
     unmake(&g);
     munmap(foreign, PAGES * LB_PAGE);
 }
@@ -242,14 +246,14 @@ static void faults(bool wide)
     CHECK(enter(&g, 0, high, 0) == LB_TRAP_FAULT && g.cpu->fault.access == UC_MEM_READ);
     CHECK(enter(&g, 0, UINT64_MAX, 0) == LB_TRAP_FAULT);
     memcpy(g.arena, wide ? &a64_store : &a32_store, 4);
-    lb_invalidate(g.cpu, CODE, LB_PAGE);
+    lb_invalidate(g.space, CODE, LB_PAGE);
     CHECK(enter(&g, 0, CODE, 0) == LB_TRAP_FAULT && g.cpu->fault.access == UC_MEM_WRITE);
     memcpy(g.arena, wide ? &a64_undefined : &a32_undefined, 4);
-    lb_invalidate(g.cpu, CODE, LB_PAGE);
+    lb_invalidate(g.space, CODE, LB_PAGE);
     CHECK(enter(&g, 0, 0, 0) == LB_TRAP_EXCEPTION);
     CHECK(lb_cpu_enter(g.cpu, DATA, DATA, 0, 0, 0, 0) == LB_TRAP_FAULT && g.cpu->fault.access == UC_MEM_FETCH);
     CHECK(lb_cpu_enter(g.cpu, high, DATA, 0, 0, 0, 0) == LB_TRAP_FAULT);
-    CHECK(!lb_unmap(g.cpu, CODE, LB_PAGE));
+    CHECK(!lb_unmap(g.space, CODE, LB_PAGE));
     CHECK(enter(&g, 0, 0, 0) == LB_TRAP_FAULT && g.cpu->fault.address == CODE);
     unmake(&g);
 }
@@ -345,7 +349,7 @@ static void snapshots(bool wide, uint32_t rounds)
     load(&g, code, sizeof code);
     for (int i = 0; i < 2; i++) {
         g.arena[5 * LB_PAGE] = (uint8_t)(i + 1);
-        CHECK((copy[i] = lb_snapshot(g.cpu)));
+        CHECK((copy[i] = lb_snapshot(g.space)));
         memcpy(model[i] = pages(ARENA), g.arena, ARENA);
     }
     exposed[5] = exposed[40] = 1;
@@ -355,16 +359,16 @@ static void snapshots(bool wide, uint32_t rounds)
         memset(bytes, (int)dice(256), sizeof bytes);
         switch (dice(4)) {
         case 0: CHECK(enter(&g, dice(1000), va, 0) == LB_TRAP_CALL); break;
-        case 1: (void)!lb_write(g.cpu, va, bytes, sizeof bytes, dice(2) ? LB_WRITE : 0); break;
+        case 1: (void)!lb_write(g.space, va, bytes, sizeof bytes, dice(2) ? LB_WRITE : 0); break;
         case 2: g.arena[dice(2) ? 5 * LB_PAGE + 9 : 40 * LB_PAGE] = bytes[0]; break;
         default: {
             int which = dice(8) ? 1 : 0;
-            lb_go_back(g.cpu, copy[which], exposed);
+            lb_go_back(g.space, copy[which], exposed);
             CHECK(!memcmp(g.arena, model[which], ARENA));
         }
         }
     }
-    lb_snapshot_free(g.cpu, copy[0], ARENA);
+    lb_snapshot_free(g.space, copy[0], ARENA);
     unmake(&g);
     lb_snapshot_free(NULL, copy[1], ARENA);
     munmap(model[0], ARENA);
@@ -383,7 +387,7 @@ static void contained(bool wide)
 
     load(&g, wide ? &a64_load : &a32_load, 4);
     load(&other, wide ? a64 : a32, wide ? sizeof a64 : sizeof a32);
-    CHECK(!lb_map(g.cpu, DATA + 2 * LB_PAGE, LB_PAGE, LB_READ | LB_WRITE, LB_REGION_NONSECURE, gone));
+    CHECK(!lb_map(g.space, DATA + 2 * LB_PAGE, LB_PAGE, LB_READ | LB_WRITE, LB_REGION_NONSECURE, gone));
     munmap(gone, LB_PAGE);
     left[wide] = g.cpu->uc;
     CHECK(enter(&g, 0, DATA + 2 * LB_PAGE, 0) == LB_TRAP_ERROR && g.cpu->fault.error == LB_ERR_BROKEN);
@@ -395,10 +399,10 @@ static void contained(bool wide)
     CHECK(lb_sample_start(g.cpu, DATA, 1, 0, 1) == LB_ERR_BROKEN);
     lb_sample_stop(g.cpu, &registers[0], &registers[1]);
     lb_cpu_registers(g.cpu, registers);
-    lb_invalidate(g.cpu, CODE, LB_PAGE);
-    CHECK(!lb_protect(g.cpu, CODE, LB_PAGE, LB_READ));
-    CHECK(!lb_unmap(g.cpu, DATA, 3 * LB_PAGE));
-    CHECK(lb_map(g.cpu, DATA, LB_PAGE, LB_READ, 0, pages(LB_PAGE)) == LB_ERR_BROKEN);
+    lb_invalidate(g.space, CODE, LB_PAGE);
+    CHECK(!lb_protect(g.space, CODE, LB_PAGE, LB_READ));
+    CHECK(!lb_unmap(g.space, DATA, 3 * LB_PAGE));
+    CHECK(lb_map(g.space, DATA, LB_PAGE, LB_READ, 0, pages(LB_PAGE)) == LB_ERR_BROKEN);
     unmake(&g);
     CHECK(lb_cpu_resume(other.cpu, 100) == LB_TRAP_CALL && other.cpu->call.arg[0] == 101);
     unmake(&other);
@@ -425,12 +429,12 @@ static void samples(bool wide)
         uint8_t before[16] = {0}, after[16];
 
         load(&g, wide ? &a64_spin : &a32_spin, 4);
-        CHECK(!lb_write(g.cpu, DATA, before, sizeof before, 0));
+        CHECK(!lb_write(g.space, DATA, before, sizeof before, 0));
         CHECK(!lb_sample_start(g.cpu, ways[i].va, ways[i].slots, ways[i].offset, ways[i].scale));
         lb_set_deadline(g.cpu, 20000000);
         CHECK(enter(&g, 0, 0, 0) == LB_TRAP_INTERRUPTED);
         lb_sample_stop(g.cpu, &taken, &ran);
-        CHECK(!lb_read(g.cpu, DATA, after, sizeof after, 0));
+        CHECK(!lb_read(g.space, DATA, after, sizeof after, 0));
         CHECK((memcmp(before, after, sizeof after) != 0) == (ways[i].counted && taken));
         unmake(&g);
     }
@@ -468,7 +472,7 @@ static void turns(uint32_t times, bool late)
         bool wide = i % 2;
         takers[i] = (struct taker){make(wide), times};
         load(&takers[i].g, wide ? a64_atomic : a32_atomic, wide ? sizeof a64_atomic : sizeof a32_atomic);
-        CHECK(!lb_map(takers[i].g.cpu, DATA + 2 * LB_PAGE, LB_PAGE, LB_READ | LB_WRITE, LB_REGION_NONSECURE, shared));
+        CHECK(!lb_map(takers[i].g.space, DATA + 2 * LB_PAGE, LB_PAGE, LB_READ | LB_WRITE, LB_REGION_NONSECURE, shared));
         if (!late)
             lb_turn_join(takers[i].g.cpu, turn);
     }
@@ -498,6 +502,113 @@ static void turns(uint32_t times, bool late)
     munmap(shared, LB_PAGE);
 }
 
+/* --- several CPUs of one space ---------------------------------------------------------------- */
+
+#define SHARERS 3
+
+struct sharer {
+    struct lb_cpu *cpu;
+    uint64_t va; /* what it reads until it is gone, or where its callback maps a page */
+};
+
+static void *read_until_gone(void *data)
+{
+    struct sharer *s = data;
+    CHECK(lb_cpu_enter(s->cpu, CODE, DATA + LB_PAGE, 0, s->va, 0, 0) == LB_TRAP_FAULT);
+    CHECK(s->cpu->fault.address == s->va && s->cpu->fault.access == UC_MEM_READ);
+    return NULL;
+}
+
+/* The table changes while CPUs read: what was unmapped is gone from the host, too, at once. */
+static void change_while_they_read(struct guest *g, struct sharer *sharers)
+{
+    pthread_t threads[SHARERS];
+    uint8_t *own[SHARERS], byte = 1;
+
+    for (uint32_t i = 0; i < SHARERS; i++) {
+        own[i] = pages(LB_PAGE);
+        sharers[i].va = DATA + (4 + i) * LB_PAGE + 8 * i;
+        CHECK(!lb_map(g->space, DATA + (4 + i) * LB_PAGE, LB_PAGE, LB_READ, LB_REGION_NONSECURE, own[i]));
+        CHECK(!pthread_create(&threads[i], NULL, read_until_gone, &sharers[i]));
+    }
+    for (uint32_t i = 0; i < 10; i++) {
+        uint8_t *foreign = pages(LB_PAGE);
+        CHECK(!lb_map(g->space, BASE, LB_PAGE, LB_READ | LB_WRITE, 0, dice(2) ? foreign : g->arena + 20 * LB_PAGE));
+        CHECK(!lb_write(g->space, BASE + 5, &byte, 1, LB_WRITE) && !lb_read(g->space, BASE + 5, &byte, 1, LB_READ));
+        CHECK(byte == 1 && !lb_protect(g->space, BASE, LB_PAGE, LB_READ));
+        CHECK(lb_check(g->space, BASE, 1, LB_WRITE) && !lb_unmap(g->space, BASE, LB_PAGE));
+        munmap(foreign, LB_PAGE);
+    }
+    for (uint32_t i = 0; i < SHARERS; i++) {
+        CHECK(!lb_unmap(g->space, DATA + (4 + i) * LB_PAGE, LB_PAGE));
+        munmap(own[i], LB_PAGE);
+    }
+    for (uint32_t i = 0; i < SHARERS; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void change_from_callback(void *owner, uint64_t pc, uint32_t size)
+{
+    struct sharer *s = owner;
+    uint8_t byte;
+    (void)pc;
+    (void)size;
+    CHECK(!lb_map(s->cpu->space, s->va, LB_PAGE, LB_READ, 0, s->cpu->space->arena + 30 * LB_PAGE));
+    CHECK(!lb_read(s->cpu->space, s->va, &byte, 1, LB_READ));
+    CHECK(!lb_unmap(s->cpu->space, s->va, LB_PAGE));
+}
+
+static void *run_out(void *data)
+{
+    struct sharer *s = data;
+    CHECK(lb_cpu_enter(s->cpu, CODE, DATA + LB_PAGE, 0, DATA, 0, 0) == LB_TRAP_INTERRUPTED);
+    CHECK(atomic_exchange(&s->cpu->why, 0) == LB_WHY_BUDGET);
+    return NULL;
+}
+
+/* Callbacks of CPUs that run change the table at once: each waits for the other. */
+static void change_from_callbacks(struct sharer *sharers, uint32_t blocks)
+{
+    pthread_t threads[SHARERS];
+
+    lb_block_callback = change_from_callback;
+    for (uint32_t i = 0; i < SHARERS; i++) {
+        sharers[i].va = BASE + i * LB_PAGE;
+        sharers[i].cpu->hook_owner = &sharers[i];
+        CHECK(!lb_hook_block(sharers[i].cpu, true) && !lb_hook_budget(sharers[i].cpu, 2 * blocks));
+    }
+    for (uint32_t i = 0; i < SHARERS; i++)
+        CHECK(!pthread_create(&threads[i], NULL, run_out, &sharers[i]));
+    for (uint32_t i = 0; i < SHARERS; i++)
+        pthread_join(threads[i], NULL);
+    for (uint32_t i = 0; i < SHARERS; i++)
+        CHECK(!lb_hook_block(sharers[i].cpu, false) && !lb_hook_budget(sharers[i].cpu, 0));
+    lb_block_callback = NULL;
+}
+
+static void sharing(bool wide, uint32_t rounds)
+{
+    static const uint32_t again64 = 0x17FFFFFF, again32 = 0xEAFFFFFD; /* to the instruction before */
+    struct guest g = make(wide);
+    struct sharer sharers[SHARERS] = {{.cpu = g.cpu}};
+    uint32_t code[2] = {wide ? a64_load : a32_load, wide ? again64 : again32};
+    int error;
+
+    load(&g, code, sizeof code);
+    for (uint32_t i = 1; i < SHARERS; i++)
+        CHECK((sharers[i].cpu = lb_cpu_new(g.space, 0, &error)));
+    for (uint32_t i = 0; i < rounds; i++)
+        change_while_they_read(&g, sharers);
+    change_from_callbacks(sharers, 20 * rounds);
+    lb_cpu_free(sharers[1].cpu);
+    CHECK(lb_cpu_enter(sharers[2].cpu, CODE, DATA, 0, 0, 0, 0) == LB_TRAP_FAULT);
+    lb_space_free(g.space); /* it lives until its last CPU has gone */
+    lb_cpu_free(sharers[2].cpu);
+    CHECK(enter(&g, 0, 0, 0) == LB_TRAP_FAULT);
+    lb_cpu_free(g.cpu);
+    munmap(g.arena, ARENA);
+}
+
 int main(int argc, char **argv)
 {
     uint32_t rounds;
@@ -518,6 +629,7 @@ int main(int argc, char **argv)
         if (argc < 5) /* valgrind reports the fault itself, and TSan loses its way in the jump */
             contained(wide);
         samples(wide);
+        sharing(wide, 1 + rounds / 300);
     }
     may_fork = argc < 5;
     turns(rounds * 20, false);
