@@ -27,6 +27,7 @@ class BuildWithLibteec(build_py):
         if self.editable_mode:
             return
         source = Path("normal_world/libteec.py").resolve()
+        sys.path.insert(0, str(source.parents[1]))  # it imports what needs no extension module
         spec = importlib.util.spec_from_file_location("_libteec_build", source)
         assert spec
         assert spec.loader

@@ -12,10 +12,11 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from south.replacing import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -100,8 +101,7 @@ def build(out: Path, cc: str = "cc") -> Path:
     out.mkdir(parents=True, exist_ok=True)
     command = [cc, *FLAGS, "-shared", f"-I{INCLUDE}", f"-I{HERE / 'src'}", *sources]
     command += [f"-Wl,--version-script={HERE / 'libteec.map'}", "-Wl,-z,relro,-z,now", "-Wl,--no-undefined"]
-    with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as folder:
-        work = Path(folder)
+    with temporary_folder("build", out) as work:
         for name, soname in ((REAL, "libteec.so.2"), (OLD, OLD)):
             compile_with([*command, f"-Wl,-soname,{soname}", "-o", str(work / name)])
         for link, target in LINKS.items():

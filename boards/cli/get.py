@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from boards.catalogue import Stage, find_board
 from boards.cli import BOARD_OPTIONS, say, variables
 from boards.shell_files import Report, get
 from south.errors import UsageError
+from south.replacing import replace
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command
 from ta_loader.outputs import require_file
@@ -35,16 +35,7 @@ def fetch(shell: Shell, source: str, target: str) -> None:
     path = place(source, target)
     data = get(shell, source, tell=Report(source, say))
     try:
-        # Beside it, then renamed: nobody finds half a file.
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(data)
-                file.flush()
-                os.fchmod(file.fileno(), 0o666 & ~_umask())
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        replace(str(path), data)
     except OSError as problem:
         raise UsageError(f"{path}: {problem.strerror}") from None
 
@@ -54,12 +45,6 @@ def place(source: str, target: str) -> Path:
     path = Path(target, os.path.basename(source)) if target.endswith("/") or os.path.isdir(target) else Path(target)
     require_file(str(path), "get")
     return path
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 COMMAND = Command(

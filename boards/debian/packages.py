@@ -13,19 +13,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 from boards.cache import cache_dir, locked
 from boards.debian.apt import Apt, FetchError
+from south.replacing import sweep_folder, temporary_folder
 from tee.errors import reason
 
 SUITE = "trixie"
 ARCHITECTURE = "arm64"
 PART = "debian"
 """Of the cache."""
+_FETCH = "fetch"
 
 TA_DIR = Path("usr/lib/optee_armtz")
 KIT = Path("usr/lib/optee-os-dev/vexpress-qemu_armv8a")
@@ -93,6 +93,7 @@ def root(wanted: PackageSet) -> Path:
 
 def roots(*wanted: PackageSet) -> list[Path]:
     """The same of several, with one look at the mirror's lists."""
+    sweep_folder(cache_dir(PART), _FETCH)  # here, since a set is fetched but once
     out = [_given(each) or each.home / "root" for each in wanted]
     missing = [each for each, path in zip(wanted, out, strict=True) if not path.is_dir()]
     if missing:
@@ -117,17 +118,15 @@ def _fetch(wanted: list[PackageSet]) -> None:
         missing = [each for each in wanted if not each.home.is_dir()]
         if not missing:
             return
-        for left in cache.glob("fetch-*"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
         try:
-            with tempfile.TemporaryDirectory(dir=cache, prefix="fetch-") as work:
+            with temporary_folder(_FETCH, cache) as work:
                 apts: dict[str, Apt] = {}
                 for number, each in enumerate(missing):
                     apt = apts.get(each.architecture)
                     if apt is None:
-                        apt = apts[each.architecture] = Apt(Path(work) / each.architecture, SUITE, each.architecture)
+                        apt = apts[each.architecture] = Apt(work / each.architecture, SUITE, each.architecture)
                         apt.update()
-                    done = Path(work) / f"done-{number}"
+                    done = work / f"done-{number}"
                     (done / "root").mkdir(parents=True)
                     manifest = apt.download(each.packages, done / "root")
                     (done / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from boards.cache import cache_dir, locked
 from boards.debian.packages import CLIENT, OPTEE, PKCS11, roots
+from south.replacing import sweep_folder, temporary_folder
 
 PART = "sysroot"
 """Of the cache."""
+_MAKING = "making"
 _MERGED = ("bin", "sbin", "lib")
 """Links into usr/ since Debian merged them."""
 
@@ -46,10 +47,11 @@ def kept() -> Path:
     made_of = json.dumps([os.path.realpath(package) for package in packages])
     home = cache_dir(PART) / "optee"
     with locked(PART) as cache:
+        sweep_folder(cache, _MAKING)
         note = home / "made-of.json"
         if not (note.is_file() and note.read_text() == made_of):
-            with tempfile.TemporaryDirectory(dir=cache, prefix="new-") as work:
-                fresh = Path(work) / "optee"
+            with temporary_folder(_MAKING, cache) as work:
+                fresh = work / "optee"
                 build(fresh / "root", *packages)
                 (fresh / "made-of.json").write_text(made_of)
                 shutil.rmtree(home, ignore_errors=True)

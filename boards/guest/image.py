@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from boards.guest.contents import SETS, guest_tree, kernel_image
 from boards.guest.cpio import write
 from boards.progress import told
 from south.errors import UsageError
+from south.replacing import beside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,22 +62,23 @@ def _used(image: Path) -> bool:
 
 def _make(tree: Tree, image: Path) -> None:
     try:
-        with tempfile.NamedTemporaryFile(dir=image.parent, prefix="making-", delete=False) as file:
-            try:
+        place = os.open(image.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # One name for the parts of all images: the next one is of something else.
+            with beside(place, "image") as (fd, temporary), os.fdopen(fd, "wb", closefd=False) as file:
                 write(tree.entries(), file)
                 file.flush()
-                os.chmod(file.name, 0o644)
-                os.rename(file.name, image)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+                os.fchmod(fd, 0o644)
+                os.rename(temporary, image, src_dir_fd=place)
+        finally:
+            os.close(place)
     except OSError as problem:
         raise UsageError(f"{image}: {problem.strerror}") from None
 
 
 def _sweep(folder: Path) -> None:
-    """Delete images that nobody has used for long, and what a killed process left."""
+    """Delete images that nobody has used for long."""
     before = time.time() - UNUSED_DAYS * 86400
-    for path in [*folder.glob("*.cpio"), *folder.glob("making-*")]:
-        if path.stat().st_mtime < before or path.name.startswith("making-"):
+    for path in folder.glob("*.cpio"):
+        if path.stat().st_mtime < before:
             path.unlink()

@@ -4,7 +4,6 @@ of each machine, or in the user's cache."""
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from normal_world.libteec import (
@@ -19,6 +18,7 @@ from normal_world.libteec import (
     triplet,
     up_to_date,
 )
+from south.replacing import temporary_folder
 
 HERE = Path(__file__).resolve().parent / "csrc"
 PREBUILT = HERE.parent / "bin"
@@ -32,8 +32,8 @@ def build(out: Path, cc: str = "cc", *flags: str) -> Path:
     """Compile into the folder `out`. flags: the compiler's (default: `STRIPPED`). BuildError, OSError."""
     out.mkdir(parents=True, exist_ok=True)
     sources = sorted(str(path) for path in HERE.glob("*.c"))
-    with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as work:
-        made = Path(work) / NAME
+    with temporary_folder("build", out) as work:
+        made = work / NAME
         command = [cc, *FLAGS, "-fPIE", "-pie", *(flags or STRIPPED), f"-I{INCLUDE}"]
         command += [*sources, "-ldl", "-o", str(made)]
         compile_with(command, WHAT)

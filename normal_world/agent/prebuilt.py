@@ -10,11 +10,11 @@ import argparse
 import hashlib
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from normal_world.agent.build import NAME, PREBUILT, WHAT, build
 from normal_world.libteec import BuildError, NoCompiler, compiler, triplet
+from south.replacing import temporary_folder
 
 MACHINES = ("aarch64", "arm")
 _PIECES = ("Scrt1.o", "crti.o", "crtbeginS.o", "crtendS.o", "crtn.o")
@@ -42,8 +42,8 @@ def compare(machine: str, write: bool) -> bool:
     if write:
         build(home, cc)
         stamp.write_text(f"{tools}\n")
-    with tempfile.TemporaryDirectory() as folder:
-        made = build(Path(folder), cc).read_bytes()
+    with temporary_folder("litebox-agent") as folder:
+        made = build(folder, cc).read_bytes()
     if kept.is_file() and kept.read_bytes() == made:
         verdict = "same"
     elif stamp.is_file() and stamp.read_text().strip() != tools:

@@ -9,13 +9,13 @@ from uuid import UUID
 
 from south.errors import UsageError
 from south.linux_host.state import FILES, StateFolder, open_folder
+from south.replacing import replace
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command, Option
 from ta_loader.cli.outputs import STDOUT
 from ta_loader.cli.world_options import STATE_OPTION
 from ta_loader.inputs import read_input, read_stdin
 from ta_loader.outputs import require_file, require_folder
-from ta_loader.replacing import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -93,7 +93,7 @@ class Tracer:
         """Replace `path` by the trace, wholly or not at all."""
         import json
 
-        from ta_loader.replacing import replacing
+        from south.replacing import replacing
 
         with replacing(path) as file:
             for piece in json.JSONEncoder().iterencode(self.events()):

@@ -6,10 +6,10 @@ A built program lives in lib/<triplet>/ here, or in the user's cache when the pa
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from normal_world.libteec import INCLUDE, compile_with, compiler, digest_of, folders, in_first, up_to_date
+from south.replacing import temporary_folder
 
 HERE = Path(__file__).resolve().parent
 FLAGS = ("-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-D_FILE_OFFSET_BITS=64")
@@ -35,9 +35,9 @@ def build(out: Path, cc: str) -> Path:
     """Compile into the folder `out`, into place at once. `BuildError`; OSError: the folder cannot be written."""
     sources = sorted(str(path) for path in (HERE / "csrc").glob("*.c"))
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as work:
-        made = os.path.join(work, PROGRAM)
-        compile_with([cc, *FLAGS, f"-I{INCLUDE}", *sources, "-o", made, "-ldl"], WHAT)
+    with temporary_folder("build", out) as work:
+        made = work / PROGRAM
+        compile_with([cc, *FLAGS, f"-I{INCLUDE}", *sources, "-o", str(made), "-ldl"], WHAT)
         os.replace(made, out / PROGRAM)
     (out / "sources").write_text(fingerprint() + "\n")
     return out / PROGRAM

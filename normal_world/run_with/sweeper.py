@@ -1,21 +1,20 @@
 """Nothing is left of a killed `litebox-ta with`: a process of its own outlives it, ends its daemon, removes its folder.
 
 SIGKILL gives nobody a chance to clean up, so somebody else must: a fork that waits for the end of a pipe. What kills
-that too (a whole cgroup, the machine) leaves a folder, which the next run removes: nobody holds its lock.
+that too (a whole cgroup, the machine) leaves a folder, which the next run removes (`south.replacing`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import shutil
 import signal
-import tempfile
-import time
 
-PREFIX = "litebox-with-"
-LOCK = "lock"
+from south.replacing import locked_folder, remove_tree
+
+NAME = "with"
+"""Short: a socket's path has 107 bytes at most."""
+_INSIDE = "d"
 _PID = 32
 """Bytes of a pid in decimal, at most."""
 _DONE = b"done"
@@ -30,23 +29,22 @@ class PrivateFolder:
     """
 
     def __init__(self) -> None:
-        _sweep()
-        self.path = tempfile.mkdtemp(prefix=PREFIX)
-        lock = os.path.join(self.path, LOCK)
-        self._lock = os.open(f"{lock}.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        os.rename(f"{lock}.new", lock)  # there only once it is held
-        reader, self._writer = os.pipe()
+        self._outer, self._lock = locked_folder(NAME)
+        # A folder inside, because the daemon locks that of its socket.
+        self.path = os.path.join(self._outer, _INSIDE)
+        pipe: tuple[int, ...] = ()
         try:
+            os.mkdir(self.path, 0o700)
+            reader, self._writer = pipe = os.pipe()
             self._sweeper = os.fork()
-        except OSError:
-            os.close(reader)
-            os.close(self._writer)
-            shutil.rmtree(self.path, ignore_errors=True)
+        except BaseException:
+            remove_tree(self._outer)
+            for fd in (*pipe, self._lock):
+                os.close(fd)
             raise
         if not self._sweeper:
             try:
-                _wait_and_sweep(reader, self.path, self._lock)
+                _wait_and_sweep(reader, self._outer, self._lock)
             finally:
                 os._exit(0)
         os.close(reader)
@@ -57,7 +55,7 @@ class PrivateFolder:
 
     def close(self) -> None:
         """Remove the folder. The process it owns has ended before. Once."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove_tree(self._outer)
         with contextlib.suppress(OSError):
             os.write(self._writer, _DONE)
         os.close(self._writer)
@@ -92,7 +90,7 @@ def _wait_and_sweep(reader: int, folder: str, lock: int) -> None:
         return
     if pidfd >= 0:
         _end(pidfd)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
 
 
 def _end(pidfd: int) -> None:
@@ -105,35 +103,3 @@ def _end(pidfd: int) -> None:
             signal.pidfd_send_signal(pidfd, number)
         if poll.poll(_TERM * 1000):
             return
-
-
-def _sweep() -> None:
-    """Remove folders of runs that were killed along with their sweepers."""
-    place = tempfile.gettempdir()
-    with contextlib.suppress(OSError), os.scandir(place) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False) and _is_abandoned(entry):
-                    shutil.rmtree(entry.path, ignore_errors=True)
-
-
-def _is_abandoned(entry: os.DirEntry[str]) -> bool:
-    """It is ours and nobody holds its lock."""
-    status = entry.stat(follow_symlinks=False)
-    if status.st_uid != os.geteuid():
-        return False
-    try:
-        fd = os.open(os.path.join(entry.path, LOCK), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:  # one that is being made at this moment, or an older version's
-        return time.time() - status.st_mtime > _OLD
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)
-    return True
-
-
-_OLD = 24 * 3600.0
-"""Seconds after which a folder without a lock is nobody's."""

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from south.linux_host.state import open_folder
+from south.replacing import rename_new
 from tee.abi.results import (
     ACCESS_CONFLICT,
     BAD_PARAMETERS,
@@ -47,7 +48,6 @@ OFFSET_MAX = (1 << 63) - 1
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """O_NONBLOCK: a FIFO in the folder must not hang us."""
-_RENAME_NOREPLACE = 1
 
 _RESULTS = {
     errno.ENOENT: ITEM_NOT_FOUND,
@@ -370,20 +370,3 @@ def _is_reserved(fd: int) -> bool:
 def _require_range(offset: int, size: int) -> None:
     if offset < 0 or size < 0 or offset + size > OFFSET_MAX:
         raise TeeError(BAD_PARAMETERS, f"offset {offset}, size {size}")
-
-
-def rename_new(source: int, old: bytes, target: int, new: bytes) -> None:
-    """Rename where nothing is named `new`, else FileExistsError; atomic (renameat2(2)) where kernel and C library
-    have it, otherwise never a loss, but a crash can leave the file under both names.
-    """
-    import ctypes  # costs milliseconds, and storage renames this way only rarely
-
-    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if call is not None:
-        if call(source, old, target, new, _RENAME_NOREPLACE) == 0:
-            return
-        failed = ctypes.get_errno()
-        if failed not in (errno.ENOSYS, errno.EINVAL):
-            raise OSError(failed, os.strerror(failed))
-    os.link(old, new, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
-    os.unlink(old, dir_fd=source)

@@ -10,6 +10,7 @@ All numbers are little-endian.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -18,9 +19,8 @@ import stat
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from normal_world.supplicant.files import rename_new
 from south.errors import UsageError
-from ta_loader.replacing import sweep
+from south.replacing import beside, rename_new, sweep
 from tee.abi.rpmb import DATA_SIZE, KEY_MAC_SIZE, SIZE_UNIT
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ class RpmbStore:
         # Whatever the folder is by its name a moment later: one and the same for all that follows.
         place = os.open(folder or ".", _FOLDER) if within is None else os.dup(within)
         try:
+            sweep(place, name)
             if not exists(name, place):
                 _make(place, name, wanted)
             self._fd = os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
@@ -285,19 +286,10 @@ def exists(path: str, within: int | None = None) -> bool:
 
 def _make(place: int, name: str, geometry: Geometry) -> None:
     """A blank file appears whole, or not at all; one that another process makes meanwhile is left alone."""
-    sweep(place, f"{name}.", ".new")
-    temporary = f"{name}.{os.getpid()}.{os.urandom(4).hex()}.new"
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=place)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+    with beside(place, name, 0o600) as (fd, temporary):
         _blank(fd, geometry)
-        rename_new(place, os.fsencode(temporary), place, os.fsencode(name))
-    except BaseException as error:
-        os.unlink(temporary, dir_fd=place)
-        if not isinstance(error, FileExistsError):
-            raise
-    finally:
-        os.close(fd)
+        with contextlib.suppress(FileExistsError):
+            rename_new(place, temporary, place, name)
     os.fsync(place)
 
 

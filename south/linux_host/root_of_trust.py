@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from south.linux_host.state import SEALED, StateError, StateFolder
+from south.replacing import beside, rename_new, sweep
 
 if TYPE_CHECKING:
     from south.platform import Entropy
@@ -48,6 +50,7 @@ class FileRootOfTrust:
         folder = self._state.open()
         if folder is None:
             return None
+        sweep(folder, KEY_FILE)  # here, since a key is made but once, and two processes may have tried
         try:
             fd = os.open(KEY_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         except FileNotFoundError:
@@ -66,20 +69,13 @@ class FileRootOfTrust:
     def _make(self) -> bytes:
         folder = self._state.made()
         self._require_new()
-        temporary = f"{KEY_FILE}.{os.getpid()}.{self._entropy.fill(4).hex()}"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
-        try:
-            with os.fdopen(fd, "wb") as file:
+        with beside(folder, KEY_FILE, 0o600) as (fd, temporary):
+            with os.fdopen(fd, "wb", closefd=False) as file:
                 file.write(self._entropy.fill(KEY_SIZE))
-                file.flush()
-                os.fsync(fd)
-            try:
-                # Never replaces a key that another process made first.
-                os.link(temporary, KEY_FILE, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-            except FileExistsError:
-                pass
-        finally:
-            os.unlink(temporary, dir_fd=folder)
+            os.fsync(fd)
+            # Never replaces a key that another process made first.
+            with suppress(FileExistsError):
+                rename_new(folder, temporary, folder, KEY_FILE)
         os.fsync(folder)
         key = self._read()
         if key is None:

@@ -9,11 +9,11 @@ import argparse
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from south.qemu_arm import layout
+from south.replacing import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,8 +41,7 @@ def _run(*command: str) -> None:
 
 def assemble(source: Path, address: int, defines: Mapping[str, object] | None = None) -> bytes:
     """A flat image of an assembly file, linked to run at `address`; `layout.h` is there to include."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with temporary_folder("litebox-shim") as folder:
         (folder / "layout.h").write_text(layout.header())
         built, linked, flat = (str(folder / f"image.{end}") for end in ("o", "elf", "bin"))
         flags = ("-march=armv8-a", "-Wall", "-Werror", "-Wa,--fatal-warnings", f"-I{folder}")

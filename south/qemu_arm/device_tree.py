@@ -7,12 +7,11 @@ used.
 from __future__ import annotations
 
 import subprocess
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from south.qemu_arm import layout
 from south.qemu_arm.errors import MachineError
+from south.replacing import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +32,8 @@ def dump(command: Sequence[str]) -> bytes:
     """
     program, machine, board, *rest = command
     # QEMU writes the file by renaming another over it, so an inherited descriptor will not do.
-    with tempfile.TemporaryDirectory(prefix="litebox-") as folder:
-        file = Path(folder) / "board.dtb"
+    with temporary_folder("litebox-dtb") as folder:
+        file = folder / "board.dtb"
         try:
             done = subprocess.run(
                 [program, machine, f"{board},dumpdtb={file}", *rest],

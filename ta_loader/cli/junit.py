@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
-from ta_loader.replacing import replace_file
+from south.replacing import replace_file
 
 _INVALID = re.compile("[^\t\n\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Not of XML 1.0's Char (§2.2), or discouraged there: a TA's own text may hold any."""

@@ -80,7 +80,7 @@ def run(arguments: Arguments) -> int:
     if folder is not None:
         if arguments.words:
             raise UsageError("man --out writes every page; name no command")
-        from ta_loader.replacing import replace
+        from south.replacing import replace
 
         os.makedirs(folder, exist_ok=True)
         for name, text in pages():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from typing import TYPE_CHECKING
 
 from south.errors import UsageError
@@ -92,9 +91,10 @@ def template_files() -> Iterator[str]:
 
 def _write(folder: str, given: dict[str, str]) -> None:
     """Beside the folder first, so that it appears whole."""
-    work = f"{os.path.abspath(folder)}.{os.getpid()}.new"
-    os.mkdir(work)
-    try:
+    from south.replacing import temporary_folder
+
+    within, last = os.path.split(os.path.abspath(folder))
+    with temporary_folder(last, within, 0o777) as work:
         for path in template_files():
             name = filled(path.removesuffix(SUFFIX), given)
             target = os.path.join(work, f".{name}" if name in _HIDDEN else name)
@@ -109,9 +109,6 @@ def _write(folder: str, given: dict[str, str]) -> None:
         if os.path.isdir(folder):
             os.rmdir(folder)
         os.rename(work, folder)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
 
 
 def _umask() -> int:

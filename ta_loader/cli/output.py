@@ -132,6 +132,6 @@ def write_file(path: str, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    from ta_loader.replacing import replace
+    from south.replacing import replace
 
     replace(path, data)

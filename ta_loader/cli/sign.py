@@ -6,13 +6,13 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from south.errors import UsageError
+from south.replacing import replace_file
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command, Option, integer
 from ta_loader.cli.signing_key import KEY_OPTIONS, read_signing_key
 from ta_loader.container.layout import ALGORITHMS, RSASSA_PKCS1_PSS_MGF1_SHA256, SHDR_ENC_KEY_DEV_SPECIFIC
 from ta_loader.inputs import read_input
 from ta_loader.outputs import refuse_same, require_file
-from ta_loader.replacing import replace_file
 from tee.abi.uuids import parse_uuid
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import argparse
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
 from south.platform import Arch
+from south.replacing import temporary_folder
 from ta_loader import samples
 from ta_loader.container.layout import RSASSA_PKCS1_V1_5_SHA256
 from ta_loader.container.sign import sign
@@ -133,8 +133,8 @@ def compile_elf(recipe: Recipe, into: Path) -> Path:
 
 def build(recipe: Recipe, keep: Path | None = None) -> bytes:
     """The signed image; the ELF with debug information stays in `keep`, if given."""
-    with tempfile.TemporaryDirectory() as name:
-        elf = compile_elf(recipe, Path(name))
+    with temporary_folder("litebox-ta") as folder:
+        elf = compile_elf(recipe, folder)
         if keep is not None:
             shutil.copy(elf, keep / elf.name)
         _run(STRIP[recipe.arch], "--strip-debug", str(elf))

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from normal_world.supplicant import files as files_module
-from normal_world.supplicant.files import ReeFiles, rename_new
+from normal_world.supplicant.files import ReeFiles
+from south.replacing import rename_new
 from tee.abi.results import (
     ACCESS_CONFLICT,
     BAD_PARAMETERS,

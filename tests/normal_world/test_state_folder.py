@@ -15,6 +15,7 @@ from normal_world.supplicant.services import ServiceOptions, Supplicant
 from south.errors import UsageError
 from south.linux_host.state import StateError
 from south.platform import Arch
+from south.replacing import SUFFIX
 from ta_loader import samples
 from ta_loader.cli import main
 from tee.abi import results
@@ -193,7 +194,9 @@ def test_the_rpmbs_file(tmp_path: Path, what: str) -> None:
     else:
         path.unlink()
         precious.write_bytes(b"precious")
-        os.link(precious, tmp_path / f"rpmb.{os.getpid()}.new")
+        left = tmp_path / f".rpmb.1{SUFFIX}"
+        os.link(precious, left)
+        os.utime(left, (0, 0))
         EmulatedRpmb(path).close()
         assert precious.read_bytes() == b"precious"
         return

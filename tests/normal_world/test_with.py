@@ -16,9 +16,10 @@ import pytest
 from normal_world.daemon.status import fetch
 from normal_world.libteec import has_c_library
 from normal_world.run_with.program import find_program, machine_of
-from normal_world.run_with.sweeper import LOCK, PREFIX
+from normal_world.run_with.sweeper import NAME
 from south.errors import UsageError
 from south.platform import Arch
+from south.replacing import SUFFIX
 from ta_loader import samples
 from tests.normal_world.kit import LITEBOX_TA
 from tests.normal_world.plugin_kit import compile_plugin
@@ -36,7 +37,7 @@ def test_exit_code_environment_and_clean_up() -> None:
     done = run("--", "sh", "-c", f"{SHOW}; exit 7")
     assert done.returncode == 7, done.stderr
     assert done.stdout.strip()
-    assert not os.path.exists(os.path.dirname(done.stdout.strip()))
+    assert not Path(done.stdout.strip()).parents[1].exists()
 
 
 def _start(tmp_path: Path, *, group: bool = False) -> tuple[subprocess.Popen[str], Path, int]:
@@ -50,7 +51,7 @@ def _start(tmp_path: Path, *, group: bool = False) -> tuple[subprocess.Popen[str
     )
     assert process.stdout is not None
     socket = process.stdout.readline().strip()
-    return process, Path(socket).parent, int(fetch(socket)["pid"])
+    return process, Path(socket).parents[1], int(fetch(socket)["pid"])
 
 
 def _is_there(pid: int) -> bool:
@@ -79,20 +80,20 @@ def test_nothing_is_left_of_a_killed_run(tmp_path: Path, number: int, group: boo
 
 def test_a_run_removes_what_a_killed_one_left_and_nothing_else(tmp_path: Path) -> None:
     process, folder, _ = _start(tmp_path)
-    old, fresh, foreign = (tmp_path / f"{PREFIX}{name}" for name in ("old", "fresh", "file"))
+    old, fresh = (tmp_path / f".{NAME}.{name}{SUFFIX}" for name in ("old", "fresh"))
     for place in (old, fresh):
         (place / "state").mkdir(parents=True)
-    (old / LOCK).touch()
-    foreign.touch()
+    for place in (old, folder):
+        os.utime(place, (0, 0))
+    link = tmp_path / f".{NAME}.link{SUFFIX}"
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / LOCK).touch()
-    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path / "other")
+    link.symlink_to(tmp_path / "other")
     done = subprocess.run(
         [sys.executable, "-c", MAIN, "--", "true"], env=os.environ | {"TMPDIR": str(tmp_path)}, timeout=60, check=False
     )
     assert done.returncode == 0
     left = {entry.name for entry in tmp_path.iterdir()}
-    assert left == {folder.name, fresh.name, foreign.name, "other", f"{PREFIX}link"}
+    assert left == {folder.name, fresh.name, "other", link.name}
     process.terminate()
     process.communicate(timeout=30)
     assert not folder.exists()

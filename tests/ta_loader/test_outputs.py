@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from south.errors import UsageError
+from south.replacing import replace
 from ta_loader.outputs import refuse_same, require_file, require_folder
-from ta_loader.replacing import replace
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from south.replacing import OLD, SUFFIX, replace, replacing, sweep
 from ta_loader.cli.output import write_file
-from ta_loader.replacing import OLD, SUFFIX, replace, replacing, sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 WRITER = """
 import sys, time
-from ta_loader.replacing import replacing
+from south.replacing import replacing
 with replacing(sys.argv[1]) as file:
     file.write(b"half")
     file.flush()
@@ -55,23 +55,29 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_one_sweeps(tmp_path: P
 
 def test_what_is_swept_and_what_is_not(tmp_path: Path) -> None:
     mine = tmp_path / f".out.1234{SUFFIX}"
-    young, held, folder = (tmp_path / f".out.{name}{SUFFIX}" for name in ("young", "held", "folder"))
+    young, held = (tmp_path / f".out.{name}{SUFFIX}" for name in ("young", "held"))
+    old_folder, young_folder, held_folder = (
+        tmp_path / f".out.{name} folder{SUFFIX}" for name in ("old", "young", "held")
+    )
     others = [tmp_path / name for name in (f".other.1{SUFFIX}", ".out.1", "out")]
     for file in (mine, young, held, *others):
         file.touch()
-    folder.mkdir()
+    for folder in (old_folder, young_folder, held_folder):
+        (folder / "in it").mkdir(parents=True)
+        (folder / "file").write_bytes(b"x")
     (tmp_path / f".out.link{SUFFIX}").symlink_to(others[2])
     os.mkfifo(tmp_path / f".out.fifo{SUFFIX}")
-    for file in (mine, held, *others):
+    for file in (mine, held, old_folder, held_folder, *others):
         age(file)
-    lock = os.open(held, os.O_RDWR)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    locks = [os.open(held, os.O_RDWR), os.open(held_folder, os.O_RDONLY)]
+    for lock in locks:
+        fcntl.flock(lock, fcntl.LOCK_EX)
     place = os.open(tmp_path, os.O_RDONLY)
     before = {entry.name for entry in tmp_path.iterdir()}
-    sweep(place, ".out.", SUFFIX)
-    assert before - {entry.name for entry in tmp_path.iterdir()} == {mine.name}
-    os.close(place)
-    os.close(lock)
+    sweep(place, "out")
+    assert before - {entry.name for entry in tmp_path.iterdir()} == {mine.name, old_folder.name}
+    for fd in (place, *locks):
+        os.close(fd)
 
 
 def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
@@ -98,7 +104,8 @@ def test_permissions_and_links_stay(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "out").read_bytes() == b"y"
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o604
-    replace(str(tmp_path / ("n" * 255)), b"z")
+    for letter in "n€":  # as long as a name may be, in bytes
+        replace(str(tmp_path / (letter * (255 // len(letter.encode())))), b"z")
 
 
 def test_devices_and_pipes_are_written_to(tmp_path: Path) -> None:
