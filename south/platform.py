@@ -37,6 +37,10 @@ class Arch(enum.Enum):
         "arm",
         {"word": 4, "elf_machine": 40, "code_unit": 4, "state_bits": 1, "stack_arguments": True},
     )
+    X86_64 = (
+        "x86_64",
+        {"word": 8, "elf_machine": 62, "code_unit": 1, "state_bits": 0, "stack_arguments": False},
+    )
 
     _value_: str
     word: int
@@ -79,6 +83,8 @@ class RegionFlag(enum.IntFlag):
     SECURE = 0
     NONSECURE = 1
     PRIVATE = 2
+    RWX = 4
+    """May be writable and executable at once, as Linux programs can ask for; memory of TAs never is."""
 
 
 class TrapKind(enum.IntEnum):
@@ -123,7 +129,7 @@ class Access(enum.Enum):
 
 
 class Fault(NamedTuple):
-    """A guest fault. address: exact faulting byte (or pc); exception: engine's number, 0 if none."""
+    """A guest fault. address: exact faulting byte (or pc); exception: the engine's number, after an EXCEPTION."""
 
     access: Access
     address: int

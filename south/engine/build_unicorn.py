@@ -18,6 +18,7 @@ SOURCES = [
     "regions.c",
     "arch_aarch64.c",
     "arch_arm.c",
+    "arch_x86_64.c",
     "watchdog.c",
     "turns.c",
     "hooks.c",

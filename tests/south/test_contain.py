@@ -60,6 +60,7 @@ def _runs(arch: Arch, model: str, word: int) -> bool:
 def test_the_defaults_are_the_ones_of_the_documentation() -> None:
     assert models(Arch.AARCH64) == ["cortex-a72", "cortex-a57", "cortex-a53", "max"]
     assert models(Arch.ARM) == ["max", "cortex-a15", "cortex-a7"]
+    assert models(Arch.X86_64) == ["penryn", "skylake-client", "epyc-rome"]
 
 
 @pytest.mark.parametrize("model", ["", "cortex-a57", "cortex-a53"])
@@ -90,6 +91,29 @@ def test_a_processor_is_chosen_by_the_environment_too(monkeypatch: pytest.Monkey
         UnicornEngine()
 
 
+def _runs_x86(model: str, instruction: bytes) -> TrapKind:
+    padded = instruction + b"\x0f\x05" + bytes(-(len(instruction) + 2) % 4)
+    cpu = _cpu(Arch.X86_64, model, *struct.unpack(f"<{len(padded) // 4}I", padded))
+    trap = cpu.enter(CODE, SP, (0, DATA, 0, 0))
+    cpu.close()
+    return trap
+
+
+X86_64_V1 = {"sse2": "660fefc0", "sse3": "f20fd0c0", "ssse3": "660f3800c0", "sse4.1": "660f3810c0", "x87": "d9e8"}
+X86_64_V2 = {"popcnt": "f30fb8c0", "crc32": "f20f38f0c0", "pcmpistri": "660f3a63c000"}
+CPUID_SSE42, CPUID_AVX = 1 << 20, 1 << 28  # leaf 1, ecx (Intel SDM vol. 2A, table 3-10)
+
+
+@pytest.mark.parametrize("model", models(Arch.X86_64))
+def test_x86_64_v2_is_a_choice_and_v3_is_not_there(model: str) -> None:
+    assert all(_runs_x86(model, bytes.fromhex(code)) is TrapKind.CALL for code in X86_64_V1.values())
+    second = [_runs_x86(model, bytes.fromhex(code)) is TrapKind.CALL for code in X86_64_V2.values()]
+    assert second == [model != models(Arch.X86_64)[0]] * len(second)
+    cpu = _cpu(Arch.X86_64, model, *struct.unpack("<3I", bytes.fromhex("b801000000 0fa2 89cf 0f05 90")))  # edi = ecx
+    assert cpu.enter(CODE, SP, (0, 0, 0, 0)) is TrapKind.CALL
+    assert cpu.first & (CPUID_SSE42 | CPUID_AVX) == (CPUID_SSE42 if second[0] else 0)
+
+
 # --- what ends inside
 
 
@@ -115,6 +139,20 @@ def test_an_abort_ends_one_cpu_and_no_other() -> None:
     cpu.close()
     assert other.cpu.resume(41) is TrapKind.CALL
     assert other.cpu.first == 42
+
+
+@pytest.mark.parametrize("model", models(Arch.X86_64))
+@pytest.mark.parametrize("code", ["f00fabec", "f00fbaf801", "f00fb3ec", "f00fa3ec"])  # LOCK before BTS, BTC, BTR, BT
+def test_a_locked_bit_test_of_a_register_ends_its_cpu(model: str, code: str) -> None:
+    """Undefined to a processor; Unicorn's translator aborts."""
+    assert _runs_x86(model, bytes.fromhex(code)) is TrapKind.ERROR
+    assert _runs_x86(model, b"\x90") is TrapKind.CALL
+
+
+def test_a_string_comparison_of_no_length_that_can_be_faults_in_v2_alone() -> None:
+    code = bytes.fromhex("b800000080 ba00000080 660f3a600600")  # mov eax, INT32_MIN; mov edx, eax; pcmpestrm [rsi]
+    assert _runs_x86("penryn", code) is TrapKind.EXCEPTION
+    assert _runs_x86("skylake-client", code) is TrapKind.ERROR
 
 
 def test_an_abort_in_one_thread_leaves_the_others_running() -> None:

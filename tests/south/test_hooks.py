@@ -10,9 +10,8 @@ import pytest
 from south.engine.unicorn import UnicornEngine
 from south.linux_host.memory import HostPages
 from south.platform import PAGE, Access, Arch, EngineError, Interrupt, Prot, RegionFlag, TrapKind
-from tests.south.guest import A32, A32_ATOMIC, A64, A64_ATOMIC, CODE, DATA, SP, Guest
+from tests.south.guest import ATOMIC, CODE, DATA, HIGH, REGISTERS, SP, TRAP, Guest, code
 
-HIGH = {Arch.AARCH64: 0x12_3456_7000, Arch.ARM: 0xBEEF_0000}
 Seen = list[tuple[Access, int, int, int]]
 
 
@@ -34,26 +33,28 @@ def test_blocks_coverage_and_budgets_work_side_by_side(arch: Arch) -> None:
     first: list[int] = []
     second: list[int] = []
     remove_first = guest.cpu.on_block(lambda pc, _size: first.append(pc))
-    code = guest.cpu.cover(CODE, 8)
+    unit, end = arch.code_unit, len(code(arch, "store", "number"))
+    first_area = guest.cpu.cover(CODE, end)
     remove_second = guest.cpu.on_block(lambda pc, _size: second.append(pc))
-    data = guest.cpu.cover(CODE + 8, PAGE - 8)
+    data = guest.cpu.cover(CODE + end, PAGE - end)
     guest.cpu.set_budget(1000)
     _run(guest)
-    assert (len(first), len(second), list(code), sum(data)) == (1, 1, [1, 1], 1)
+    all_of = [1] * (end // unit)
+    assert (len(first), len(second), list(first_area), sum(data)) == (1, 1, all_of, TRAP[arch] // unit)
 
     remove_first()
     remove_first()  # twice does no harm
-    code[:] = bytes(2)
+    first_area[:] = bytes(len(first_area))
     guest.cpu.uncover(data)
     data[:] = bytes(len(data))
     _run(guest)
-    assert (len(first), len(second), list(code), sum(data)) == (1, 2, [1, 1], 0)
+    assert (len(first), len(second), list(first_area), sum(data)) == (1, 2, all_of, 0)
 
     guest.cpu.uncover()
     guest.cpu.set_budget(0)
-    code[:] = bytes(2)
+    first_area[:] = bytes(len(first_area))
     _run(guest)
-    assert (len(second), sum(code)) == (3, 0)
+    assert (len(second), sum(first_area)) == (3, 0)
     remove_second()
     _run(guest)
     assert len(second) == 3
@@ -112,9 +113,9 @@ def test_watches_are_of_the_guests_addresses(arch: Arch) -> None:
     guest.cpu.on_access(0x8000, 0xA000, lambda *each: low.append(each))  # where the arena holds it
     _run(guest, HIGH[arch] + 0x18)
     _run(guest, HIGH[arch] + 0x28)
-    _run(guest, HIGH[arch] + 0xC)  # its last bytes are inside, on aarch64
+    _run(guest, HIGH[arch] + 0xC)  # the last of its bytes are inside, if it is a word of eight
     _run(guest, DATA + 0x10)
-    assert [a[1] for a in inside] == [HIGH[arch] + 0x18, *([HIGH[arch] + 0xC] if arch is Arch.AARCH64 else [])]
+    assert [a[1] for a in inside] == [HIGH[arch] + 0x18, *([HIGH[arch] + 0xC] if arch.word == 8 else [])]
     assert not beside
     assert not low
     remove()
@@ -176,18 +177,18 @@ def test_budgets_count_every_instruction_of_t32(name: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("arch", list(Arch))
-def test_budgets_count_every_instruction_of_a64_and_a32(arch: Arch) -> None:
-    back = 0x17FFFFFE if arch is Arch.AARCH64 else 0xEAFFFFFC
+def test_budgets_count_every_instruction(arch: Arch) -> None:
+    backs: dict[Arch, int | bytes] = {Arch.AARCH64: 0x17FFFFFE, Arch.ARM: 0xEAFFFFFC, Arch.X86_64: b"\xeb\xf6"}
+    back = backs[arch]  # to the first instruction
     guest = Guest(arch, "inc", "number", back)
     guest.cpu.set_budget(3 * 60 + 2)
     assert guest.cpu.enter(CODE, SP, (0, 0, 0, 0)) is TrapKind.INTERRUPTED
-    assert guest.cpu.registers()["x0" if arch is Arch.AARCH64 else "r0"] == 60
+    assert guest.cpu.registers()[REGISTERS[arch][0]] == 60
 
 
 def test_a_budget_stops_exactly_and_says_so(arch: Arch) -> None:
     """Atomic additions that are stopped and go on at each few instructions are all made, each once."""
-    program = A64_ATOMIC if arch is Arch.AARCH64 else A32_ATOMIC
-    guest = Guest(arch, *program)
+    guest = Guest(arch, *ATOMIC[arch])
     times, stops = 200, 0
     guest.cpu.set_budget(5)
     trap = guest.cpu.enter(CODE, SP, (0, DATA, times, 0))
@@ -222,15 +223,17 @@ def _resident() -> int:
         return int(file.read().split()[1]) * PAGE
 
 
-@pytest.mark.parametrize(("arch", "use"), [(Arch.AARCH64, "turn"), (Arch.ARM, "turn"), (Arch.AARCH64, "cover")])
+@pytest.mark.parametrize(
+    ("arch", "use"), [(Arch.AARCH64, "turn"), (Arch.ARM, "turn"), (Arch.X86_64, "turn"), (Arch.AARCH64, "cover")]
+)
 def test_a_hook_remembers_no_block_for_ever(arch: Arch, use: str) -> None:
     """65536 blocks cost the host less than 3 MiB; each was remembered before, at about 80 bytes."""
     size = 256 << 10
     arena = HostPages().arena(size + PAGE)
-    table = A64 if arch is Arch.AARCH64 else A32
-    jump = 0x14000001 if arch is Arch.AARCH64 else 0xEAFFFFFF  # to the next instruction
-    arena.view(0, size)[:] = struct.pack("<I", jump) * (size // 4)
-    arena.view(size, 4)[:] = struct.pack("<I", table["svc"])
+    jumps: dict[Arch, int | bytes] = {Arch.AARCH64: 0x14000001, Arch.ARM: 0xEAFFFFFF, Arch.X86_64: b"\xeb\x02\x0f\x0b"}
+    jump = code(arch, jumps[arch])  # four bytes on
+    arena.view(0, size)[:] = jump * (size // 4)
+    arena.view(size, TRAP[arch])[:] = code(arch, "svc")[: TRAP[arch]]
     cpu = UnicornEngine().space(arch, arena).cpu()
     cpu.space.map(CODE, size + PAGE, Prot.RX, RegionFlag.PRIVATE, arena, 0)
     child = os.fork()  # what it grows by is its own

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import struct
 import time
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from south.engine.unicorn import Snapshot, UnicornCpu, UnicornEngine
 from south.linux_host.memory import HostPages, MappedPages
 from south.platform import PAGE, Access, Arch, Prot, RegionFlag, TrapKind
-from tests.south.guest import A32, A64, CODE, DATA, SP, Guest
+from tests.south.guest import CODE, DATA, SP, Guest, code
 
 PAGES = 24
 """Of data that the random walk writes."""
@@ -28,9 +27,8 @@ def arch(request: pytest.FixtureRequest) -> Arch:
 def _guest(arch: Arch, size: int = 1 << 20, pages: int = PAGES) -> tuple[UnicornCpu, MappedPages]:
     """A CPU whose program stores register 0 at register 1, and then calls."""
     arena = HostPages().arena(size)
-    table = A64 if arch is Arch.AARCH64 else A32
-    words = [table[name] for name in ("store", "number", "svc")]
-    arena.view(0, 12)[:] = struct.pack("<3I", *words)
+    program = code(arch, "store", "number", "svc")
+    arena.view(0, len(program))[:] = program
     cpu = UnicornEngine().space(arch, arena).cpu()
     cpu.space.map(CODE, PAGE, Prot.RX, RegionFlag.PRIVATE, arena, 0)
     cpu.space.map(DATA, pages * PAGE, Prot.RW, RegionFlag.PRIVATE, arena, AT)

@@ -12,14 +12,14 @@ import pytest
 
 from south.engine.unicorn import UnicornCpu, UnicornEngine
 from south.platform import PAGE, Access, Arch, EngineError, Interrupt, Prot, RegionFlag, TrapKind
-from tests.south.guest import A32_ATOMIC, A64_ATOMIC, CODE, DATA, SP, Guest
+from tests.south.guest import ATOMIC, CODE, DATA, SP, Guest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PLACE = DATA + 16 * PAGE
-AGAIN = {Arch.AARCH64: 0x17FFFFFF, Arch.ARM: 0xEAFFFFFD}
-"""A branch to the instruction before."""
+AGAIN: dict[Arch, int | bytes] = {Arch.AARCH64: 0x17FFFFFF, Arch.ARM: 0xEAFFFFFD, Arch.X86_64: b"\xeb\xfb"}
+"""A branch to the store before."""
 
 
 @pytest.fixture(params=list(Arch), ids=lambda a: a.value)
@@ -100,8 +100,7 @@ def test_rewritten_code_is_translated_again_by_all(arch: Arch) -> None:
     for cpu in (guest.cpu, other):
         assert cpu.enter(CODE, SP, (1, 0, 0, 0)) is TrapKind.CALL
         assert cpu.first == 3
-    code = guest.arena.view(0, 12)
-    code[0:4] = bytes(code[8:12])
+    guest.put(0, "nop")
     guest.space.invalidate(CODE, PAGE)
     for cpu in (guest.cpu, other):
         assert cpu.enter(CODE, SP, (1, 0, 0, 0)) is TrapKind.CALL
@@ -168,7 +167,7 @@ def test_changes_from_callbacks_of_cpus_that_run_at_once(arch: Arch) -> None:
 @pytest.mark.parametrize("changes", [False, True])
 def test_atomics_are_exact_under_a_turn(arch: Arch, changes: bool) -> None:
     """Also when the regions change all the time: every stop for a change is between two instructions."""
-    guest = Guest(arch, "number", *(A64_ATOMIC if arch is Arch.AARCH64 else A32_ATOMIC))
+    guest = Guest(arch, "number", *ATOMIC[arch])
     turn, times = UnicornEngine().turn(), 3000
     cpus = [guest.cpu, *(guest.space.cpu() for _ in range(2))]
     for cpu in cpus:

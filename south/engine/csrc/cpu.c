@@ -16,7 +16,7 @@
 
 const struct lb_arch *lb_arch_named(const char *name)
 {
-    static const struct lb_arch *const known[] = {&lb_arch_aarch64, &lb_arch_arm};
+    static const struct lb_arch *const known[] = {&lb_arch_aarch64, &lb_arch_arm, &lb_arch_x86_64};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i]->name, name))
             return known[i];
@@ -52,16 +52,9 @@ static inline bool serve(struct lb_cpu *cpu, const struct lb_binding *b)
     return done;
 }
 
-static void on_interrupt(uc_engine *uc, uint32_t number, void *data)
+/* The guest made a system call. */
+void lb_on_call(struct lb_cpu *cpu)
 {
-    struct lb_cpu *cpu = data;
-    (void)uc;
-    if ((int)number != cpu->arch->svc_exception) {
-        cpu->fault = (struct lb_fault){.exception = number ? number : UINT32_MAX};
-        cpu->fault.pc = cpu->fault.address = lb_reg(cpu, cpu->arch->pc);
-        stop(cpu, LB_TRAP_EXCEPTION);
-        return;
-    }
     struct lb_call *call = &cpu->call;
     call->number = cpu->arch->number(cpu);
     unsigned known = cpu->ahead;
@@ -78,8 +71,25 @@ static void on_interrupt(uc_engine *uc, uint32_t number, void *data)
         }
     }
     cpu->call_unreadable = !cpu->arch->arguments(cpu, known, LB_CALL_ARGS);
-    call->pc = lb_reg(cpu, cpu->arch->pc);
+    call->pc = lb_reg(cpu, cpu->arch->pc) + cpu->arch->call_size;
     stop(cpu, LB_TRAP_CALL);
+}
+
+void lb_on_exception(struct lb_cpu *cpu, uint32_t number)
+{
+    cpu->fault = (struct lb_fault){.exception = number};
+    cpu->fault.pc = cpu->fault.address = lb_reg(cpu, cpu->arch->pc);
+    stop(cpu, LB_TRAP_EXCEPTION);
+}
+
+static void on_interrupt(uc_engine *uc, uint32_t number, void *data)
+{
+    struct lb_cpu *cpu = data;
+    (void)uc;
+    if ((int)number == cpu->arch->svc_exception)
+        lb_on_call(cpu);
+    else
+        lb_on_exception(cpu, number);
 }
 
 bool lb_cpu_serve(struct lb_cpu *cpu)
@@ -166,6 +176,8 @@ static int run(struct lb_cpu *cpu, uint64_t pc)
             cpu->fault.pc = cpu->fault.address = lb_reg(cpu, cpu->arch->pc);
             break;
         }
+        if (cpu->trap == LB_TRAP_EXCEPTION && lb_reg(cpu, cpu->arch->pc) != cpu->fault.pc)
+            set_reg(cpu, cpu->arch->pc, cpu->fault.pc); /* its hook ran before Unicorn stepped over the instruction */
         if (cpu->trap == LB_TRAP_CALL || cpu->trap == LB_TRAP_EXCEPTION)
             break;
         if (cpu->trap == LB_TRAP_FAULT || error) {

@@ -36,7 +36,7 @@ struct lb_extent {
     uint64_t va, size;
     uint8_t *host;
     uint64_t pa;
-    uint32_t prot;  /* LB_READ | ..., never W and X together */
+    uint32_t prot;  /* LB_READ | ...; W and X together with LB_REGION_RWX alone */
     uint32_t flags; /* LB_REGION_* */
 };
 
@@ -63,7 +63,7 @@ struct lb_binding {
 struct lb_fault {
     uint64_t address, pc;
     uint32_t access;    /* UC_MEM_READ, WRITE, FETCH; 0: none */
-    uint32_t exception; /* engine's number, 0 if none */
+    uint32_t exception; /* of LB_TRAP_EXCEPTION: the engine's number */
     int32_t error;      /* uc_err when the engine failed */
 };
 
@@ -83,7 +83,8 @@ struct lb_arch {
     uint64_t limit;        /* of the addresses that can be mapped */
     const struct lb_model *models; /* the default first; a name of NULL ends them */
     uint64_t fault_window; /* physical addresses [w, 2w) mean "denied at va" */
-    int svc_exception;
+    int svc_exception;  /* what a system call is to Unicorn; -1: it has a hook of its own */
+    uint32_t call_size; /* bytes from pc to where a call goes on, as long as its hook runs */
     uint32_t undefined; /* the exception of an undefined instruction that Unicorn reports as an error */
     uint32_t code_unit; /* bytes of code for one byte of coverage */
     const int *saved;      /* registers shown to people, in the order of names */
@@ -229,7 +230,7 @@ struct lb_cpu {
 
 /* What unicorn.py calls. build_unicorn.py gives it to cffi, so it holds plain declarations only. */
 /* cffi: begin */
-extern const struct lb_arch lb_arch_aarch64, lb_arch_arm;
+extern const struct lb_arch lb_arch_aarch64, lb_arch_arm, lb_arch_x86_64;
 
 /* cpu.c */
 const struct lb_arch *lb_arch_named(const char *name);
@@ -298,6 +299,8 @@ void lb_snapshot_free(struct lb_space *space, uint8_t *copy, uint64_t size);
 uc_err lb_cpu_settings(struct lb_cpu *cpu, int model);
 uint64_t lb_reg(struct lb_cpu *cpu, int id);
 uc_err lb_broke(struct lb_cpu *cpu);
+void lb_on_call(struct lb_cpu *cpu);
+void lb_on_exception(struct lb_cpu *cpu, uint32_t number);
 
 /* space.c */
 bool lb_direct(const struct lb_cpu *cpu);

@@ -26,6 +26,7 @@
 
 /* Region attributes, as north.memory.Region declares them. */
 #define LB_REGION_NONSECURE 1u /* normal-world memory: the client sees and changes it */
+#define LB_REGION_RWX 4u       /* may be writable and executable at once, where a personality lets programs ask for it */
 #define LB_REGION_PRIVATE 2u   /* the instance's own memory (image, stack, heap), not a parameter */
 
 /* One trapped call. 32-bit guests: every field zero-extended. */

@@ -97,6 +97,12 @@ static bool range_ok(const struct lb_space *space, uint64_t va, uint64_t size)
     return size && !(va % LB_PAGE) && !(size % LB_PAGE) && va < limit && size <= limit - va;
 }
 
+static bool prot_ok(uint32_t prot, uint32_t flags)
+{
+    const uint32_t both = LB_WRITE | LB_EXEC;
+    return (prot & both) != both || flags & LB_REGION_RWX;
+}
+
 /* --- what the CPUs still know ------------------------------------------------------------- */
 
 /* The TLBs know no more than the table. */
@@ -195,7 +201,7 @@ static int make_room(struct lb_space *space)
 
 static int map(struct lb_space *space, uint64_t va, uint64_t size, uint32_t prot, uint32_t flags, uint8_t *host)
 {
-    if (!range_ok(space, va, size) || (prot & (LB_WRITE | LB_EXEC)) == (LB_WRITE | LB_EXEC))
+    if (!range_ok(space, va, size) || !prot_ok(prot, flags))
         return UC_ERR_ARG;
     size_t at = lower(space, va);
     if (at < space->extent_count && space->extents[at].va < va + size)
@@ -287,7 +293,15 @@ int lb_unmap(struct lb_space *space, uint64_t va, uint64_t size)
 
 static int protect(struct lb_space *space, uint64_t va, uint64_t size, uint32_t prot)
 {
-    if ((prot & (LB_WRITE | LB_EXEC)) == (LB_WRITE | LB_EXEC))
+    if (!range_ok(space, va, size))
+        return UC_ERR_ARG;
+    uint32_t flags = 0;
+    for (size_t i = lower(space, va); i < space->extent_count && space->extents[i].va < va + size; i++) {
+        flags = space->extents[i].flags;
+        if (!prot_ok(prot, flags))
+            return UC_ERR_ARG;
+    }
+    if (!prot_ok(prot, flags))
         return UC_ERR_ARG;
     int error = carve(space, va, size);
     if (error)

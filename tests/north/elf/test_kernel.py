@@ -66,7 +66,11 @@ def test_debian_programs(debian_root: Path) -> None:
 @pytest.mark.parametrize("arch", list(Arch))
 def test_a_compilers_programs(arch: Arch, options: tuple[str, ...], tmp_path: Path) -> None:
     """Both classes, fixed and movable, with thread-local data and an executable stack."""
-    compiler = {Arch.AARCH64: "aarch64-linux-gnu-gcc", Arch.ARM: "arm-linux-gnueabihf-gcc"}[arch]
+    compiler = {
+        Arch.AARCH64: "aarch64-linux-gnu-gcc",
+        Arch.ARM: "arm-linux-gnueabihf-gcc",
+        Arch.X86_64: "x86_64-linux-gnu-gcc",
+    }[arch]
     source = "__thread int t[9] = {1}; int main(void) { return t[2]; } void _start(void) { main(); }"
     (tmp_path / "a.c").write_text(source)
     command = [compiler, "-nostdlib", "-Wno-all", *options, "-o", str(tmp_path / "a"), str(tmp_path / "a.c")]
