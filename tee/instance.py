@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tee.activity import Activity
     from tee.objects import ObjectTable
     from tee.observe import Crash
-    from tee.params import Param
+    from tee.params import AnyParam
     from tee.ports import Image
     from tee.profile import Sampling, TraceWriter
     from tee.services.properties import Implementation
@@ -171,7 +171,7 @@ class TaInstance:
         function: int,
         session: Session,
         command: int,
-        params: Sequence[Param],
+        params: Sequence[AnyParam],
         activity: Activity,
         timeout: float | None = None,
     ) -> int:
@@ -191,7 +191,7 @@ class TaInstance:
         function: int,
         session: Session,
         command: int,
-        params: Sequence[Param],
+        params: Sequence[AnyParam],
         activity: Activity,
         timeout: float | None,
     ) -> int:

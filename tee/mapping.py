@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from north.memory import AddressSpace, Region
     from south.platform import Pages
-    from tee.params import Param
+    from tee.params import AnyParam
 
 UTEE_PARAMS = Struct("<9Q")
 PARAMS = 4
@@ -90,7 +90,7 @@ class MappedParams:
     __slots__ = ("_slots", "answers", "params", "regions", "words")
 
     def __init__(
-        self, space: AddressSpace, params: Sequence[Param], places: Places, keep: Callable[[Pages], None]
+        self, space: AddressSpace, params: Sequence[AnyParam], places: Places, keep: Callable[[Pages], None]
     ) -> None:
         self.params = params
         self.regions: list[Region] = []
@@ -110,6 +110,8 @@ class MappedParams:
             if isinstance(param, Value):
                 vals += _EMPTY if kind is _VALUE_OUTPUT else (param.a, param.b)
                 continue
+            if not isinstance(param, Memref):
+                raise BadRange("memory that is lent to a pseudo TA")
             pages = param.pages
             if pages is not None:
                 if not 0 <= param.offset <= param.offset + param.size <= pages.size:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from south.platform import Pages, Platform
     from tee.normal import NormalWorld, Profiles
     from tee.observe import Crash, Observer
-    from tee.params import Param
+    from tee.params import AnyParam, Param
     from tee.ports import ImageSource
     from tee.profile import ProfileSink
     from tee.pta.base import PseudoTa
@@ -224,7 +224,7 @@ class SecureWorld:
     # --- what a TA's system calls use
 
     def open_from_ta(
-        self, caller: TaInstance, uuid: UUID, params: Sequence[Param | pta_call.TaParam], timeout: float | None
+        self, caller: TaInstance, uuid: UUID, params: Sequence[AnyParam], timeout: float | None
     ) -> tuple[Session, Outcome]:
         activity = caller.activity or Activity()
         session = Session(next(self._numbers) & 0xFFFFFFFF, Client(LOGIN_TRUSTED_APP, caller.uuid), caller,
@@ -244,7 +244,7 @@ class SecureWorld:
         caller: TaInstance,
         session: Session,
         command: int,
-        params: Sequence[Param | pta_call.TaParam],
+        params: Sequence[AnyParam],
         timeout: float | None,
     ) -> Outcome:
         return self._invoke(session, command, params, caller.activity or Activity(), timeout, None)
@@ -286,7 +286,7 @@ class SecureWorld:
         self,
         session: Session,
         uuid: UUID,
-        params: Sequence[Param | pta_call.TaParam],
+        params: Sequence[AnyParam],
         activity: Activity,
         timeout: float | None,
         cancellation: Cancellation | None,
@@ -309,7 +309,7 @@ class SecureWorld:
             instance.known += 1
             if session.owner is not None and not self._adopt(session.owner, instance):
                 return Outcome(results.OUT_OF_MEMORY, Origin.TEE)
-            outcome = self._enter(ENTRY_OPEN, session, 0, pta_call.plain(params), activity, timeout, cancellation)
+            outcome = self._enter(ENTRY_OPEN, session, 0, params, activity, timeout, cancellation)
             opened = not outcome.result
             return outcome
         finally:
@@ -322,7 +322,7 @@ class SecureWorld:
         self,
         session: Session,
         command: int,
-        params: Sequence[Param | pta_call.TaParam],
+        params: Sequence[AnyParam],
         activity: Activity,
         timeout: float | None,
         cancellation: Cancellation | None,
@@ -343,7 +343,7 @@ class SecureWorld:
         try:
             if session.closed:
                 return Outcome(results.BAD_PARAMETERS, Origin.TEE)
-            return self._enter(ENTRY_INVOKE, session, command, pta_call.plain(params), activity, timeout, cancellation)
+            return self._enter(ENTRY_INVOKE, session, command, params, activity, timeout, cancellation)
         finally:
             if not self._instances.release(instance):
                 self._closing.leave(instance, activity)
@@ -353,7 +353,7 @@ class SecureWorld:
         function: int,
         session: Session,
         command: int,
-        params: Sequence[Param],
+        params: Sequence[AnyParam],
         activity: Activity,
         timeout: float | None,
         cancellation: Cancellation | None,

@@ -8,56 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from tee.abi import results
-from tee.errors import TeeError
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from uuid import UUID
 
-    from tee.params import Kind, Value
+    from tee.params import AnyParam
     from tee.profile import Sampling
 
-    Params = Sequence["Value | PtaMemref | None"]
-    """Of one call."""
-
-
-class PtaMemref:
-    """A memref parameter of a PTA. size: bytes offered; set it to what the call reports."""
-
-    __slots__ = ("_read", "_write", "capacity", "kind", "null", "secure", "size", "va")
-
-    def __init__(
-        self,
-        kind: Kind,
-        size: int,
-        read: Callable[[], bytes],
-        write: Callable[[bytes], None],
-        *,
-        secure: bool,
-        null: bool = False,
-        va: int = 0,
-    ) -> None:
-        self.kind = kind
-        self.capacity = size
-        self.size = size
-        self._read = read
-        self._write = write
-        self.secure = secure
-        """False: the normal world can see these bytes."""
-        self.null = null
-        self.va = va
-        """Where the calling TA has it; 0: the normal world is the caller."""
-
-    def read(self) -> bytes:
-        return self._read()
-
-    def put(self, data: bytes) -> None:
-        """Deliver `data` and its size; SHORT_BUFFER with the needed size if it does not fit."""
-        self.size = len(data)
-        if len(data) > self.capacity or self.null:
-            raise TeeError(results.SHORT_BUFFER)
-        self._write(data)
+    Params = Sequence[AnyParam]
+    """Of one call: four."""
 
 
 class Caller(Protocol):

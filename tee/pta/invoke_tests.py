@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from south.platform import Platform
-    from tee.pta.base import Caller, Params, PtaMemref
+    from tee.params import BaseMemref
+    from tee.pta.base import Caller, Params
 
 _WORD = 0xFFFFFFFF
 _SUM_KINDS = [Kind.VALUE_INPUT, Kind.VALUE_INPUT, Kind.VALUE_INPUT, Kind.VALUE_OUTPUT]
@@ -167,7 +168,7 @@ def _copy(params: Params, *, to_secure: bool) -> None:
         target.size = size
 
 
-def _require(ref: PtaMemref, *, secure: bool) -> None:
+def _require(ref: BaseMemref, *, secure: bool) -> None:
     """The check that no data cross over in silence: core_vbuf_is(CORE_MEM_SDP_MEM or CORE_MEM_NON_SEC)."""
     if ref.null or ref.secure is not secure:
         raise TeeError(results.BAD_PARAMETERS, "not secure memory" if secure else "not memory of the normal world")

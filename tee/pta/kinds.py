@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from tee.abi import results
 from tee.abi.uuids import TEE_UUID_SIZE, uuid_from_tee
 from tee.errors import TeeError
-from tee.params import Kind, Value
-from tee.pta.base import PtaMemref
+from tee.params import BaseMemref, Kind, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,15 +48,15 @@ def value(params: Params, index: int) -> Value:
     return param
 
 
-def memref(params: Params, index: int) -> PtaMemref:
+def memref(params: Params, index: int) -> BaseMemref:
     """Parameter `index`, which `expect` found to be a memref."""
     param = params[index]
-    if not isinstance(param, PtaMemref):
+    if not isinstance(param, BaseMemref):
         raise TeeError(results.BAD_PARAMETERS, f"parameter {index} is not a memref")
     return param
 
 
-def buffer(params: Params, index: int) -> PtaMemref:
+def buffer(params: Params, index: int) -> BaseMemref:
     """As `memref`, but TeeError(BAD_PARAMETERS) if it is NULL. Empty is NULL, as PTAs of OP-TEE see it."""
     ref = memref(params, index)
     if ref.null or not ref.size:

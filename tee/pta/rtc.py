@@ -23,7 +23,8 @@ from tee.pta.registry import PTA_DEFAULT_FLAGS
 
 if TYPE_CHECKING:
     from south.platform import Clock
-    from tee.pta.base import Caller, Params, PtaMemref
+    from tee.params import BaseMemref
+    from tee.pta.base import Caller, Params
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -70,7 +71,7 @@ class RtcPta(Sessionless):
             self._ahead = (time - EPOCH).total_seconds() - self._clock.wall()
 
 
-def _exact(params: Params, size: int) -> PtaMemref:
+def _exact(params: Params, size: int) -> BaseMemref:
     """OP-TEE takes no larger buffer, either."""
     ref = memref(params, 0)
     if ref.null or ref.size != size:

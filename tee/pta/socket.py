@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tee.normal import Sockets
-    from tee.pta.base import Caller, Params, PtaMemref
+    from tee.params import BaseMemref
+    from tee.pta.base import Caller, Params
 
 _T = TypeVar("_T")
 
@@ -88,7 +89,7 @@ class SocketPta:
             raise TeeError(results.NOT_IMPLEMENTED, f"the socket PTA has no command {command}")
 
 
-def _bytes(ref: PtaMemref) -> bytes:
+def _bytes(ref: BaseMemref) -> bytes:
     if ref.size > MOST:
         raise TeeError(results.OUT_OF_MEMORY, f"more than {MOST} bytes at once")
     return b"" if ref.null else ref.read()

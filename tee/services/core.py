@@ -22,24 +22,25 @@ if TYPE_CHECKING:
     from north.syscalls.declare import OutCell
     from tee.abi.results import Result
     from tee.instance import TaInstance
-    from tee.params import Param
+    from tee.params import AnyParam
 
 TIMEOUT_INFINITE = 0xFFFFFFFF  # TEE_TIMEOUT_INFINITE, milliseconds
 UUID_SIZE = 16
 
 
-def _params(task: TaInstance, va: int) -> list[Param | pta_call.TaParam]:
+def _params(task: TaInstance, va: int, *, lend: bool) -> list[AnyParam]:
+    """lend: to a pseudo TA, which borrows the caller's mapping; a user TA is given memory."""
     if not va:
         return []
     task.memory.check(va, UTEE_PARAMS.size, True)
-    return pta_call.from_ta(task, UTEE_PARAMS.unpack(task.memory.copy_in(va, UTEE_PARAMS.size)))
+    return pta_call.from_ta(task, UTEE_PARAMS.unpack(task.memory.copy_in(va, UTEE_PARAMS.size)), lend=lend)
 
 
 def _timeout(milliseconds: int) -> float | None:
     return None if milliseconds == TIMEOUT_INFINITE else milliseconds / 1000
 
 
-def _write_back(task: TaInstance, va: int, params: Sequence[Param | pta_call.TaParam]) -> None:
+def _write_back(task: TaInstance, va: int, params: Sequence[AnyParam]) -> None:
     """Values and sizes into the caller's struct utee_params (tee_svc_update_out_param)."""
     for i, param in enumerate(params):
         if isinstance(param, Value):
@@ -47,13 +48,6 @@ def _write_back(task: TaInstance, va: int, params: Sequence[Param | pta_call.TaP
                 task.memory.copy_out(va + 8 + 16 * i, param.a.to_bytes(8, "little") + param.b.to_bytes(8, "little"))
         elif param is not None and param.kind is not Kind.MEMREF_INPUT:
             task.memory.copy_out(va + 16 + 16 * i, param.size.to_bytes(8, "little"))
-
-
-def _for_callee(session_has_pta: bool, params: list[Param | pta_call.TaParam]) -> list[Param | pta_call.TaParam]:
-    """A user TA is given memory, a pseudo TA borrows the caller's mapping."""
-    if session_has_pta:
-        return params
-    return list(pta_call.plain(params))
 
 
 def _offer(cell: OutCell, value: int) -> None:
@@ -68,7 +62,7 @@ def open_ta_session(
     origin = Origin.TEE
     try:
         uuid = uuid_from_tee(task.memory.copy_in(dest, UUID_SIZE))
-        params = _for_callee(task.world.find_pta(uuid) is not None, _params(task, params_va))
+        params = _params(task, params_va, lend=task.world.find_pta(uuid) is not None)
         session, outcome = task.world.open_from_ta(task, uuid, params, _timeout(timeout))
         origin = outcome.origin
         if not outcome.result:
@@ -98,7 +92,7 @@ def invoke_ta_command(
         return results.BAD_PARAMETERS
     origin = Origin.TEE
     try:
-        params = _for_callee(session.pta is not None, _params(task, params_va))
+        params = _params(task, params_va, lend=session.pta is not None)
         outcome = task.world.invoke_from_ta(task, session, command, params, _timeout(timeout))
         origin = outcome.origin
         if params_va and outcome.result != results.TARGET_DEAD:

@@ -6,9 +6,8 @@ import os
 from typing import TYPE_CHECKING, cast
 
 from south.linux_host import linux_host
-from tee.params import Kind, Value
+from tee.params import Kind, TaMemref, Value
 from tee.profile import Sampling
-from tee.pta.base import PtaMemref
 from tests.fakes import FixedRoot, Lines
 
 if TYPE_CHECKING:
@@ -23,28 +22,28 @@ def host_platform(console: Console | None = None) -> Platform:
     return linux_host(os.devnull, console=console or Lines())._replace(root_of_trust=FixedRoot())
 
 
+PLACE = 0x1000
+"""Address of every memref that is not NULL."""
+
+
 class Memory:
     """Bytes behind a memref."""
 
     def __init__(self, data: bytes = b"") -> None:
         self.data = bytearray(data)
 
-    def memref(self, kind: Kind, *, secure: bool = True, null: bool = False, size: int | None = None) -> PtaMemref:
-        return PtaMemref(
-            kind,
-            len(self.data) if size is None else size,
-            lambda: bytes(self.data),
-            self.write,
-            secure=secure,
-            null=null,
-        )
+    def memref(self, kind: Kind, *, secure: bool = True, null: bool = False, size: int | None = None) -> TaMemref:
+        return TaMemref(kind, self, 0 if null else PLACE, len(self.data) if size is None else size, secure=secure)
 
-    def write(self, data: bytes) -> None:
+    def copy_in(self, va: int, size: int) -> bytes:
+        return bytes(self.data)
+
+    def copy_out(self, va: int, data: bytes) -> None:
         assert len(data) <= len(self.data), "a PTA wrote past the buffer"
         self.data[: len(data)] = data
 
 
-def memref(kind: Kind, data: bytes = b"", *, secure: bool = True, null: bool = False) -> PtaMemref:
+def memref(kind: Kind, data: bytes = b"", *, secure: bool = True, null: bool = False) -> TaMemref:
     return Memory(data).memref(kind, secure=secure, null=null)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tee.pta.base import PtaMemref
+    from tee.params import BaseMemref
 
 GET_PUBKEY, TA_SHDR, TA_MEMORY, TEE_MEMORY = range(4)
 PSS_SHA256 = 0x70414930
@@ -62,7 +62,7 @@ def pta() -> AttestationPta:
     return AttestationPta(digest)
 
 
-def result(pta: AttestationPta, command: int, *params: Value | PtaMemref, caller: FakeCaller | None = None) -> Result:
+def result(pta: AttestationPta, command: int, *params: Value | BaseMemref, caller: FakeCaller | None = None) -> Result:
     try:
         pta.invoke(None, command, (*params, *[None] * (4 - len(params))), caller)
     except TeeError as error:
@@ -79,7 +79,7 @@ def public_key(pta: AttestationPta) -> rsa.RSAPublicKey:
     return rsa.RSAPublicNumbers(int.from_bytes(e.data, "big"), number).public_key()
 
 
-def checked(pta: AttestationPta, command: int, *before: PtaMemref, caller: FakeCaller | None = None) -> bytes:
+def checked(pta: AttestationPta, command: int, *before: BaseMemref, caller: FakeCaller | None = None) -> bytes:
     """The digest that a command attests, its signature checked with the published key."""
     out = Memory(bytes(SIZE + 20))
     there = out.memref(OUT)

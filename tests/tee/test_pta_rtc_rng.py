@@ -20,13 +20,13 @@ from tests.fakes import FakeClock
 from tests.tee.pta_kit import Memory, host_platform, memref, value
 
 if TYPE_CHECKING:
-    from tee.params import Value
-    from tee.pta.base import PseudoTa, PtaMemref
+    from tee.params import BaseMemref, Value
+    from tee.pta.base import PseudoTa
 
 IN, OUT, INOUT = Kind.MEMREF_INPUT, Kind.MEMREF_OUTPUT, Kind.MEMREF_INOUT
 
 
-def result(pta: PseudoTa, command: int, *params: Value | PtaMemref) -> Result:
+def result(pta: PseudoTa, command: int, *params: Value | BaseMemref) -> Result:
     try:
         pta.invoke(None, command, (*params, *[None] * (4 - len(params))), None)
     except TeeError as error:

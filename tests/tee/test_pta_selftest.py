@@ -15,8 +15,7 @@ from tee.abi import results
 from tee.abi.results import Result
 from tee.errors import TeeError
 from tee.instances import Instances
-from tee.params import Kind, Value
-from tee.pta.base import PtaMemref
+from tee.params import BaseMemref, Kind, Value
 from tee.pta.invoke_tests import InvokeTestsPta
 from tee.pta.selftest import aes, kit, lockdep, mutex
 from tests.fakes import Lines
@@ -25,7 +24,7 @@ from tests.tee.pta_kit import Memory, host_platform, memref, value
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tee.pta.base import PtaMemref as Ref
+    from tee.params import BaseMemref as Ref
 
 SELF_TESTS, FS_HTREE, MUTEX, LOCKDEP, AES_PERF, DT_DRIVER, TRANSFER_LIST = 2, 6, 7, 8, 9, 11, 12
 WRITER, READER = 0, 1
@@ -72,7 +71,7 @@ def _take_beyond(self: Arena, size: int) -> int:
     return TAKE(self, size)
 
 
-def _overrun(self: PtaMemref, data: bytes) -> None:
+def _overrun(self: BaseMemref, data: bytes) -> None:
     self.size = len(data)
     self._write(data[: self.capacity])
 
@@ -103,7 +102,7 @@ BROKEN: list[tuple[int, str, str, object]] = [
     (SELF_TESTS, "words", "tee.pta.kinds.set_pair", _ignore),
     (SELF_TESTS, "words", "tee.pta.selftest.core.page_up", lambda size: size),
     (SELF_TESTS, "parameters", "tee.pta.selftest.core.kinds", lambda types: (types & 15,) * 4),
-    (SELF_TESTS, "parameters", "tee.pta.base.PtaMemref.put", _overrun),
+    (SELF_TESTS, "parameters", "tee.params.BaseMemref.put", _overrun),
     (SELF_TESTS, "parameters", "tee.pta.kinds.expect", _ignore),
     (SELF_TESTS, "formatting", "tee.pta.selftest.core.tee_uuid_bytes", _big_endian),
     (SELF_TESTS, "formatting", "tee.pta.selftest.core.crash_lines", lambda _: ()),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tee.pta.base import PtaMemref
+    from tee.params import BaseMemref
 
 PAGER, ALLOC, MEMLEAK, TA, TIME, DRIVERS = range(6)
 OUT = Kind.MEMREF_OUTPUT
@@ -37,7 +37,7 @@ def kit(tmp_path: Path) -> Iterator[Kit]:
     made.world.close()
 
 
-def result(kit: Kit, command: int, *params: Value | PtaMemref) -> Result:
+def result(kit: Kit, command: int, *params: Value | BaseMemref) -> Result:
     pta = kit.world.find_pta(StatsPta.uuid)
     assert isinstance(pta, StatsPta)
     try:

@@ -16,8 +16,7 @@ from tee.abi.pta_system import PTA_SYSTEM_UUID, SystemCommand
 from tee.abi.ta_head import TA_FLAG_CONCURRENT
 from tee.errors import TeeError
 from tee.normal import PLUGIN_DATA_MAX, PluginAnswer
-from tee.params import Kind, Value
-from tee.pta.base import PtaMemref
+from tee.params import BaseMemref, Kind, Value
 from tee.pta.system import SystemPta
 from tests.fakes import FixedRoot
 from tests.tee.pta_kit import FakeCaller, Memory, memref, value
@@ -49,7 +48,7 @@ def caller() -> FakeCaller:
     return FakeCaller(TA)
 
 
-def run(caller: FakeCaller | None, command: int, *params: Value | PtaMemref | None) -> results.Result:
+def run(caller: FakeCaller | None, command: int, *params: Value | BaseMemref | None) -> results.Result:
     pta = SystemPta(FixedRoot(HUK))
     try:
         pta.invoke(None, command, params, caller)
@@ -82,7 +81,7 @@ def test_other_commands_are_not_implemented(command: int) -> None:
 KINDS = st.lists(st.sampled_from(list(Kind)), max_size=4)
 
 
-def make(kind: Kind) -> Value | PtaMemref | None:
+def make(kind: Kind) -> Value | BaseMemref | None:
     if kind is Kind.NONE:
         return None
     return memref(kind, bytes(16)) if kind in (IN, OUT, INOUT) else value(kind, 4096, 0)
@@ -106,8 +105,8 @@ WORDS = st.one_of(
 
 
 @st.composite
-def params_of(draw: Callable[..., object], command: SystemCommand) -> list[Value | PtaMemref | None]:
-    out: list[Value | PtaMemref | None] = []
+def params_of(draw: Callable[..., object], command: SystemCommand) -> list[Value | BaseMemref | None]:
+    out: list[Value | BaseMemref | None] = []
     for kind in TYPES[command]:
         if kind in (IN, OUT, INOUT):
             data = draw(
@@ -318,7 +317,7 @@ PLUGIN = UUID("96bcf744-4f72-4866-bf1d-8634fd9c65e5")
 
 
 def ask(
-    plugins: FakePlugins | None, data: PtaMemref, length: Value, caller: FakeCaller | None = None
+    plugins: FakePlugins | None, data: BaseMemref, length: Value, caller: FakeCaller | None = None
 ) -> results.Result:
     pta = SystemPta(FixedRoot(HUK), normal=FakeNormal(plugins))
     try:
@@ -368,7 +367,7 @@ def test_a_plugins_length_is_cut_to_a_word() -> None:
 def test_plugins_that_are_not_asked() -> None:
     plugins, out = FakePlugins(), value(VOUT, 77)
     assert ask(plugins, Memory().memref(INOUT, null=True, size=4), out) == results.BAD_PARAMETERS
-    huge = PtaMemref(INOUT, PLUGIN_DATA_MAX + 1, lambda: b"", lambda data: None, secure=True)
+    huge = Memory().memref(INOUT, size=PLUGIN_DATA_MAX + 1)
     assert ask(plugins, huge, out) == results.OUT_OF_MEMORY
     assert ask(None, memref(INOUT, b"data"), out) == results.NOT_SUPPORTED
     assert not plugins.asked

@@ -20,9 +20,8 @@ from tee.crypto.task import Task
 from tee.errors import TeeError
 from tee.mapping import PARAMS, UTEE_PARAMS, kinds
 from tee.observe import Crash
-from tee.params import Kind, Value
+from tee.params import Kind, TaMemref, Value
 from tee.pta import kinds as pta_kinds
-from tee.pta.base import PtaMemref
 from tee.pta.selftest.kit import check, refuses
 from tee.services.time import TaTimes
 
@@ -43,17 +42,27 @@ def words() -> None:
         check(page_up(size) == want, f"{size} bytes are {want} in whole pages")
 
 
+class _Caller:
+    """Memory of a TA: four bytes at address 1."""
+
+    def __init__(self) -> None:
+        self.stored = bytearray(4)
+
+    def copy_in(self, va: int, size: int) -> bytes:
+        return bytes(self.stored[va - 1 : va - 1 + size])
+
+    def copy_out(self, va: int, data: bytes) -> None:
+        self.stored[va - 1 : va - 1 + len(data)] = data
+
+
 def parameters() -> None:
     """Types are told apart, and a PTA neither overruns a buffer nor takes types that are not its command's."""
     check(UTEE_PARAMS.size == 8 * (1 + 2 * PARAMS), "struct utee_params has nine 64-bit words")
     check(kinds(0x7651) == (1, 5, 6, 7), "four types lie in four nibbles")
     check(kinds(0xF0000) == (0, 0, 0, 0), "there are no more than four types")
-    stored = bytearray(4)
-
-    def store(data: bytes) -> None:
-        stored[: len(data)] = data
-
-    out = PtaMemref(Kind.MEMREF_OUTPUT, 4, lambda: bytes(stored), store, secure=True)
+    caller = _Caller()
+    stored = caller.stored
+    out = TaMemref(Kind.MEMREF_OUTPUT, caller, 1, len(stored), secure=True)
     out.put(b"four")
     check(bytes(stored) == b"four" and out.size == 4, "output that fits is delivered")
     refuses(TeeError, lambda: out.put(b"fives"), "output that does not fit is refused")
