@@ -173,7 +173,7 @@ def _services(arguments: Arguments, setup: Setup) -> ServiceOptions:
 def _listeners(plan: Plan) -> tuple[Listener | None, list[socket.socket]]:
     """Those the service manager holds for us, else our own."""
     if "LISTEN_FDS" in os.environ:
-        from normal_world.daemon.systemd import listen_fds
+        from south.linux_host.systemd import listen_fds
 
         try:
             given = listen_fds()
@@ -223,7 +223,7 @@ def _report_to(descriptor: int | None) -> Callable[[str], None] | None:
 
 def _stop(server: Server) -> None:
     """From a signal handler."""
-    from normal_world.daemon.systemd import stopping
+    from south.linux_host.systemd import stopping
 
     stopping("calls under way are finished or cancelled")
     server.stop()
@@ -232,7 +232,7 @@ def _stop(server: Server) -> None:
 def _announce(plan: Plan, listener: Listener | None) -> None:
     where = plan.path if listener is not None else "the service manager's socket"
     STDERR.write(f"listening on {where}\n")
-    from normal_world.daemon.systemd import ready
+    from south.linux_host.systemd import ready
 
     ready(f"listening on {where}")
     if plan.ready_fd is not None:

@@ -13,7 +13,8 @@ import socket
 import struct
 import threading
 
-from normal_world.daemon import privileges, seccomp, syscalls
+from normal_world.daemon import syscalls
+from south.linux_host import privileges, seccomp
 
 _PID = struct.Struct("=i")
 _PATH_MAX = 4096

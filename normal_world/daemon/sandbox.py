@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from normal_world.daemon import landlock, privileges, programs, seccomp, syscalls, systemd
+from normal_world.daemon import programs, syscalls
+from south.linux_host import landlock, privileges, seccomp, systemd
 from tee.errors import reason
 
 _READ_ALWAYS = ("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/dev/urandom", "/proc")

@@ -7,14 +7,14 @@ ours. docs/daemon.md lists the same; a test compares. Names are Linux's; one tha
 
 from __future__ import annotations
 
-import enum
 import fcntl
 import os
 import resource
 import signal
 import socket
 import termios
-from typing import NamedTuple
+
+from south.linux_host.seccomp import OWN_PID, Condition, Rule
 
 CLONE_THREAD = 0x00010000
 """linux/sched.h"""
@@ -27,30 +27,6 @@ FIOCLEX, FIONCLEX = 0x5451, 0x5450
 IP_RECVERR, IPV6_RECVERR = 11, 25
 """linux/in.h, linux/in6.h"""
 _INT = 0xFFFFFFFF
-OWN_PID = -1
-"""As the value of a condition: the process that is being restricted."""
-
-
-class Compare(enum.IntEnum):
-    """enum scmp_compare (seccomp.h)"""
-
-    EQUAL = 4
-    MASKED_EQUAL = 7
-
-
-class Condition(NamedTuple):
-    """On an argument (0..5): equal to `value`, or to `value` in the bits of `mask`."""
-
-    argument: int
-    value: int
-    mask: int | None = None
-
-
-class Rule(NamedTuple):
-    """One system call. any_of: at least one of these sets of conditions holds; empty: whatever the arguments."""
-
-    reason: str
-    any_of: tuple[tuple[Condition, ...], ...] = ()
 
 
 def _one_of(argument: int, *values: int) -> tuple[tuple[Condition, ...], ...]:

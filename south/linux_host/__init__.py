@@ -1,12 +1,14 @@
-"""The Linux host as a platform: memfd memory, the host's clocks and CSPRNG, a key file as root of trust."""
+"""The Linux host: as a platform (memfd memory, clocks, CSPRNG, a key file as root of trust), and its other facts.
+
+What a process can give up or be handed on Linux has one implementation here, and who wants it says how much:
+`seccomp`, `landlock`, `privileges`; `systemd`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from south.engine.unicorn import UnicornEngine
 from south.linux_host.host import HostClock, HostEntropy, StderrConsole
-from south.linux_host.memory import HostPages
 from south.linux_host.root_of_trust import FileRootOfTrust
 from south.linux_host.state import StateFolder
 from south.platform import Console, Platform
@@ -29,6 +31,10 @@ def linux_host(
     state: folder for what must last (the hardware unique key); None: the user's XDG state folder.
     The folder is made when the first thing is stored in it.
     """
+    # Here, so that who wants one fact of the host loads no engine.
+    from south.engine.unicorn import UnicornEngine
+    from south.linux_host.memory import HostPages
+
     source = entropy or HostEntropy()
     return Platform(
         name="linux-host",

@@ -16,10 +16,11 @@ from uuid import UUID
 
 import pytest
 
-from normal_world.daemon import landlock, seccomp, syscalls
+from normal_world.daemon import syscalls
 from normal_world.daemon.logins import LOGIN_APPLICATION
 from normal_world.daemon.sandbox import Layer, Report, runtime_paths
 from normal_world.daemon.status import fetch
+from south.linux_host import landlock, seccomp
 from south.platform import Arch
 from ta_loader import samples
 from tee.params import Kind
@@ -195,7 +196,7 @@ def test_an_older_landlock_lets_no_file_be_emptied_and_no_signal_out(version: in
     (tmp_path / "ta").write_text("ta")
     code = f"""
 import fcntl, os, signal, socket, sys
-from normal_world.daemon import landlock
+from south.linux_host import landlock
 landlock.abi = lambda: {version}
 from normal_world.daemon.sandbox import restrict
 ta, pair, parent = sys.argv[2], socket.socketpair(), os.getppid()
@@ -320,7 +321,8 @@ except OSError as problem:
     )
     # A server of our own is needed to talk to, so this test takes `listen` in; the daemon never listens on TCP.
     patch = (
-        "from normal_world.daemon import syscalls\nsyscalls.SOCKETS |= {n: syscalls.Rule('') for n in ('listen',)}\n"
+        "from normal_world.daemon import syscalls\nfrom south.linux_host.seccomp import Rule\n"
+        "syscalls.SOCKETS |= {n: Rule('') for n in ('listen',)}\n"
     )
     done = child(patch + code, str(tmp_path), "sockets")
     assert done.stdout.splitlines()[1:] == ["True", "1"], done.stderr
@@ -378,7 +380,7 @@ def _alive(pid: int) -> bool:
 @pytest.mark.parametrize(("module", "name"), [("seccomp", "SONAME"), ("landlock", "NR_CREATE_RULESET")])
 def test_a_missing_layer_is_told_and_the_rest_holds(module: str, name: str, tmp_path: Path) -> None:
     value = {"SONAME": '"libnothing.so.9"', "NR_CREATE_RULESET": "100000"}[name]
-    patch = f"from normal_world.daemon import {module}\n{module}.{name} = {value}\n"
+    patch = f"from south.linux_host import {module}\n{module}.{name} = {value}\n"
     if module == "seccomp":
         patch += "seccomp.Filter.__init__.__defaults__ = (seccomp.SONAME,)\n"
     done = child(patch + RESTRICT, str(tmp_path))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from normal_world.daemon import systemd
+from south.linux_host import systemd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CHILD = """
 import os, sys
 os.environ["LISTEN_PID"] = sys.argv[1].replace("OWN", str(os.getpid()))
-from normal_world.daemon.systemd import listen_fds
+from south.linux_host.systemd import listen_fds
 try:
     found = listen_fds(*sys.argv[2:])
 except ValueError as problem:

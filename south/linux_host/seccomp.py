@@ -6,12 +6,10 @@ Not PyPI's pyseccomp: its import runs ldconfig, and maybe a compiler, to find a 
 from __future__ import annotations
 
 import ctypes
+import enum
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
-
-from normal_world.daemon.syscalls import OWN_PID, Compare, Condition, Rule
-from tee.errors import reason
+from typing import Any, NamedTuple
 
 SONAME = "libseccomp.so.2"
 # seccomp.h
@@ -23,6 +21,32 @@ ATTR_CTL_OPTIMIZE = 8
 OPTIMIZE_TREE = 2
 NR_ERROR = -1
 _EPERM, _ENOSYS = 1, 38
+
+
+OWN_PID = -1
+"""As the value of a condition: the process that is being restricted."""
+
+
+class Compare(enum.IntEnum):
+    """enum scmp_compare (seccomp.h)"""
+
+    EQUAL = 4
+    MASKED_EQUAL = 7
+
+
+class Condition(NamedTuple):
+    """On an argument (0..5): equal to `value`, or to `value` in the bits of `mask`."""
+
+    argument: int
+    value: int
+    mask: int | None = None
+
+
+class Rule(NamedTuple):
+    """One system call. any_of: at least one of these sets of conditions holds; empty: whatever the arguments."""
+
+    reason: str
+    any_of: tuple[tuple[Condition, ...], ...] = ()
 
 
 class SeccompError(Exception):
@@ -58,9 +82,9 @@ def _library(name: str) -> Any:
         array = library.seccomp_rule_add_array
         array.argtypes = (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(_ArgCmp))
     except OSError as problem:
-        raise SeccompError(f"libseccomp is not there ({reason(problem)})") from None
+        raise SeccompError(f"libseccomp is not there ({problem.strerror or problem})") from None
     except AttributeError as problem:
-        raise SeccompError(f"{name} is no libseccomp ({reason(problem)})") from None
+        raise SeccompError(f"{name} is no libseccomp ({problem})") from None
     return library
 
 
