@@ -4,7 +4,7 @@ Consoles (serial lines, QEMU's sockets, programs) are read from the moment they 
 says how a board gets power and which stages it boots through; `Board.advance_to` takes it there and says which stage
 failed; `Shell.run` runs commands over lines that may be bad; a pytest plugin hands a booted target to a test.
 
-It is the top of the house: it may import every other package and none imports it. What goes wrong on a board is a
+It may import every other package but the command line, which alone imports it. What goes wrong on a board is a
 `boards.errors.TargetError`, told apart from a mistake of the caller, a `south.errors.UsageError`.
 
 Serial ports and RFC 2217 need pyserial, the extra `boards`: `pip install '.[boards]'` in a checkout.

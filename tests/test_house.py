@@ -24,7 +24,6 @@ MAY_IMPORT = {
 
 ANYONES = ("tee.abi", "north.linux.abi", "south.platform", "south.errors")
 PACKAGES = [layer for layer in MAY_IMPORT if "." not in layer]
-COMMANDS = (TOP, "normal_world.cli", "boards.cli", "ta_loader.start")
 
 
 def imports(path: Path) -> set[str]:
@@ -44,7 +43,7 @@ def within(name: str, allowed: str) -> bool:
 
 def layer_of(name: str) -> str | None:
     """Of a module, or of something in one; None: not ours."""
-    if any(within(name, command) for command in COMMANDS):
+    if within(name, TOP):
         return TOP
     first = name.partition(".")[0]
     return first if first in MAY_IMPORT else None

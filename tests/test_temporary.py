@@ -178,7 +178,7 @@ def private_folder(place: Path) -> None:
 
 
 def fetched(place: Path) -> None:
-    from boards.cli import get
+    from ta_loader.cli.board import get
 
     put(get, get=lambda *_, **__: b"x")
     get.fetch(None, "/there/file", str(place / "file"))  # type: ignore[arg-type]
@@ -257,7 +257,7 @@ PLACES: dict[Callable[[Path], None], str] = {
     prebuilt_agent: "normal_world/agent/prebuilt.py",
     plugin_host: "normal_world/plugin_host/build.py",
     private_folder: "normal_world/run_with/sweeper.py",
-    fetched: "boards/cli/get.py",
+    fetched: "ta_loader/cli/board/get.py",
     guest_image: "boards/guest/image.py",
     packages: "boards/debian/packages.py",
     sysroot: "boards/debian/sysroot.py",

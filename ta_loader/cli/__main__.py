@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ta_loader.start import main
+from ta_loader.cli.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -32,6 +32,13 @@ BUILT_IN = {
     "man": "ta_loader.cli.man",
     "docs": "ta_loader.cli.docs",
     "qemu-arm": "ta_loader.cli.qemu_arm",
+    "board": "ta_loader.cli.board",
+    "kit": "ta_loader.cli.kit",
+    "libteec": "ta_loader.cli.libteec",
+    "serve": "ta_loader.cli.serve",
+    "status": "ta_loader.cli.status",
+    "storage": "ta_loader.cli.storage",
+    "with": "ta_loader.cli.with_",
 }
 """Found without a look at the entry points of everything installed, which takes longer than a TA's run."""
 

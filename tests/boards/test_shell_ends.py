@@ -12,7 +12,6 @@ import pytest
 
 from boards.board import Board
 from boards.catalogue import read_board
-from boards.cli import BOARD_FAILED, TIMED_OUT
 from boards.console import Console
 from boards.console_link import link_maker
 from boards.console_log import Log
@@ -20,6 +19,7 @@ from boards.console_shell import Shell
 from boards.errors import CommandTimeout, TargetError
 from boards.testing import FakeLine
 from ta_loader.cli import main
+from ta_loader.cli.board import BOARD_FAILED, TIMED_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,14 +24,7 @@ if TYPE_CHECKING:
     from normal_world.daemon.server import Server
     from tee.world import SecureWorld
 
-_MAIN = """
-import sys
-from ta_loader.cli import dispatch
-dispatch.BUILT_IN.update(serve="normal_world.cli.serve", status="normal_world.cli.status")
-sys.exit(dispatch.main(sys.argv[1:]))
-"""
-LITEBOX_TA = [sys.executable, "-c", _MAIN]
-"""The console script, also where what is installed does not know these commands yet."""
+LITEBOX_TA = [sys.executable, "-m", "ta_loader.cli"]
 
 RawParam = tuple[int, int, int, int]
 """kind, shm, a, b"""

@@ -1,7 +1,7 @@
 """The console script `litebox-ta`: gets the process into a state in which commands can run, then hands over to them.
 
 A user may press Ctrl-C at any moment, and a caller may close any of the three standard streams. Nothing but this module
-is imported before that is taken care of.
+(and the packages that it lies in) is imported before that is taken care of.
 """
 
 from __future__ import annotations

@@ -23,14 +23,14 @@ TIMED_OUT = 124
 """Exit code: a command on the board did not end in time; timeout(1) has the same."""
 
 ACTIONS = {
-    "list": "boards.cli.list_",
-    "info": "boards.cli.info",
-    "console": "boards.cli.console",
-    "run": "boards.cli.run",
-    "test": "boards.cli.test_",
-    "put": "boards.cli.put",
-    "get": "boards.cli.get",
-    "guest": "boards.cli.guest",
+    "list": "ta_loader.cli.board.list_",
+    "info": "ta_loader.cli.board.info",
+    "console": "ta_loader.cli.board.console",
+    "run": "ta_loader.cli.board.run",
+    "test": "ta_loader.cli.board.test_",
+    "put": "ta_loader.cli.board.put",
+    "get": "ta_loader.cli.board.get",
+    "guest": "ta_loader.cli.board.guest",
 }
 
 BOARD_OPTIONS = (

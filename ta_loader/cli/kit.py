@@ -111,8 +111,8 @@ PART is one of {", ".join(PARTS)}: its path alone is printed, for makefiles and 
 
 They are Debian's packages optee-os-dev, optee-test-qemu, tee-supplicant, opensc and what they load, fetched
 through this machine's apt, without root; nothing is installed, and apt checks the archive's signature. They stay in
-the cache, $LITEBOX_CACHE or ~/.cache/litebox-ta. LITEBOX_DEBIAN_MIRROR names a mirror where apt has none. {VARIABLE}
-names a kit of your own instead; without apt, build one from OP-TEE's sources (make ta_dev_kit).
+the cache, $LITEBOX_CACHE or ~/.cache/litebox-ta. LITEBOX_DEBIAN_MIRROR names a mirror where apt has none.
+{VARIABLE} names a kit of your own instead; without apt, build one from OP-TEE's sources (make ta_dev_kit).
 
 examples:
   make TA_DEV_KIT_DIR=$(litebox-ta kit kit) PYTHON3=$(litebox-ta kit python) CROSS_COMPILE=aarch64-linux-gnu-

@@ -25,7 +25,7 @@ from tests.normal_world.kit import LITEBOX_TA
 from tests.normal_world.plugin_kit import compile_plugin
 from tests.threads import eventually
 
-MAIN = "import sys; from normal_world.cli.with_ import COMMAND; sys.exit(COMMAND.main(sys.argv[1:]))"
+MAIN = "import sys; from ta_loader.cli.with_ import COMMAND; sys.exit(COMMAND.main(sys.argv[1:]))"
 SHOW = 'test -S "$LITEBOX_SOCKET" && test -n "$LD_LIBRARY_PATH" && echo "$LITEBOX_SOCKET"'
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from boards.board import Board
 from boards.catalogue import Stage, find_board
-from boards.cli import BOARD_OPTIONS, say, variables
 from boards.shell_files import Report, get
 from south.errors import UsageError
 from south.replacing import replace
 from ta_loader.cli import exits
+from ta_loader.cli.board import BOARD_OPTIONS, say, variables
 from ta_loader.cli.options import Command
 from ta_loader.outputs import require_file
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from normal_world import libteec
-from normal_world.cli.libteec import COMMAND
 from south.errors import UsageError
 from ta_loader import samples
+from ta_loader.cli.libteec import COMMAND
 from tests.normal_world.kit import LITEBOX_TA
 from tests.threads import PATIENCE
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from boards.board import Board
 from boards.catalogue import Stage, find_board
-from boards.cli import BOARD_OPTIONS, variables
-from boards.cli.interact import interact
 from south.errors import UsageError
 from ta_loader.cli import exits
+from ta_loader.cli.board import BOARD_OPTIONS, variables
+from ta_loader.cli.board.interact import interact
 from ta_loader.cli.options import Command, Option, seconds
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from normal_world.cli.serve import PLUGIN_OPTIONS
 from normal_world.run_with.program import Launcher, find_program, foreign
 from south.errors import UsageError
 from ta_loader.cli.options import Command, Option
 from ta_loader.cli.private_daemon import PrivateDaemon, exit_code
+from ta_loader.cli.serve import PLUGIN_OPTIONS
 from ta_loader.cli.world_options import WORLD_OPTIONS, read_setup
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from boards.board import Board
 from boards.catalogue import Stage, find_board
-from boards.cli import BOARD_OPTIONS, say, variables
 from boards.shell_files import Report, local_file, put
 from ta_loader.cli import exits
+from ta_loader.cli.board import BOARD_OPTIONS, say, variables
 from ta_loader.cli.options import Command
 
 if TYPE_CHECKING:

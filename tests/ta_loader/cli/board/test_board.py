@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from boards.cli import ACTIONS, BOARD_FAILED, action
 from boards.testing import fake_board
 from ta_loader.cli import main
+from ta_loader.cli.board import ACTIONS, BOARD_FAILED, action
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

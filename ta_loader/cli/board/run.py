@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from boards.board import Board
 from boards.catalogue import Stage, find_board
-from boards.cli import BOARD_FAILED, BOARD_OPTIONS, TIMED_OUT, say, show, variables
-from boards.cli.get import fetch, place
-from boards.cli.put import send
 from boards.ending import Interrupted
 from boards.errors import CommandTimeout, TargetError
 from boards.report import merged, write_report
 from boards.shell_files import local_file
 from south.errors import UsageError
 from ta_loader.cli import exits
+from ta_loader.cli.board import BOARD_FAILED, BOARD_OPTIONS, TIMED_OUT, say, show, variables
+from ta_loader.cli.board.get import fetch, place
+from ta_loader.cli.board.put import send
 from ta_loader.cli.options import Command, Option, seconds
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _pairs(arguments: Arguments, option: str) -> list[tuple[str, str]]:
 
 def _keep(board: Board) -> None:
     """A person at the console. Whoever turns the board off from within has done nothing wrong."""
-    from boards.cli.interact import interact
+    from ta_loader.cli.board.interact import interact
 
     try:
         interact(board.console, prompt=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boards.catalogue import find_board
-from boards.cli import BOARD_OPTIONS, variables
 from south.errors import UsageError
+from ta_loader.cli.board import BOARD_OPTIONS, variables
 from ta_loader.cli.options import Command, Option
 from ta_loader.outputs import require_file
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from normal_world.cli.storage import COMMAND, parse_oid, show_oid
 from south.errors import UsageError
+from ta_loader.cli.storage import COMMAND, parse_oid, show_oid
 from tee.errors import TeeError
 from tee.storage.inspect import put
 from tests.tee.storage.kit import HUK, MemoryFiles, key, newest_damaged
@@ -131,7 +131,7 @@ def test_object_ids_are_shown_so_that_they_can_be_typed(oid: bytes) -> None:
 
 
 def test_a_real_store(run: Callable[..., tuple[int, bytes]], tmp_path: Path) -> None:
-    beside = Path(__file__).resolve().parents[3] / "shared"
+    beside = Path(__file__).resolve().parents[4] / "shared"
     folder = Path(os.environ.get("LITEBOX_SHARED") or beside) / "optee-store" / "tee"
     if not (folder / "dirf.db").is_file():
         pytest.skip(f"no trusted storage of a real OP-TEE at {folder}; LITEBOX_SHARED names its parent")

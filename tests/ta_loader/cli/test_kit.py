@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from boards.cli.kit import COMMAND
 from boards.debian import KIT, LIB_DIR, TA_DIR
 from south.errors import UsageError
+from ta_loader.cli.kit import COMMAND
 
 
 @pytest.fixture

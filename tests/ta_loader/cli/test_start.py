@@ -71,7 +71,7 @@ def test_names_that_the_output_cannot_encode(tmp_path: Path) -> None:
 def test_ctrl_c_at_any_moment(name: str) -> None:
     """From our first line on: before it, the interpreter starts, which no program can change."""
     ours = (
-        "import os, sys, ta_loader.start as start; streams = start._standard_streams;"
+        "import os, sys, ta_loader.cli.start as start; streams = start._standard_streams;"
         "start._standard_streams = lambda: (os.write(1, b'x'), streams()); sys.exit(start.main())"
     )
     words = ["run", "hello", "--invoke", "6"] if name == "run" else COMMANDS[name]
