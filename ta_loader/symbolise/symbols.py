@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from north.elf import abi
 from north.elf.tables import read_symbols
 
-from .elffile import ElfFile, cut_string, parse, same_build
+from .elffile import ElfFile, cut_string
 from .lines import LineTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from uuid import UUID
+    from collections.abc import Sequence
 
 MAX_SYMBOLS = 1 << 18
 """Rows of a symbol table that are read."""
@@ -140,20 +139,3 @@ def locate(files: Sequence[ElfFile], address: int, lookup: int) -> Location:
     if function is None:
         return Location(file=line[0], line=line[1])
     return Location(function.name, address - function.start, *line)
-
-
-def debug_finder(files: Iterable[bytes], elf_of: Callable[[UUID], bytes | None]) -> Callable[[UUID], bytes | None]:
-    """The `debug_of` of `backtrace` over debug files: matched by UUID (ta_head, DT_SONAME), else by build id."""
-    debug = [elf for data in files if (elf := parse(bytes(data))) is not None]
-
-    def find(uuid: UUID) -> bytes | None:
-        data = elf_of(uuid)
-        module = parse(bytes(data)) if data else None
-        for elf in debug:
-            if elf.uuid == uuid and (module is None or same_build(module, elf)):
-                return elf.data
-        if module is None or not module.build_id:
-            return None
-        return next((elf.data for elf in debug if elf.build_id == module.build_id), None)
-
-    return find

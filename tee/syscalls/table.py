@@ -38,11 +38,3 @@ def _merge(*groups: Iterable[Syscall]) -> dict[int, Syscall]:
 
 
 TABLE: dict[int, Syscall] = _merge(core.ROWS, crypto.ROWS, properties.ROWS, storage.ROWS)
-
-
-def name_of(number: int) -> str:
-    """The call's name, for people; of an unknown number too."""
-    row = TABLE.get(number)
-    if row is not None:
-        return row.name
-    return f"se_api_{number}" if number in DEPRECATED else f"unknown_{number}"

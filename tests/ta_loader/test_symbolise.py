@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os.path
 import time
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from south.errors import UsageError
 from south.platform import Arch
+from ta_loader.symbolise.debug_files import DebugFiles
 from ta_loader.symbolise.elffile import ElfFile, parse, printable
-from ta_loader.symbolise.symbols import Location, debug_finder, locate, symbols_of
+from ta_loader.symbolise.symbols import Location, locate, symbols_of
 from ta_loader.symbolise.unwind import backtrace
 
 from .unwind_kit import LIBRARY, MAIN, OTHER, PROGRAM, Runner, build, nm, objcopy, run_tool
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+    from uuid import UUID
 
 A64, A32 = Arch.AARCH64, Arch.ARM
 HEAD = '__attribute__((section(".ta_head"), used)) static const unsigned char head[32] = {'
@@ -129,18 +134,31 @@ def test_backtrace_with_lines(arch: Arch, flag: str) -> None:
     assert [f.offset for f in frames] == [f.pc - base - (nm(arch, files[MAIN])[f.function][0] & -2) for f in frames]
 
 
-def test_debug_files_are_matched() -> None:
-    """By UUID in ta_head, and by build id; never to another build."""
+def test_debug_files_are_matched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By what both have of the same build; never to another build."""
+
+    def found(files: Sequence[bytes], uuid: UUID, image: bytes | None) -> bytes | None:
+        paths = [tmp_path / str(number) for number, _ in enumerate(files)]
+        for path, content in zip(paths, files, strict=True):
+            path.write_bytes(content)
+        module: Any = SimpleNamespace(modules=[SimpleNamespace(uuid=uuid)], elf=lambda _: image)
+        return DebugFiles([str(path) for path in paths]).of_program(module)(uuid)
+
     data = build(A64, HEAD + PROGRAM, "-g")
     stripped = objcopy(A64, data, "--strip-debug")
     assert elf(data).uuid == MAIN
-    assert debug_finder([data], lambda _: stripped)(MAIN) == data
-    assert debug_finder([data], lambda _: build(A64, LIBRARY))(OTHER) is None
-    assert debug_finder([data], lambda _: build(A64, LIBRARY))(MAIN) is None
+    assert found([data], MAIN, stripped) == data
+    assert not capsys.readouterr().err
+    assert found([data], OTHER, build(A64, LIBRARY)) is None
+    assert found([data], MAIN, build(A64, LIBRARY)) is None
+    assert capsys.readouterr().err.count("not of the same build") == 2
     plain = build(A64, PROGRAM, "-g", "-Wl,--build-id")
     assert elf(plain).build_id.hex() in run_tool(A64, "readelf", plain, "-n")
-    assert debug_finder([data, plain], lambda _: objcopy(A64, plain, "--strip-all"))(OTHER) == plain
-    assert debug_finder([b"", b"\x7fELF", data], lambda _: None)(MAIN) == data
+    assert found([data, plain], OTHER, objcopy(A64, plain, "--strip-all")) == plain
+    assert found([data], MAIN, None) is None
+    for no_elf in (b"", b"\x7fELF"):
+        with pytest.raises(UsageError, match="not an ELF file"):
+            found([no_elf, data], MAIN, stripped)
 
 
 def test_entries_of_no_bytes_are_not_counted_out() -> None:

@@ -12,7 +12,7 @@ from tee.abi import results
 from tee.crypto import task
 from tee.crypto.task import Task
 from tee.syscalls import storage, table
-from tee.syscalls.table import DEPRECATED, SVC_MAX_ARGS, TABLE, UNKNOWN, name_of
+from tee.syscalls.table import DEPRECATED, SVC_MAX_ARGS, TABLE, UNKNOWN
 from tools import syscalls_doc
 
 if TYPE_CHECKING:
@@ -79,9 +79,6 @@ def test_c_answers_what_the_table_says() -> None:
 def test_other_numbers() -> None:
     assert UNKNOWN == results.NOT_SUPPORTED
     assert not set(DEPRECATED) & set(TABLE)
-    assert name_of(13) == "get_time"
-    assert name_of(60) == "se_api_60"
-    assert name_of(71) == "unknown_71"
 
 
 def test_a_number_has_one_row() -> None:
