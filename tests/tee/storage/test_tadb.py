@@ -23,6 +23,7 @@ from tee.params import Kind, Memref
 from tee.storage.inspect import CORE, check, strangers
 from tee.storage.pta_stores import StoredKey
 from tee.storage.tadb import entries, install, load, parse
+from tests.tas import cryptdrv
 from tests.tee.storage.kit import HUK, Cut, MemoryFiles, store
 from tests.tee.storage.reader import read_store
 from tests.tee.storage.test_services import Ta
@@ -92,11 +93,12 @@ def test_any_database_is_parsed(data: bytes) -> None:
 
 
 def test_an_installed_ta_needs_no_folder(tmp_path: Path) -> None:
-    hello = samples.HELLO[Arch.AARCH64]
+    ta = cryptdrv.path(Arch.AARCH64)  # which is no sample that is always found
+    uuid = UUID(ta.stem)
     setup = Setup(trust=(str(samples.public_key()),), state=str(tmp_path), quiet=True)
     with DaemonHost(setup, ServiceOptions(state=str(tmp_path))) as host:
-        assert host.world.open_session(hello).result == results.ITEM_NOT_FOUND
-        image = samples.hello(Arch.AARCH64).read_bytes()
+        assert host.world.open_session(uuid).result == results.ITEM_NOT_FOUND
+        image = ta.read_bytes()
         pages = host.platform.pages.shared(len(image))
         pages.view(0, len(image))[:] = image
         session = host.world.open_session(PTA_SECSTOR_TA_MGMT_UUID).session
@@ -107,7 +109,7 @@ def test_an_installed_ta_needs_no_folder(tmp_path: Path) -> None:
         pages.view(0, 1)[:] = b"!"
         assert host.world.invoke(session, 0, [offered]).result == results.SECURITY
     with DaemonHost(setup, ServiceOptions(state=str(tmp_path))) as host:
-        assert host.world.open_session(hello).result == results.SUCCESS
+        assert host.world.open_session(uuid).result == results.SUCCESS
 
 
 def test_the_attestation_key_outlasts_the_world() -> None:
