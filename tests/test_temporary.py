@@ -32,7 +32,7 @@ OTHERS = {
     ("boards/console_shell.py", "token_hex"): "marks in a shell's output",
     ("boards/hooks.py", "tempfile"): "a file without a name",
     ("boards/shell_files.py", "token_hex"): "on the board",
-    ("normal_world/daemon/systemd.py", "getpid()"): "what systemd is sent",
+    ("south/linux_host/systemd.py", "getpid()"): "what systemd is sent",
     ("south/qemu_arm/process.py", "getpid()"): "an argument",
     ("tee/storage/dirfile.py", "a suffix"): "on trusted storage, where a transaction ends it",
     ("ta_loader/cli/new.py", "uuid4"): "a TA's UUID",
