@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from normal_world._transport import ffi, lib
@@ -39,7 +39,7 @@ from tee.params import Kind, Memref, Value
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from normal_world.daemon.context import Context
     from normal_world.daemon.logins import Peer
@@ -49,11 +49,13 @@ if TYPE_CHECKING:
     from tee.activity import Cancellation
     from tee.observe import Crash
     from tee.params import Param
+    from tee.session import Client
 
 _KINDS = {int(kind): kind for kind in Kind if kind}
 _CALLS = (Op.OPEN_SESSION, Op.CLOSE_SESSION)
 """What enters a TA, beside INVOKE."""
 _INVOKE = int(Op.INVOKE)  # enum members are slow to look up
+_OPEN = int(Op.OPEN_SESSION)
 _INVOKE_SIZE = INVOKE.size
 _INVOKE_PARAMS = 6
 """Where the parameters begin in an unpacked INVOKE."""
@@ -63,6 +65,7 @@ _NONE = (0, 0, 0, 0)
 _VALUE_INPUT = Kind.VALUE_INPUT
 _MEMREF_INPUT = Kind.MEMREF_INPUT
 _WORD = 1 << 32
+_T = TypeVar("_T")
 
 
 class Connection:
@@ -127,26 +130,37 @@ class Connection:
         context = self.context
         if words[0] != VERSION or words[1] != _INVOKE or words[2] != _INVOKE_SIZE or context is None:
             return self._other(_INVOKE_SIZE)
+        return self._call(_INVOKE, context, words, _INVOKE_PARAMS, self._session, self._run)
+
+    def _open_session(self, context: Context) -> int:
+        words = OPEN_SESSION.unpack_from(self._view)
+        return self._call(_OPEN, context, words, _OPEN_PARAMS, self._opener, self._open)
+
+    def _call(
+        self,
+        op: int,
+        context: Context,
+        words: tuple[Any, ...],
+        first: int,
+        prepare: Callable[[Context, tuple[Any, ...]], _T],
+        run: Callable[[Context, tuple[Any, ...], _T, Sequence[Param], Cancellation], tuple[int, int, int]],
+    ) -> int:
+        """A call into the secure world; the reply's size. first: where the parameters are in `words`.
+
+        prepare: what it goes to, looked up before the call counts as begun; run: makes it, and returns the number of a
+        session that it opened, result and origin.
+        """
         start = time.perf_counter()
-        call = words[3]
+        call, number = words[3], 0
         params: list[Param] = []
         used: Sequence[SharedObject] = ()
         try:
-            found = context.sessions.get(words[4])
-            if found is None:
-                raise _bad("no such session")
+            target = prepare(context, words)
             cancellation = context.begin(call)
             try:
-                used = self._params(context, words, _INVOKE_PARAMS, params)
+                used = self._params(context, words, first, params)
                 self.cancellation = cancellation
-                if not self._calls.enter(self):
-                    raise _gone()
-                try:
-                    if self.gone:
-                        raise _gone()
-                    result, origin = context.world.invoke(found[0], words[5], params, cancellation=cancellation)
-                finally:
-                    self._calls.leave(self)
+                number, result, origin = run(context, words, target, params, cancellation)
             finally:
                 self.cancellation = None
                 self._crashes = cancellation.crashes
@@ -160,39 +174,52 @@ class Connection:
         self.calls += 1
         if result:
             self.errors += 1
-        size = self._reply(_INVOKE, result, origin, params=params)
+        if op == _OPEN:
+            self.server.note_open(result)
+        size = self._reply(op, result, origin, number, params=params)
         self.seconds += time.perf_counter() - start
         return size
 
-    def _open_session(self, context: Context) -> int:
-        start = time.perf_counter()
-        words = OPEN_SESSION.unpack_from(self._view)
-        call, number = words[3], 0
-        params: list[Param] = []
-        used: Sequence[SharedObject] = ()
+    def _session(self, context: Context, words: tuple[Any, ...]) -> int:
+        """The secure world's number of the session that an INVOKE names."""
+        found = context.sessions.get(words[4])
+        if found is None:
+            raise _bad("no such session")
+        return found[0]
+
+    def _run(
+        self,
+        context: Context,
+        words: tuple[Any, ...],
+        session: int,
+        params: Sequence[Param],
+        cancellation: Cancellation,
+    ) -> tuple[int, int, int]:
+        if not self._calls.enter(self):
+            raise _gone()
         try:
-            client = client_of(self.peer, words[5], words[6])
-            cancellation = context.begin(call)
-            try:
-                used = self._params(context, words, _OPEN_PARAMS, params)
-                self.cancellation = cancellation
-                if self.gone:
-                    raise _gone()
-                number, opened = context.open_session(UUID(bytes=words[4]), params, client, cancellation)
-                _, result, origin = opened
-            finally:
-                self.cancellation = None
-                self._crashes = cancellation.crashes
-                context.end(call)
-                context.leave(used)
-        except TeeError as error:
-            params, result, origin = [], error.result, error.origin
-        self.calls += 1
-        if result:
-            self.errors += 1
-        self.server.note_open(result)
-        self.seconds += time.perf_counter() - start
-        return self._reply(Op.OPEN_SESSION, result, origin, number, params=params)
+            if self.gone:
+                raise _gone()
+            return 0, *context.world.invoke(session, words[5], params, cancellation=cancellation)
+        finally:
+            self._calls.leave(self)
+
+    def _opener(self, context: Context, words: tuple[Any, ...]) -> Client:
+        return client_of(self.peer, words[5], words[6])
+
+    def _open(
+        self,
+        context: Context,
+        words: tuple[Any, ...],
+        client: Client,
+        params: Sequence[Param],
+        cancellation: Cancellation,
+    ) -> tuple[int, int, int]:
+        """Its place among those that compute is taken already (`_other`)."""
+        if self.gone:
+            raise _gone()
+        number, opened = context.open_session(UUID(bytes=words[4]), params, client, cancellation)
+        return number, opened.result, opened.origin
 
     def _params(
         self, context: Context, words: tuple[Any, ...], first: int, params: list[Param]
