@@ -205,7 +205,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not capsys.readouterr().out
     for words, problem in (
         (["get", "host", f"{there}/none", str(here)], "none on the board: "),
-        (["get", "host", f"{there}/f", f"{here}/no/f"], "no such folder"),
+        (["get", "host", f"{there}/f", f"{here}/no/f"], "no folder"),
         (["put", "host", f"{here}/none", str(there)], "No such file"),
         (["put", "host", f"{here}/f", str(there)], "it is no file"),
     ):

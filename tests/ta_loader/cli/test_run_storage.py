@@ -122,16 +122,16 @@ def store_of(tmp_path: Path) -> ReeFs:
 
 
 def test_installed_tas_are_found(cli: Cli, tmp_path: Path, image: Callable[[int], str]) -> None:
-    ta = cryptdrv.path(Arch.AARCH64)  # which is no sample that is always found
-    elf = open_container(ta.read_bytes(), TrustStore([samples.public_key_file()])).elf
-    assert cli("run", ta.stem).code == 2
-    tadb.install(store_of(tmp_path), UUID(ta.stem), 1, bytes(elf))
-    assert cli("run", ta.stem).code == 0
+    assert call(cli, HELLO).code == 0  # a sample, which everything comes before
+    tadb.install(store_of(tmp_path), UUID(HELLO), 1, b"no ELF")
+    assert call(cli, HELLO).code == 1
+    tadb.install(store_of(tmp_path), UUID(HELLO), 2, _elf())
+    assert call(cli, HELLO).code == 0
     # It comes before one in a folder, but not before a file that the user names.
     (tmp_path / "tas").mkdir()
-    (tmp_path / "tas" / ta.name).write_bytes(b"no TA")
-    assert cli("run", ta.stem, "--ta-dir", str(tmp_path / "tas")).code == 0
-    assert cli("run", str(tmp_path / "tas" / ta.name)).code == 4
+    (tmp_path / "tas" / f"{HELLO}.ta").write_bytes(b"no TA")
+    assert call(cli, HELLO, "--ta-dir", str(tmp_path / "tas")).code == 0
+    assert call(cli, str(tmp_path / "tas" / f"{HELLO}.ta")).code == 4
 
 
 def test_storage_that_another_process_does_not_give_back(

@@ -93,12 +93,11 @@ def test_any_database_is_parsed(data: bytes) -> None:
 
 
 def test_an_installed_ta_needs_no_folder(tmp_path: Path) -> None:
-    ta = cryptdrv.path(Arch.AARCH64)  # which is no sample that is always found
-    uuid = UUID(ta.stem)
+    driver = cryptdrv.UUIDS[Arch.AARCH64]
     setup = Setup(trust=(str(samples.public_key()),), state=str(tmp_path), quiet=True)
     with DaemonHost(setup, ServiceOptions(state=str(tmp_path))) as host:
-        assert host.world.open_session(uuid).result == results.ITEM_NOT_FOUND
-        image = ta.read_bytes()
+        assert host.world.open_session(driver).result == results.ITEM_NOT_FOUND
+        image = cryptdrv.path(Arch.AARCH64).read_bytes()
         pages = host.platform.pages.shared(len(image))
         pages.view(0, len(image))[:] = image
         session = host.world.open_session(PTA_SECSTOR_TA_MGMT_UUID).session
@@ -109,7 +108,7 @@ def test_an_installed_ta_needs_no_folder(tmp_path: Path) -> None:
         pages.view(0, 1)[:] = b"!"
         assert host.world.invoke(session, 0, [offered]).result == results.SECURITY
     with DaemonHost(setup, ServiceOptions(state=str(tmp_path))) as host:
-        assert host.world.open_session(uuid).result == results.SUCCESS
+        assert host.world.open_session(driver).result == results.SUCCESS
 
 
 def test_the_attestation_key_outlasts_the_world() -> None:
