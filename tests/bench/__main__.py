@@ -39,7 +39,7 @@ def start_up(bench: guest.Bench) -> Iterator[Figure]:
     run = [tool, "run", "hello", "--invoke", "0", "value:41"]
     environment = dict(os.environ)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ["XDG_STATE_HOME"] = bench.platform.root_of_trust._state.path  # type: ignore[attr-defined]
+    os.environ["XDG_STATE_HOME"] = bench.state
     floor, whole = processes([bare, run])
     os.environ.clear()
     os.environ.update(environment)

@@ -47,6 +47,7 @@ class Bench:
         if root is not None:
             dirs.append(str(debian.ta_dir()))
             trust.append(str(debian.kit()))
+        self.state = state
         self.platform = linux_host(state, console=NullConsole())
         self.world = SecureWorld(self.platform, Loader(TaStore(dirs, TrustStore(trust))))
         self.uuid = samples.HELLO[Arch.AARCH64]
