@@ -13,7 +13,7 @@
 #   make clean      remove what was built; make distclean: .venv as well
 #
 # PYTHON=... picks the interpreter (3.11 or later); PYTEST=... adds options for pytest; JOBS=... sets how many processes
-# share the tests (two a processor if unset; PYTEST="-n 0" runs them in one).
+# share the tests (three a processor if unset; PYTEST="-n 0" runs them in one).
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -28,9 +28,9 @@ NATIVE := $(filter-out %/_native.c %/_unicorn.c %/_transport.c,$(shell find sout
 
 LIBTEEC := $(VENV)/.libteec
 
-# Many tests wait for processes, time-outs and disks, so two workers a processor keep it busy. Those that are free take
+# Many tests wait for processes, time-outs and disks, so three workers a processor keep it busy. Those that are free take
 # tests from the longest queue.
-JOBS ?= $(shell echo $$((2 * $$(nproc))))
+JOBS ?= $(shell echo $$((3 * $$(nproc))))
 SPREAD := -n $(JOBS) --dist worksteal
 
 .PHONY: all libteec demo test test-real xtest fuzz lint format bench samples wheel clean distclean check-host

@@ -33,6 +33,16 @@ hypothesis.settings.load_profile("litebox")
 REAL_FIXTURES = {"debian_root", "debian_tas", "debian_kit"}
 
 
+LEAN = ("-p", "no:hypothesispytest")
+"""Options of a pytest that a test starts and that has no property tests: importing hypothesis is half of its time."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _lean_runs() -> None:
+    """Of this process alone: workers of pytest-xdist are started before any fixture."""
+    os.environ["PYTEST_ADDOPTS"] = " ".join(LEAN)
+
+
 @pytest.fixture(scope="session")
 def debian_root() -> Path:
     """Unpacked Debian packages of OP-TEE (tests.real.debian.PACKAGES)."""

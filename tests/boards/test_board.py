@@ -211,8 +211,8 @@ def test_report(tmp_path: Path) -> None:
 
 def test_a_panic_on_another_console_ends_the_wait(tmp_path: Path) -> None:
     path = fake_board(tmp_path, hang="bootloader", timeout=600)
-    link = "process:echo 'E/TC:0 0 Panic at core/kernel/assert.c:28 <_assert_break>'; exec sleep 1000"
-    path.write_text(f'{path.read_text()}\n[consoles.secure]\nlink = "{link}"\n')
+    link = "process:sh -c \"echo 'E/TC:0 0 Panic at core/kernel/assert.c:28 <_assert_break>'; exec sleep 1000\""
+    path.write_text(f"{path.read_text()}\n[consoles.secure]\nlink = '''{link}'''\n")
     with Board(read_board(path), tmp_path / "run") as board:
         began = time.monotonic()
         with pytest.raises(TargetError, match="secure: OP-TEE panicked"):

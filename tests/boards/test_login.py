@@ -125,7 +125,7 @@ SOUND: dict[str, tuple[list[Any], str]] = {
     "flushed": ([["out", "board login: "], ["sleep", 0.4], ["flush"], LOGIN], ""),
     "flushed three times": ([*[["out", "board login: "], ["sleep", 0.4], ["flush"], ["line"]] * 3, LOGIN], ""),
     "a lost byte": ([["out", "board login: "], ["byte"], LOGIN], ""),
-    "a late prompt": ([LOGIN, ["sleep", 8]], ""),
+    "a late prompt": ([LOGIN, ["sleep", 4]], ""),
     "no prompt of its own": ([["line"], LOGIN], ""),
     "German": ([["until", "board Anmeldung: ", "Passwort: ", "root", "secret"]], "login = 'Anmeldung: $'"),
     "Japanese": ([["until", "board login: ", "パスワード: ", "root", "secret"]], ""),
@@ -143,7 +143,7 @@ SOUND: dict[str, tuple[list[Any], str]] = {
         "",
     ),
     "like a prompt": (
-        [["out", "Loading modules # \r\n"], ["deaf", 3.0], ["out", "Progress # "], ["deaf", 5.0]],
+        [["out", "Loading modules # \r\n"], ["deaf", 1.0], ["out", "Progress # "], ["deaf", 4.0]],
         "login = ''",
     ),
     "carriage returns alone": ([["out", "BL1: v1\rBL2: next\r\r"], LOGIN], "login = '^board login: $'"),

@@ -34,7 +34,7 @@ while True:
     boots += 1
     out("\r\nU-Boot 2026.01\r\nHit any key to stop autoboot:  2 \r\n")
     tty.setraw(0)
-    if select.select([0], [], [], 1.5)[0]:
+    if select.select([0], [], [], 1.0)[0]:
         open(sys.argv[1], "ab").write(os.read(0, 100))
         out("=> ")
         time.sleep(600)
@@ -81,6 +81,15 @@ def fake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Board]:
         yield made
 
 
+@pytest.fixture(scope="module", params=[STAGES, ""], ids=["stages", "no stages"])
+def lasting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """One for all tests after which it is as it was."""
+    folder = tmp_path_factory.mktemp("lasting")
+    with Board(read_board(description(folder, request.param)), folder / "run") as made:
+        made.advance_to("shell")
+        yield made
+
+
 def test_a_reset_while_a_command_runs(fake: Board, tmp_path: Path) -> None:
     """It ends soon, nothing is typed at the bootloader, and the next command finds a shell."""
     began = time.monotonic()
@@ -122,12 +131,12 @@ def test_a_reset_between_commands(fake: Board, tmp_path: Path) -> None:
         "### ERROR ### Please RESET the board ###",
     ],
 )
-def test_what_a_command_merely_prints(fake: Board, text: str) -> None:
-    done = fake.run(f"echo '{text}'; sleep 1; echo on; sleep 0.7; echo end; (exit 3)", 60)
+def test_what_a_command_merely_prints(lasting: Board, text: str) -> None:
+    done = lasting.run(f"echo '{text}'; sleep 1; echo on; sleep 0.7; echo end; (exit 3)", 60)
     assert done.exit_code == 3
     assert done.output.endswith("on\nend\n")
-    assert fake.run("echo next").output == "next\n"
-    assert fake.failure is None
+    assert lasting.run("echo next").output == "next\n"
+    assert lasting.failure is None
 
 
 def test_a_panic_while_a_command_runs(fake: Board) -> None:

@@ -84,12 +84,12 @@ def test_without_a_checksum_nothing_is_sent(shell: Shell, tmp_path: Path) -> Non
     [
         Faults(drop=0.0003),
         Faults(0.0002, 0.0002, 0.0002),
-        pytest.param(Faults(garble=0.0003), marks=pytest.mark.slow),
-        pytest.param(Faults(double=0.0003), marks=pytest.mark.slow),
+        pytest.param(Faults(garble=0.0003), marks=pytest.mark.fuzz),
+        pytest.param(Faults(double=0.0003), marks=pytest.mark.fuzz),
     ],
 )
 def test_over_a_bad_line(tmp_path: Path, faults: Faults) -> None:
-    data = NOISE[:5000]
+    data = NOISE[:3000]
     with FakeLine(link_maker("process:/bin/sh -i"), faults, seed=5) as line:
         with Console("bad", line.make, Log()) as console:
             shell = Shell(console, patience=1.0)

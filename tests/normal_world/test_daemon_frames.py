@@ -80,9 +80,10 @@ def test_files_that_nobody_asked_for_are_closed(daemon: tuple[str, Server]) -> N
     assert not daemon[1].memory.files
 
 
-def test_ten_thousand_mutated_frames(daemon: tuple[str, Server]) -> None:
-    mutator = Mutator(daemon[0], random.Random(1))
-    for _ in range(10_000):
+@pytest.mark.parametrize("frames", [2_000, pytest.param(10_000, marks=pytest.mark.fuzz)])
+def test_mutated_frames(daemon: tuple[str, Server], frames: int) -> None:
+    mutator = Mutator(daemon[0], random.Random(frames))
+    for _ in range(frames):
         mutator.step()
     mutator.close()
     assert daemon[1].bugs == 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ta_loader import samples
+from tests.conftest import LEAN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
 
 
 def run(project: pytest.Pytester, *options: str) -> pytest.RunResult:
-    return project.runpytest_subprocess(*options, timeout=120)
+    return project.runpytest_subprocess(*LEAN, *options, timeout=120)
 
 
 def test_a_project(project: pytest.Pytester) -> None:

@@ -28,7 +28,8 @@ def test_threads(program: Program) -> None:
     assert run(program.built(*TSAN), find_library(), 4, 1000, "calm") == "done"
 
 
-def test_valgrind(program: Program) -> None:
+@pytest.mark.parametrize("rounds", [20, pytest.param(100, marks=pytest.mark.fuzz)])
+def test_valgrind(program: Program, rounds: int) -> None:
     valgrind = needed("valgrind")
     options = ["-q", "--error-exitcode=9", "--smc-check=all-non-file"]
-    assert run(valgrind, *options, program.built("-g", "-O1"), find_library(), 5, 100, "calm") == "done"
+    assert run(valgrind, *options, program.built("-g", "-O1"), find_library(), 5, rounds, "calm") == "done"
