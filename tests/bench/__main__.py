@@ -10,7 +10,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from tests.bench import applets, asymmetric, crypto, daemon, guest, qemu_arm, storage
+from tests.bench import applets, asymmetric, crypto, daemon, engine, guest, qemu_arm, storage
 from tests.bench.measure import Figure, processes
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ GROUPS: dict[str, Callable[[guest.Bench], Iterator[Figure]]] = {
     "gcm": crypto.gcm,
     "asymmetric": asymmetric.asymmetric,
     "threads": guest.threads,
+    "restore": engine.restore,
     "memory": guest.memory,
     "first": first_instance,
     "daemon": daemon.daemon,
