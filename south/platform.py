@@ -100,6 +100,8 @@ class TrapKind(enum.IntEnum):
     """The watchdog or `Cpu.interrupt` stopped it; `Cpu.reason` says which."""
     ERROR = 5
     """The engine itself failed (out of translation memory...)."""
+    DEBUG = 6
+    """A breakpoint, a step or a watchpoint of `Inspect`, between two instructions: `Inspect.stopped()`."""
 
 
 class Interrupt(enum.IntFlag):
@@ -338,6 +340,61 @@ class Cpu(Protocol):
         """End `sample`: (samples taken, seconds the guest ran meanwhile)."""
 
     def close(self) -> None: ...
+
+
+class StopKind(enum.IntEnum):
+    """What stopped a guest with TrapKind.DEBUG (LB_DEBUG_* of cpu.h)."""
+
+    BREAK = 1
+    STEP = 2
+    WATCH = 3
+
+
+class Stop(NamedTuple):
+    """A stop with TrapKind.DEBUG. pc: of the next instruction. access, address: of a watched access, its first byte."""
+
+    kind: StopKind
+    pc: int
+    access: Access
+    address: int
+
+
+class Inspect(Protocol):
+    """What debuggers, replay and fuzzers want of a `Cpu`; an engine may lack it. It costs nothing when off.
+
+    From the thread that enters the CPU, while nobody is inside. An entry stops at a breakpoint where it begins;
+    `proceed` and `step` pass the one they go on from.
+    """
+
+    def set_break(self, va: int) -> None:
+        """Stop before the instruction at `va`. One that is not reached costs nothing."""
+
+    def clear_break(self, va: int) -> None:
+        """EngineError if there is none."""
+
+    def step(self) -> TrapKind:
+        """Run one instruction. DEBUG, unless it traps itself; a system call that C answers is one instruction."""
+
+    def watch(self, begin: int, end: int, access: Prot) -> Callable[[], None]:
+        """Stop after an instruction that accesses [begin, end). access: Prot.R, W or RW. Returns what undoes it."""
+
+    def stopped(self) -> Stop:
+        """What the last DEBUG was."""
+
+    def release(self) -> None:
+        """No breakpoints, watchpoints and counts any more, and none of their costs."""
+
+    def count_blocks(self, on: bool) -> None:
+        """From now on count the basic blocks that begin, from 0."""
+
+    def position(self) -> tuple[int, int]:
+        """(blocks since `count_blocks`, pc): where a run is, the same in each run that begins and goes on alike."""
+
+    def counts(self, va: int, size: int) -> memoryview:
+        """How often blocks began in [va, va + size): a live word for each `Arch.code_unit` bytes."""
+
+    def edges(self, base: int, size: int) -> bytearray:
+        """Count edges between blocks in `size` bytes, a power of two, as AFL does; addresses count from `base`."""
 
 
 class Engine(Protocol):

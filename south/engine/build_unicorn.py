@@ -27,6 +27,7 @@ SOURCES = [
     "dirty.c",
     "space.c",
     "backings.c",
+    "debug.c",
 ]
 
 STRUCTS = """
@@ -38,7 +39,7 @@ struct lb_arch { int word_bits; uint32_t code_unit; int saved_count; const char 
     const struct lb_model *models; ...; };
 struct lb_cpu { struct lb_call call; struct lb_fault fault; int trap;
     bool mid_instruction, ask_always, call_unreadable, broken; const char *broken_how;
-    void *hook_owner; uint64_t budget; ...; };
+    void *hook_owner; uint64_t budget, blocks; ...; };
 struct lb_turn { ...; };
 struct lb_space { ...; };
 """

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from south.engine.binding import check, ffi, lib, load_library
+from south.engine.inspect import ACCESS, Inspection
 from south.engine.regions import RegionTable
 from south.platform import (
     Access,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 _RESUME = lib.lb_cpu_resume
 _UNPACK = ffi.unpack
-_ACCESS = {16: Access.READ, 17: Access.WRITE, 18: Access.FETCH}  # uc_mem_type
-_WATCHES = 16  # LB_WATCHES of cpu.h
 _BROKEN = 1000  # LB_ERR_BROKEN of contain.h
 _KINDS = (TrapKind.ERROR, *TrapKind)  # by value; 0 never happens
 
@@ -41,7 +40,7 @@ def lb_python_block(owner: Any, pc: int, size: int) -> None:
 def lb_python_access(owner: Any, watch: int, kind: int, address: int, size: int, value: int) -> None:
     callback = ffi.from_handle(owner).access_callbacks.get(watch)
     if callback is not None:
-        callback(_ACCESS.get(kind, Access.NONE), address, size, value)
+        callback(ACCESS.get(kind, Access.NONE), address, size, value)
 
 
 def _description(arch: Arch) -> Any:
@@ -72,8 +71,8 @@ class Snapshot:
         self.memory = memory
 
 
-class UnicornCpu:
-    """`south.platform.Cpu` on Unicorn. Not thread-safe but for `interrupt`: one thread inside at a time."""
+class UnicornCpu(Inspection):
+    """`south.platform.Cpu` and `Inspect` on Unicorn. One thread inside at a time; `interrupt` is for any."""
 
     def __init__(self, space: UnicornSpace) -> None:
         self.arch = space.arch
@@ -84,7 +83,7 @@ class UnicornCpu:
         if raw == ffi.NULL:
             how = f" ({ffi.string(lib.lb_how_it_ended()).decode()})" if error[0] == _BROKEN else ""
             check(error[0] or 1, f"cannot make a CPU{how}")
-        self._raw = raw
+        super().__init__(raw, space.arch.code_unit)
         self.names = [ffi.string(description.names[i]).decode() for i in range(description.saved_count)]
         self._handle = ffi.new_handle(self)
         raw.hook_owner = self._handle
@@ -148,7 +147,7 @@ class UnicornCpu:
 
     def fault(self) -> Fault:
         f = self._raw.fault
-        return Fault(_ACCESS.get(f.access, Access.NONE), f.address, f.pc, f.exception)
+        return Fault(ACCESS.get(f.access, Access.NONE), f.address, f.pc, f.exception)
 
     def error_text(self) -> str:
         """What the engine says of a TrapKind.ERROR."""
@@ -233,14 +232,16 @@ class UnicornCpu:
             for watch in list(self.access_callbacks):
                 self._unwatch(watch)
             return lambda: None
-        watch = next((i for i in range(_WATCHES) if i not in self.access_callbacks), _WATCHES)
+        watch = self.take_watch()
         lib.lb_access_callback = lib.lb_python_access
         check(lib.lb_hook_access(self._raw, watch, begin, end), "cannot hook accesses")
         self.access_callbacks[watch] = callback
+        self.used_watches.add(watch)
         return partial(self._unwatch, watch)
 
     def _unwatch(self, watch: int) -> None:
         if self.access_callbacks.pop(watch, None) is not None and self._raw != ffi.NULL:
+            self.used_watches.discard(watch)
             lib.lb_hook_access(self._raw, watch, 0, 0)
 
     def cover(self, va: int, size: int) -> bytearray:
@@ -248,7 +249,10 @@ class UnicornCpu:
         `Arch.code_unit` bytes, 1 once executed.
         """
         covered = bytearray(-(-size // self.arch.code_unit))
-        check(lib.lb_hook_cover(self._raw, va, size, ffi.from_buffer("uint8_t[]", covered)), "cannot collect coverage")
+        check(
+            lib.lb_hook_cover(self._raw, va, size, ffi.from_buffer("uint8_t[]", covered), ffi.NULL),
+            "cannot collect coverage",
+        )
         self._covers.append(covered)
         return covered
 

@@ -134,9 +134,11 @@ static int still_broken(struct lb_cpu *cpu)
 }
 
 /* Run from pc until something happens. */
-static int run(struct lb_cpu *cpu, uint64_t pc)
+static int run(struct lb_cpu *cpu, uint64_t pc, bool going_on)
 {
     bool entered = false;
+    if (cpu->debug)
+        lb_debug_begin(cpu, going_on);
     lb_entering(cpu);
     for (;;) {
         if (atomic_load(&cpu->why)) {
@@ -178,7 +180,7 @@ static int run(struct lb_cpu *cpu, uint64_t pc)
         }
         if (cpu->trap == LB_TRAP_EXCEPTION && lb_reg(cpu, cpu->arch->pc) != cpu->fault.pc)
             set_reg(cpu, cpu->arch->pc, cpu->fault.pc); /* its hook ran before Unicorn stepped over the instruction */
-        if (cpu->trap == LB_TRAP_CALL || cpu->trap == LB_TRAP_EXCEPTION)
+        if (cpu->trap == LB_TRAP_CALL || cpu->trap == LB_TRAP_EXCEPTION || cpu->trap == LB_TRAP_DEBUG)
             break;
         if (cpu->trap == LB_TRAP_FAULT || error) {
             if (cpu->fault.access) { /* a denied fetch ends with an error and no trap */
@@ -200,6 +202,8 @@ static int run(struct lb_cpu *cpu, uint64_t pc)
         lb_hook_renew(cpu);
     }
     lb_left(cpu);
+    if (cpu->debug)
+        lb_debug_end(cpu);
     return cpu->trap;
 }
 
@@ -216,7 +220,7 @@ int lb_cpu_enter(struct lb_cpu *cpu, uint64_t pc, uint64_t sp, uint64_t a0, uint
     set_reg(cpu, cpu->arch->args[2], a2);
     set_reg(cpu, cpu->arch->args[3], a3);
     set_reg(cpu, cpu->arch->sp, sp);
-    return run(cpu, pc);
+    return run(cpu, pc, false);
 }
 
 int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result)
@@ -224,7 +228,7 @@ int lb_cpu_resume(struct lb_cpu *cpu, uint64_t result)
     if (cpu->broken)
         return still_broken(cpu);
     set_reg(cpu, cpu->arch->ret, result);
-    return run(cpu, current_pc(cpu));
+    return run(cpu, current_pc(cpu), true);
 }
 
 /* A call is told by its number, if that is one a system call can have; anything else as -trap. */
@@ -247,7 +251,7 @@ int lb_cpu_proceed(struct lb_cpu *cpu)
 {
     if (cpu->broken)
         return still_broken(cpu);
-    return run(cpu, current_pc(cpu));
+    return run(cpu, current_pc(cpu), true);
 }
 
 int lb_cpu_bind(struct lb_cpu *cpu, uint64_t number, uintptr_t handler, uintptr_t owner, unsigned args)
@@ -264,6 +268,11 @@ void lb_cpu_registers(struct lb_cpu *cpu, uint64_t *out)
 {
     for (int i = 0; i < cpu->arch->saved_count; i++)
         out[i] = lb_reg(cpu, cpu->arch->saved[i]);
+}
+
+uint64_t lb_cpu_pc(struct lb_cpu *cpu)
+{
+    return lb_reg(cpu, cpu->arch->pc);
 }
 
 int lb_cpu_set_register(struct lb_cpu *cpu, int index, uint64_t value)
@@ -325,6 +334,7 @@ static void unmake(struct lb_cpu *cpu)
     if (cpu->uc && !cpu->broken)
         lb_uc.close(cpu->uc);
     lb_hooks_free(cpu);
+    lb_debug_free(cpu);
     free(cpu->known);
     free(cpu);
 }

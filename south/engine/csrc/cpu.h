@@ -18,7 +18,13 @@ enum lb_trap {
     LB_TRAP_EXCEPTION = 3,
     LB_TRAP_INTERRUPTED = 4,
     LB_TRAP_ERROR = 5,
+    LB_TRAP_DEBUG = 6,
 };
+
+/* What LB_TRAP_DEBUG stopped at, in fault.exception; south.platform.StopKind. */
+#define LB_DEBUG_BREAK 1u
+#define LB_DEBUG_STEP 2u
+#define LB_DEBUG_WATCH 3u /* fault.address and access: of the first byte that was accessed */
 
 /* Why it was interrupted, a set; south.platform.Interrupt. */
 #define LB_WHY_DEADLINE 1u
@@ -130,11 +136,22 @@ struct lb_samples {
 #define LB_BLOCK_COVER 4u
 #define LB_BLOCK_CALLBACK 8u
 #define LB_BLOCK_SAMPLE 16u
+#define LB_BLOCK_POSITION 32u
+#define LB_BLOCK_EDGES 64u
 
-/* Executed code of [va, va + size): one byte for each `code_unit` of it. */
+/* Edges between blocks, counted as AFL does (docs/technical_details.txt of AFL, "Coverage measurements"). */
+struct lb_edges {
+    uint8_t *map;   /* of mask + 1 counters, a power of two */
+    uint64_t mask;
+    uint64_t base;  /* addresses count from here, so that runs elsewhere give the same */
+    uint64_t before;
+};
+
+/* Executed code of [va, va + size), for each `code_unit` of it: a byte, 1 once executed, or how often a block began there. */
 struct lb_cover {
     uint64_t va, size;
     uint8_t *map;
+    uint32_t *counts; /* NULL: only whether */
     struct lb_cover *next;
 };
 
@@ -142,6 +159,7 @@ struct lb_cover {
 
 struct lb_watch {
     uint64_t begin, end;
+    uint32_t stops; /* LB_READ | LB_WRITE: the guest stops after those (debug.c), and nobody is called */
 };
 
 /* A page that several extents show, and the address it was last used by. */
@@ -220,7 +238,10 @@ struct lb_cpu {
     bool stopped_exactly; /* the last stop was asked for at the beginning of a block */
     uint32_t blocks_noted; /* blocks that Unicorn remembers for the block hook */
     uint64_t budget;      /* instructions left, counted by block */
+    uint64_t blocks;      /* begun since the position was asked for */
+    struct lb_edges edges;
     struct lb_cover *covers;
+    struct lb_debug *debug; /* NULL: nothing of debug.c is on */
     struct lb_watch watches[LB_WATCHES];
     struct lb_alias *aliases;
     size_t alias_count;
@@ -244,6 +265,7 @@ int lb_cpu_proceed(struct lb_cpu *cpu);
 int lb_cpu_bind(struct lb_cpu *cpu, uint64_t number, uintptr_t handler, uintptr_t owner, unsigned args);
 bool lb_cpu_serve(struct lb_cpu *cpu);
 void lb_cpu_registers(struct lb_cpu *cpu, uint64_t *out);
+uint64_t lb_cpu_pc(struct lb_cpu *cpu);
 int lb_cpu_set_register(struct lb_cpu *cpu, int index, uint64_t value);
 uc_context *lb_cpu_save(struct lb_cpu *cpu);
 int lb_cpu_load(struct lb_cpu *cpu, uc_context *context);
@@ -278,12 +300,21 @@ void lb_turn_join(struct lb_cpu *cpu, struct lb_turn *turn);
 /* hooks.c */
 int lb_hook_block(struct lb_cpu *cpu, bool on);
 int lb_hook_access(struct lb_cpu *cpu, unsigned watch, uint64_t begin, uint64_t end);
-int lb_hook_cover(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint8_t *map);
+int lb_hook_cover(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint8_t *map, uint32_t *counts);
 int lb_hook_uncover(struct lb_cpu *cpu, const uint8_t *map);
+int lb_hook_edges(struct lb_cpu *cpu, uint64_t base, uint8_t *map, uint64_t size);
+int lb_hook_position(struct lb_cpu *cpu, bool on);
 int lb_hook_budget(struct lb_cpu *cpu, uint64_t instructions);
 extern void (*lb_block_callback)(void *owner, uint64_t pc, uint32_t size);
 extern void (*lb_access_callback)(void *owner, uint32_t watch, uint32_t type, uint64_t address, uint32_t size,
                                   uint64_t value);
+
+/* debug.c */
+int lb_debug_break(struct lb_cpu *cpu, uint64_t va);
+int lb_debug_unbreak(struct lb_cpu *cpu, uint64_t va);
+int lb_debug_step(struct lb_cpu *cpu);
+int lb_debug_watch(struct lb_cpu *cpu, unsigned watch, uint64_t begin, uint64_t end, uint32_t types);
+int lb_debug_off(struct lb_cpu *cpu);
 
 /* sample.c */
 int lb_sample_start(struct lb_cpu *cpu, uint64_t va, uint64_t slots, uint64_t offset, uint64_t scale);
@@ -364,6 +395,13 @@ uc_err lb_hook_use(struct lb_cpu *cpu, unsigned use, bool on);
 uc_err lb_hook_renew(struct lb_cpu *cpu);
 void lb_hook_filled(struct lb_cpu *cpu, uint64_t va, uint64_t pa);
 void lb_hooks_free(struct lb_cpu *cpu);
+uc_err lb_hook_changed(struct lb_cpu *cpu, uc_err (*change)(struct lb_cpu *cpu));
+
+/* debug.c */
+void lb_debug_accessed(struct lb_cpu *cpu, uint32_t type, uint64_t va);
+void lb_debug_begin(struct lb_cpu *cpu, bool going_on);
+void lb_debug_end(struct lb_cpu *cpu);
+void lb_debug_free(struct lb_cpu *cpu);
 
 /* dirty.c */
 void lb_dirty_mark(struct lb_space *space, const uint8_t *host, uint64_t size);

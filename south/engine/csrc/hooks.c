@@ -35,9 +35,20 @@ static void cover(struct lb_cpu *cpu, uint64_t pc, uint32_t size)
         uint64_t from = pc > c->va ? pc - c->va : 0, to = pc + size > c->va ? pc + size - c->va : 0;
         if (to > c->size)
             to = c->size;
-        if (from < to) /* a block may begin before the area */
+        if (from < to && c->counts && pc >= c->va)
+            c->counts[from / unit] += c->counts[from / unit] != UINT32_MAX;
+        if (from < to && c->map) /* a block may begin before the area */
             memset(c->map + from / unit, 1, (to - from / unit * unit + unit - 1) / unit);
     }
+}
+
+static void edge(struct lb_edges *e, uint64_t pc)
+{
+    uint64_t here = (pc - e->base) >> 1;
+    here ^= here >> 16; /* blocks far apart use the whole map, too */
+    uint8_t *count = &e->map[(here ^ e->before) & e->mask];
+    *count += *count != UINT8_MAX; /* 0 would mean never */
+    e->before = here >> 1;
 }
 
 static bool within_budget(struct lb_cpu *cpu, uint64_t pc, uint32_t size)
@@ -70,6 +81,10 @@ static void on_block(uc_engine *uc, uint64_t pc, uint32_t size, void *data)
         lb_sample_take(cpu, pc);
     if (cpu->block_uses & LB_BLOCK_COVER)
         cover(cpu, pc, size);
+    if (cpu->block_uses & LB_BLOCK_EDGES)
+        edge(&cpu->edges, pc);
+    if (cpu->block_uses & LB_BLOCK_POSITION)
+        cpu->blocks++;
     if (cpu->block_uses & LB_BLOCK_CALLBACK && lb_block_callback) {
         struct lb_library_call *call = lb_step_out();
         lb_block_callback(cpu->hook_owner, pc, size);
@@ -107,7 +122,7 @@ static uc_err uninstall(struct lb_cpu *cpu)
 }
 
 /* Change hooks by `change`, and drop all translations: they have calls of the hooks in them. */
-static uc_err changed(struct lb_cpu *cpu, uc_err (*change)(struct lb_cpu *cpu))
+uc_err lb_hook_changed(struct lb_cpu *cpu, uc_err (*change)(struct lb_cpu *cpu))
 {
     struct lb_library_call call;
     if (cpu->broken)
@@ -127,7 +142,7 @@ static uc_err switch_blocks(struct lb_cpu *cpu, unsigned uses)
     if (cpu->broken)
         return (uc_err)LB_ERR_BROKEN;
     if (!uses != !cpu->block_uses)
-        e = changed(cpu, uses ? install : uninstall);
+        e = lb_hook_changed(cpu, uses ? install : uninstall);
     cpu->block_uses = e ? 0 : uses;
     atomic_store(&cpu->exact, cpu->block_uses != 0);
     return e;
@@ -168,13 +183,13 @@ int lb_hook_budget(struct lb_cpu *cpu, uint64_t count)
     return lb_hook_use(cpu, LB_BLOCK_BUDGET, count != 0);
 }
 
-/* map: a byte for each `code_unit` of [va, va + size), which outlives the cover. */
-int lb_hook_cover(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint8_t *map)
+/* map, counts: one of them, for each `code_unit` of [va, va + size); it outlives the cover. */
+int lb_hook_cover(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint8_t *map, uint32_t *counts)
 {
     struct lb_cover *c = malloc(sizeof *c);
     if (!c)
         return UC_ERR_NOMEM;
-    *c = (struct lb_cover){.va = va, .size = size, .map = map, .next = cpu->covers};
+    *c = (struct lb_cover){.va = va, .size = size, .map = map, .counts = counts, .next = cpu->covers};
     uc_err e = lb_hook_use(cpu, LB_BLOCK_COVER, true);
     if (e)
         free(c);
@@ -183,12 +198,12 @@ int lb_hook_cover(struct lb_cpu *cpu, uint64_t va, uint64_t size, uint8_t *map)
     return e;
 }
 
-/* map: of the cover that ends; NULL: all. */
+/* map: of the cover that ends, or its counts; NULL: all. */
 int lb_hook_uncover(struct lb_cpu *cpu, const uint8_t *map)
 {
     for (struct lb_cover **at = &cpu->covers; *at;) {
         struct lb_cover *c = *at;
-        if (map && c->map != map) {
+        if (map && c->map != map && (const uint8_t *)c->counts != map) {
             at = &c->next;
             continue;
         }
@@ -196,6 +211,22 @@ int lb_hook_uncover(struct lb_cpu *cpu, const uint8_t *map)
         free(c);
     }
     return cpu->covers || cpu->broken ? 0 : (int)lb_hook_use(cpu, LB_BLOCK_COVER, false);
+}
+
+/* Count edges in `size` bytes, a power of two, at `map`; NULL: no more. */
+int lb_hook_edges(struct lb_cpu *cpu, uint64_t base, uint8_t *map, uint64_t size)
+{
+    if (map && (!size || size & (size - 1)))
+        return UC_ERR_ARG;
+    cpu->edges = (struct lb_edges){.map = map, .mask = size - 1, .base = base};
+    return lb_hook_use(cpu, LB_BLOCK_EDGES, map != NULL);
+}
+
+/* Count blocks from now on: with pc, where a run is. */
+int lb_hook_position(struct lb_cpu *cpu, bool on)
+{
+    cpu->blocks = 0;
+    return lb_hook_use(cpu, LB_BLOCK_POSITION, on);
 }
 
 /* --- accesses ------------------------------------------------------------------------------- */
@@ -257,15 +288,20 @@ static void on_access(uc_engine *uc, uc_mem_type type, uint64_t pa, int size, in
     uint64_t va;
     if (cpu->arch->restored)
         cpu->arch->restored(uc);
-    if (!lb_access_callback || !virtual_of(cpu, pa, &va))
+    if (!virtual_of(cpu, pa, &va))
         return;
-    struct lb_library_call *call = lb_step_out();
     for (unsigned i = 0; i < LB_WATCHES; i++) {
         const struct lb_watch *w = &cpu->watches[i];
-        if (w->begin < w->end && va < w->end && va + (uint64_t)size > w->begin)
-            lb_access_callback(cpu->hook_owner, i, type, va, (uint32_t)size, (uint64_t)value);
+        if (w->begin >= w->end || va >= w->end || va + (uint64_t)size <= w->begin)
+            continue;
+        if (w->stops & (type == UC_MEM_WRITE ? LB_WRITE : LB_READ))
+            lb_debug_accessed(cpu, type, va);
+        if (w->stops || !lb_access_callback)
+            continue;
+        struct lb_library_call *call = lb_step_out();
+        lb_access_callback(cpu->hook_owner, i, type, va, (uint32_t)size, (uint64_t)value);
+        lb_step_in(call);
     }
-    lb_step_in(call);
 }
 
 /* Not in the window of faults: those accesses are not made. */
@@ -294,7 +330,7 @@ int lb_hook_access(struct lb_cpu *cpu, unsigned watch, uint64_t begin, uint64_t 
     bool any = false;
     for (unsigned i = 0; i < LB_WATCHES; i++)
         any = any || cpu->watches[i].begin < cpu->watches[i].end;
-    return any == (cpu->access_hook != 0) ? 0 : (int)changed(cpu, any ? install_access : uninstall_access);
+    return any == (cpu->access_hook != 0) ? 0 : (int)lb_hook_changed(cpu, any ? install_access : uninstall_access);
 }
 
 void lb_hooks_free(struct lb_cpu *cpu)

@@ -326,16 +326,38 @@ static void hooks(bool wide)
     uint8_t cover[LB_PAGE / 4] = {0};
 
     load(&g, wide ? a64 : a32, wide ? sizeof a64 : sizeof a32);
-    CHECK(!lb_hook_cover(g.cpu, CODE, LB_PAGE, cover));
+    CHECK(!lb_hook_cover(g.cpu, CODE, LB_PAGE, cover, NULL));
     CHECK(enter(&g, 0, 0, 0) == LB_TRAP_CALL && cover[0] == 1 && !cover[LB_PAGE / 4 - 1]);
-    CHECK(!lb_hook_cover(g.cpu, CODE, 4, cover)); /* less than a block */
+    CHECK(!lb_hook_cover(g.cpu, CODE, 4, cover, NULL)); /* less than a block */
     CHECK(enter(&g, 0, 0, 0) == LB_TRAP_CALL);
     CHECK(!lb_hook_uncover(g.cpu, cover));
     CHECK(!lb_hook_block(g.cpu, true) && !lb_hook_access(g.cpu, 0, DATA, DATA + 16));
     CHECK(!lb_hook_access(g.cpu, LB_WATCHES - 1, DATA, DATA + 1) && lb_hook_access(g.cpu, LB_WATCHES, 0, 1));
     CHECK(enter(&g, 0, 0, 0) == LB_TRAP_CALL);
     CHECK(!lb_hook_block(g.cpu, false) && !lb_hook_access(g.cpu, 0, 0, 0));
-    CHECK(!lb_hook_cover(g.cpu, CODE, LB_PAGE, cover)); /* ends with the CPU */
+    CHECK(!lb_hook_cover(g.cpu, CODE, LB_PAGE, cover, NULL)); /* ends with the CPU */
+    unmake(&g);
+}
+
+static void debugging(bool wide)
+{
+    struct guest g = make(wide);
+    uint32_t counts[LB_PAGE / 4] = {0}, code[3] = {wide ? a64_store : a32_store, wide ? a64[0] : a32[0], wide ? a64[1] : a32[2]};
+    uint8_t edges[64] = {0};
+
+    load(&g, code, sizeof code);
+    CHECK(!lb_hook_cover(g.cpu, CODE, LB_PAGE, NULL, counts) && !lb_hook_edges(g.cpu, CODE, edges, sizeof edges));
+    CHECK(lb_hook_edges(g.cpu, CODE, edges, 63) && !lb_hook_position(g.cpu, true));
+    for (uint32_t i = 0; i < 40; i++)
+        CHECK(!lb_debug_break(g.cpu, CODE + 4 * i) && !lb_debug_break(g.cpu, CODE + 4 * i));
+    for (uint32_t i = 2; i < 40; i++)
+        CHECK(!lb_debug_unbreak(g.cpu, CODE + 4 * i) && lb_debug_unbreak(g.cpu, CODE + 4 * i));
+    CHECK(enter(&g, 7, DATA, 0) == LB_TRAP_DEBUG && g.cpu->fault.exception == LB_DEBUG_BREAK);
+    CHECK(!lb_debug_watch(g.cpu, 3, DATA, DATA + 1, LB_WRITE) && lb_debug_watch(g.cpu, LB_WATCHES, 0, 1, LB_WRITE));
+    CHECK(lb_cpu_proceed(g.cpu) == LB_TRAP_DEBUG && g.cpu->fault.exception == LB_DEBUG_WATCH);
+    CHECK(!lb_debug_step(g.cpu) && lb_cpu_proceed(g.cpu) == LB_TRAP_DEBUG && g.cpu->fault.exception == LB_DEBUG_STEP);
+    CHECK(!lb_debug_off(g.cpu) && !lb_debug_off(g.cpu));
+    CHECK(!lb_debug_break(g.cpu, CODE)); /* ends with the CPU */
     unmake(&g);
 }
 
@@ -625,6 +647,7 @@ int main(int argc, char **argv)
         faults(wide);
         watchdog(wide);
         hooks(wide);
+        debugging(wide);
         snapshots(wide, rounds);
         if (argc < 5) /* valgrind reports the fault itself, and TSan loses its way in the jump */
             contained(wide);
