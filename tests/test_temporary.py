@@ -281,7 +281,9 @@ def test_every_place_is_tried() -> None:
 
 
 def left(place: Path) -> list[Path]:
-    return [path for path in place.rglob("*") if path.name.endswith(SUFFIX)]
+    # Not by Path.rglob, which raises if a folder goes while it looks.
+    names = ((folder, name) for folder, folders, files in os.walk(place) for name in (*folders, *files))
+    return [Path(folder, name) for folder, name in names if name.endswith(SUFFIX)]
 
 
 def in_child(place: Path, make: Callable[[Path], None], kill_at: int | None) -> bool:
