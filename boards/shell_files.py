@@ -13,6 +13,7 @@ import binascii
 import gzip
 import hashlib
 import os
+import posixpath
 import secrets
 import shlex
 import stat
@@ -42,6 +43,8 @@ SECONDS = 300.0
 """For one command: a slow line carries a block in seconds, a slow card may take longer."""
 MAX_BYTES = 1 << 28
 """Of one file."""
+FIRST = 100
+"""Exit code of the first check that fails."""
 TOOLS = ("base64", "gzip", "sha256sum", "cksum")
 
 
@@ -67,8 +70,15 @@ def put(
     tools = _tools(shell)
     made = f"{path}.lb-{secrets.token_hex(4)}"
     temporary = shlex.quote(made)
+    folder = posixpath.dirname(path) or "."
+    within = shlex.quote(folder)
     _usage(
-        shell, path, f"if [ -e {quoted} ] && ! [ -f {quoted} ]; then echo it is no file; false; else : >{temporary}; fi"
+        shell,
+        path,
+        (f"[ -e {quoted} ] && ! [ -f {quoted} ]", "it is no file"),
+        (f"! [ -d {within} ]", f"there is no folder {folder}"),
+        (f"! [ -w {within} ]", f"the folder {folder} may not be written to"),
+        then=f": >{temporary}",
     )
     try:
         packed = gzip.compress(data, mtime=0) if tools.gzip else data
@@ -97,8 +107,15 @@ def get(shell: Shell, path: str, *, tell: Callable[[int, int], None] = lambda *_
     path = _sound(path)
     quoted = shlex.quote(path)
     tools = _tools(shell)
-    check = f"if [ -d {quoted} ]; then echo it is a folder; false; elif [ -e {quoted} ] && ! [ -f {quoted} ]; then"
-    done = _usage(shell, path, f"{check} echo it is no file; false; else wc -c <{quoted}; fi")
+    done = _usage(
+        shell,
+        path,
+        (f"[ -d {quoted} ]", "it is a folder"),
+        (f"! [ -e {quoted} ]", "there is no such file"),
+        (f"! [ -f {quoted} ]", "it is no file"),
+        (f"! [ -r {quoted} ]", "it may not be read"),
+        then=f"wc -c <{quoted}",
+    )
     size = int(done.output) if done.output.strip().isdecimal() else MAX_BYTES + 1
     if size > MAX_BYTES:
         raise UsageError(f"{path}: a file from a board has at most {MAX_BYTES} bytes")
@@ -237,11 +254,16 @@ def _do(shell: Shell, path: str, command: str, shown: str | None = None) -> None
         raise TargetError(f"{path}: cannot be written", output=done.output)
 
 
-def _usage(shell: Shell, path: str, command: str) -> Completed:
-    done = shell.run(f"{{ {command}; }} 2>&1", SECONDS)
+def _usage(shell: Shell, path: str, *wrong: tuple[str, str], then: str) -> Completed:
+    """Run `then`, unless a condition holds. wrong: (condition, what is wrong then); UsageError says it in our words,
+    for a shell's begin with what it was running.
+    """
+    checks = "".join(f"if {test}; then (exit {FIRST + at}); el" for at, (test, _) in enumerate(wrong))
+    done = shell.run(f"{checks}se {then}; fi", SECONDS)
     if done.exit_code:
-        said = done.output.strip().splitlines()
-        raise UsageError(f"{path} on the board: {said[-1] if said else 'it cannot be used'}")
+        at = done.exit_code - FIRST
+        problem = wrong[at][1] if 0 <= at < len(wrong) else "it cannot be used"
+        raise UsageError(f"{path} on the board: {problem}")
     return done
 
 

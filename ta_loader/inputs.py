@@ -22,6 +22,8 @@ MAX_FILE = 1 << 30
 """Bytes of a regular file; a TA's whole address space has as many."""
 MAX_STREAM = 256 << 20
 """Bytes of a pipe or of standard input, whose size nobody knows before."""
+stdin_closed = False
+"""Whether the caller closed standard input, in whose place the commands and their children have an empty one."""
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISCHR, "a device"),
@@ -120,7 +122,14 @@ def parse_toml(data: bytes) -> dict[str, Any]:
 
 def read_stdin(what: str, most: int = MAX_STREAM) -> bytes:
     """All that is left of standard input. UsageError if it is more than `most` bytes."""
-    return _bounded(sys.stdin.buffer, f"{what}: standard input", min(most, MAX_STREAM))
+    return _bounded(stdin(what), f"{what}: standard input", min(most, MAX_STREAM))
+
+
+def stdin(what: str) -> BinaryIO:
+    """Standard input. UsageError if there is none: what is read of a closed one is not an empty file."""
+    if stdin_closed or sys.stdin is None:
+        raise UsageError(f"{what}: standard input is closed")
+    return sys.stdin.buffer
 
 
 def _bounded(file: BinaryIO, where: str, most: int) -> bytes:

@@ -34,8 +34,10 @@ def needed(data: bytes, what: str) -> list[str]:
     try:
         names = Elf(data).dynamic_strings(DT_NEEDED, MAX_NEEDED)
         return [name.decode() for name in names]
-    except (ElfError, UnicodeDecodeError) as problem:
+    except ElfError as problem:
         raise UsageError(f"{what}: is a damaged ELF file: {problem}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{what}: is a damaged ELF file: a name in it is no text") from None
 
 
 def closure(programs: Mapping[str, bytes], libraries: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, str]]:
@@ -69,6 +71,8 @@ def module_needs(data: bytes, what: str) -> list[str]:
         for word in bytes(elf.content(section)).split(b"\0"):
             if word.startswith(b"depends="):
                 return [name for name in word[8:].decode().split(",") if name]
-    except (ElfError, UnicodeDecodeError) as problem:
+    except ElfError as problem:
         raise UsageError(f"{what}: is a damaged kernel module: {problem}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{what}: is a damaged kernel module: a name in it is no text") from None
     return []

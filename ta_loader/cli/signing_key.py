@@ -65,9 +65,9 @@ def _load(pem: bytes, path: str, passphrase: bytes | None) -> PrivateKeyTypes:
 
     try:
         return load_pem_private_key(pem, passphrase)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as problem:
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         if passphrase is None:
-            raise UsageError(f"{path}: no usable private key: {problem}") from None
+            raise UsageError(f"{path}: no private key in PEM form, of a kind that signs TAs") from None
         raise UsageError(f"{path}: the passphrase is wrong, or the key is damaged") from None
 
 

@@ -36,6 +36,7 @@ def main() -> int:
 def _standard_streams() -> None:
     """Open the closed ones on /dev/null, or the next file to be opened would get what is printed. Text that an encoding
     lacks is escaped: a file's name or a TA's output may hold any."""
+    closed = sys.stdin is None
     if sys.stdin is None or sys.stdout is None or sys.stderr is None:
         import os
 
@@ -45,6 +46,10 @@ def _standard_streams() -> None:
         sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
         sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
         sys.stderr = sys.stderr or os.fdopen(2, "w", errors="backslashreplace", closefd=False)
+    if closed:
+        from ta_loader import inputs
+
+        inputs.stdin_closed = True
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")

@@ -16,6 +16,7 @@ from ta_loader.cli.outputs import STDOUT
 from ta_loader.cli.world_options import STATE_OPTION
 from ta_loader.inputs import read_input, read_stdin
 from ta_loader.outputs import require_file, require_folder
+from tee.storage.oid import show_oid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,18 +101,11 @@ def _key_bytes(text: str) -> bytes:
 def parse_oid(text: str) -> bytes:
     """An object id as `show_oid` shows it."""
     if not text.startswith("hex:"):
-        return text.encode()
+        return text.encode("utf-8", "surrogateescape")
     try:
         return bytes.fromhex(text[4:])
     except ValueError:
         raise UsageError(f"{text}: hex: takes hexadecimal digits") from None
-
-
-def show_oid(oid: bytes) -> str:
-    text = oid.decode("ascii", "replace")
-    if text.isprintable() and text.isascii() and text and " " not in text and not text.startswith("hex:"):
-        return text
-    return f"hex:{oid.hex()}"
 
 
 def _key(words: Sequence[str]) -> Key:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from south.errors import UsageError
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command, Option
-from ta_loader.inputs import read_input
+from ta_loader.inputs import read_input, stdin
 from ta_loader.symbolise.finder import ElfFinder
 from ta_loader.symbolise.log import symbolise_log
 
@@ -40,7 +40,7 @@ def run(arguments: Arguments) -> int:
     core_image = None if core is None else read_input(core, "--core")
     log = arguments.words[0] if arguments.words else "-"
     if log == "-":
-        _write(symbolise_log(_lines(sys.stdin.buffer), finder.find, core_image))
+        _write(symbolise_log(_lines(stdin("LOG")), finder.find, core_image))
         return exits.OK
     try:
         with open(log, "rb") as file:

@@ -180,7 +180,7 @@ def _last_subkey(subkey: bytes) -> Subkey:
 
 
 def _name_field(last: Subkey, name: str) -> bytes:
-    octets = name.encode()
+    octets = name.encode("utf-8", "surrogateescape")
     if len(octets) > last.name_size:
         raise UsageError(f"the name {name!r} is longer than the {last.name_size} bytes that the subkey has for it")
     return octets.ljust(last.name_size, b"\0")
@@ -209,8 +209,8 @@ def _private_key(pem: bytes) -> RSAPrivateKey:
 
     try:
         key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError) as problem:
-        raise UsageError(f"no usable private key: {problem}") from None
+    except (ValueError, TypeError):
+        raise UsageError("no private key in PEM form") from None
     if not isinstance(key, RSAPrivateKey):
         raise UsageError("OP-TEE takes only RSA keys for TAs")
     return key

@@ -23,6 +23,7 @@ from tee.abi.storage import OBJECT_ID_MAX
 from tee.abi.uuids import tee_uuid_bytes, uuid_from_tee
 from tee.errors import TeeError
 from tee.storage.htree import never_committed
+from tee.storage.oid import show_oid
 from tee.storage.ree_file import FileMedium, ReeFile
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class DirFile:
         """ITEM_NOT_FOUND."""
         entry = self.get(key)
         if entry is None:
-            raise TeeError(results.ITEM_NOT_FOUND, f"TA {key.owner} has no object {key.oid!r}")
+            raise TeeError(results.ITEM_NOT_FOUND, f"TA {key.owner} has no object {show_oid(key.oid)}")
         return entry
 
     def next(self, owner: UUID, after: int) -> tuple[int, bytes]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from tee.abi import results
 from tee.errors import TeeError
 from tee.storage.files import FileSystem
+from tee.storage.oid import show_oid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,7 +96,7 @@ class LimitedFs:
     def create(self, key: Key, data: Octets, *, overwrite: bool) -> LimitedFile:
         with self._system.session():
             if not overwrite and key.oid in self._system.lengths(key.owner):
-                raise TeeError(results.ACCESS_CONFLICT, f"TA {key.owner} has an object {key.oid!r}")
+                raise TeeError(results.ACCESS_CONFLICT, f"TA {key.owner} has an object {show_oid(key.oid)}")
         with self._quota.room(self._system, key, len(data), beside=True):
             return self._limited(self._system.create(key, data, overwrite=overwrite))
 

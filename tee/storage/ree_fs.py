@@ -24,6 +24,7 @@ from tee.abi.ree_fs import BLOCK_SIZE
 from tee.errors import TeeError
 from tee.normal import Reserving
 from tee.storage.dirfile import DirFile, Entry, Key, file_name
+from tee.storage.oid import show_oid
 from tee.storage.ree_file import ReeFile
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class ReeFs:
         with self.session() as directory:
             before = directory.get(key)
             if before is not None and not overwrite:
-                raise TeeError(results.ACCESS_CONFLICT, f"TA {key.owner} has an object {key.oid!r}")
+                raise TeeError(results.ACCESS_CONFLICT, f"TA {key.owner} has an object {show_oid(key.oid)}")
             directory.settle()
             entry = Entry(key, b"", self._reserved(directory))
             file = ReeFile.create(self.files, entry.file, self.entropy, self.keys, key.owner)
@@ -225,7 +226,7 @@ class ReeFs:
         with self.session() as directory:
             directory.find(old)
             if directory.get(new) is not None:
-                raise TeeError(results.ACCESS_CONFLICT, f"TA {new.owner} has an object {new.oid!r}")
+                raise TeeError(results.ACCESS_CONFLICT, f"TA {new.owner} has an object {show_oid(new.oid)}")
             directory.rename(old, new)
             directory.commit()
 

@@ -103,7 +103,7 @@ def test_over_a_bad_line(tmp_path: Path, faults: Faults) -> None:
     ("path", "problem"),
     [
         ("{tmp}", "it is no file"),
-        ("{tmp}/no/f", "f"),
+        ("{tmp}/no/f", r"on the board: there is no folder .*/no$"),
         ("/dev/null", "it is no file"),
         ("{tmp}/f/", "is no name of a file"),
         ("", "is no name of a file"),
@@ -119,7 +119,7 @@ def test_where_no_file_can_be(shell: Shell, tmp_path: Path, path: str, problem: 
 
 @pytest.mark.parametrize(
     ("path", "problem"),
-    [("{tmp}", "it is a folder"), ("{tmp}/no", "No such file|nonexistent"), ("/dev/zero", "is no file")],
+    [("{tmp}", "it is a folder"), ("{tmp}/no", "on the board: there is no such file$"), ("/dev/zero", "is no file")],
 )
 def test_what_cannot_be_fetched(shell: Shell, tmp_path: Path, path: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):

@@ -172,3 +172,18 @@ def test_hints_do_not_repeat_a_typo(cli: Cli) -> None:
     assert "litebox-ta --help" in done.err
     assert "litebox-ta rnu" not in done.err
     assert "(litebox-ta run --help shows more)" in cli("run", "--nonsense").err
+
+
+@pytest.mark.parametrize("subkey", [False, True])
+@pytest.mark.parametrize("pem", [b"", b"\xff\xfe", b"-----BEGIN PRIVATE KEY-----", b"no key at all"])
+def test_what_is_no_key_is_told_in_our_words(cli: Cli, tmp_path: Path, pem: bytes, subkey: bool) -> None:
+    for name in ("key.pem", "sub.bin", "my.elf"):
+        (tmp_path / name).write_bytes(pem)
+    chain = ["--subkey", str(tmp_path / "sub.bin"), "--name", "x"] if subkey else []
+    out = str(tmp_path / "out")
+    done = cli("sign", "--key", str(tmp_path / "key.pem"), *chain, "--out", out, str(tmp_path / "my.elf"))
+    assert done.code == 2
+    assert "key.pem: " in done.err
+    assert "PEM" in done.err
+    assert "BEGIN/END" not in done.err
+    assert "deserialize" not in done.err

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TOOL = [sys.executable, "-m", "ta_loader.cli"]
+UUID = "7371bc6b-0888-4252-9d3b-42ddcbca70fd"
 COMMANDS = {
     "overview": ["--help"],
     "help": ["run", "--help"],
@@ -37,6 +38,20 @@ def test_closed_streams(name: str, closed: str) -> None:
     assert b"Traceback" not in done.stderr
     if closed == "<&-" and name == "run":
         assert b"a=42" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [["run", "hello", "--invoke", "1", "in:@-", "out:32"], ["symbolize"], ["storage", "put", UUID, "a", "-"]]
+)
+def test_closed_standard_input_is_no_empty_file(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "litebox-ta" / "tee").mkdir(0o700, parents=True)
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    line = ["sh", "-c", '"$@" <&-', "sh", *TOOL, *words]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 2
+    assert "standard input is closed" in done.stderr
+    assert not done.stdout
+    assert subprocess.run([*TOOL, *words], env=environment, stdin=subprocess.DEVNULL, timeout=PATIENCE).returncode == 0
 
 
 def test_a_file_never_gets_what_is_printed(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from south.errors import UsageError
-from ta_loader.cli.storage import COMMAND, parse_oid, show_oid
+from ta_loader.cli.storage import COMMAND, parse_oid
 from tee.errors import TeeError
 from tee.storage.inspect import put
+from tee.storage.oid import show_oid
 from tests.tee.storage.kit import HUK, MemoryFiles, key, newest_damaged
 from tests.tee.storage.kit import store as kit_store
 
@@ -128,6 +129,15 @@ def test_usage(run: Callable[..., tuple[int, bytes]], words: tuple[str, ...]) ->
 @pytest.mark.parametrize("oid", [b"", b"plain", b"with space", b"\0", "ä".encode(), b"hex:00"])
 def test_object_ids_are_shown_so_that_they_can_be_typed(oid: bytes) -> None:
     assert parse_oid(show_oid(oid)) == oid
+
+
+@pytest.mark.parametrize(("name", "told"), [("nope", "nope"), ("hex:00ff", "hex:00ff"), ("\udcff", "hex:ff")])
+def test_an_object_that_is_not_there(run: Callable[..., tuple[int, bytes]], name: str, told: str) -> None:
+    """Named as it is typed, whatever octets it has: not as Python writes bytes."""
+    run("put", TA, "a", "/dev/null")
+    for action in ("get", "rm"):
+        with pytest.raises(TeeError, match=f"has no object {told}$"):
+            run(action, TA, name)
 
 
 def test_a_real_store(run: Callable[..., tuple[int, bytes]], tmp_path: Path) -> None:
