@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from boards import hooks
 from boards.errors import TargetError
 from south.errors import UsageError
+from south.linux_host.child import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,24 +22,6 @@ STOP_SECONDS = 5.0
 """Between SIGTERM and SIGKILL."""
 HOOK_SECONDS = 60.0
 """For one command of a hook or relay."""
-_GUARD = """\
-exec 3<&0
-trap : TERM
-"$@" </dev/null 3<&- &
-board=$!
-{ cat <&3 >/dev/null; kill -9 "$board"; } 2>/dev/null &
-watch=$!
-exec 3<&-
-wait "$board"
-status=$?
-while kill -0 "$board" 2>/dev/null; do wait "$board"; status=$?; done
-kill "$watch"
-exit "$status"
-"""
-"""Runs a process for as long as somebody holds its standard input open: if the harness is killed, the board goes, too.
-
-SIGTERM is for the board, which may take its time; the guard goes when it has gone.
-"""
 TAIL = 2000
 """Bytes of a command's complaint that an error shows."""
 
@@ -80,7 +63,7 @@ class ProcessPower:
         self._argv: Sequence[str] = ()
         self._folder = folder
         self._log = log
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
 
     def on(self) -> None:
         self.off()
@@ -94,14 +77,7 @@ class ProcessPower:
             raise UsageError(f"{self._log}: {problem.strerror}") from None
         with log:
             try:
-                self._child = subprocess.Popen(
-                    ["/bin/sh", "-c", _GUARD, "sh", *self._argv],
-                    cwd=self._folder,
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+                self._child = Child(self._argv, folder=self._folder, log=log)
             except OSError as problem:
                 raise UsageError(f"{self._folder or program}: {problem.strerror}") from None
 
@@ -109,25 +85,24 @@ class ProcessPower:
         child, self._child = self._child, None
         if child is None:
             return
+        # What it has started is of its session, and goes as well.
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(child.pid, number)
             except ProcessLookupError:
                 pass
-            try:
-                child.wait(STOP_SECONDS)
+            if child.wait(STOP_SECONDS) is not None:
                 break
-            except subprocess.TimeoutExpired:
-                continue
-        assert child.stdin is not None
-        child.stdin.close()
+        child.close()
 
     def trouble(self) -> str:
-        if self._child is None or self._child.poll() is None:
+        status = None if self._child is None else self._child.wait(0)
+        if status is None:
             return ""
         said = _end_of(self._log)
         name = os.path.basename(self._argv[0])
-        return f"{name} ended with status {self._child.returncode}" + (f": {said}" if said else "")
+        # A signal's number as a shell gives it.
+        return f"{name} ended with status {128 - status if status < 0 else status}" + (f": {said}" if said else "")
 
 
 def _end_of(path: Path) -> str:

@@ -33,7 +33,7 @@ OTHERS = {
     ("boards/hooks.py", "tempfile"): "a file without a name",
     ("boards/shell_files.py", "token_hex"): "on the board",
     ("south/linux_host/systemd.py", "getpid()"): "what systemd is sent",
-    ("south/qemu_arm/process.py", "getpid()"): "an argument",
+    ("south/linux_host/child.py", "getpid()"): "an argument",
     ("tee/storage/dirfile.py", "a suffix"): "on trusted storage, where a transaction ends it",
     ("ta_loader/cli/new.py", "uuid4"): "a TA's UUID",
     ("normal_world/supplicant/profiles.py", "O_EXCL"): "results, with numbers",

@@ -1,7 +1,7 @@
 """The Linux host: as a platform (memfd memory, clocks, CSPRNG, a key file as root of trust), and its other facts.
 
 What a process can give up or be handed on Linux has one implementation here, and who wants it says how much:
-`seccomp`, `landlock`, `privileges`; `systemd`.
+`seccomp`, `landlock`, `privileges`; `systemd`; `child`, a process that goes when we go.
 """
 
 from __future__ import annotations

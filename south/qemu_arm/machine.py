@@ -10,13 +10,13 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from south.linux_host.child import Child
 from south.linux_host.host import StderrConsole
 from south.platform import PAGE
 from south.qemu_arm import device_tree, layout
 from south.qemu_arm.doorbell import Doorbell
 from south.qemu_arm.errors import MachineError
 from south.qemu_arm.memory import GuestMemory
-from south.qemu_arm.process import Process
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -136,7 +136,7 @@ class QemuMachine:
         self._memory = GuestMemory(board.memory)
         self._line, self._theirs = socket.socketpair()
         self._bell = Doorbell(self._line, self._memory.shim, board.cpus, self._log)
-        self._process: Process | None = None
+        self._process: Child | None = None
 
     # --- NormalMachine
 
@@ -181,7 +181,11 @@ class QemuMachine:
             shim, image, dtb = files
             fds = [self._memory.fd, self._theirs.fileno(), *files, *(fd for port in self._ports for fd in port.fds)]
             terminal = any(port.backend.partition(",")[0] == "stdio" for port in self._ports)
-            self._process = Process(self._command(shim, image, dtb), fds, own_session=not terminal)
+            command = self._command(shim, image, dtb)
+            try:
+                self._process = Child(command, fds, own_session=not terminal)
+            except OSError as problem:
+                raise MachineError(f"{command[0]}: {problem.strerror}") from None
         finally:
             for fd in files:
                 os.close(fd)

@@ -1,4 +1,7 @@
-"""QEMU as a process that goes when we go, even by kill -9."""
+"""A program as a process that goes when we go, even by kill -9: QEMU, a board.
+
+What has to be cleaned up besides needs somebody who outlives us: `normal_world.run_with.sweeper`.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,12 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from south.qemu_arm.errors import MachineError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import IO
 
 _FIRST, _LAST = 1000, 2000
-"""Bytes of QEMU's complaints that are kept, from their start and before their end: a guest can provoke any number."""
+"""Bytes of its complaints that are kept, from their start and before their end: QEMU's guest can provoke any number."""
 _READ_SECONDS = 1.0
 """For the rest of its complaints, once it has ended."""
 _STOP_SECONDS = 5.0
@@ -29,10 +30,13 @@ if ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL):
 if os.getppid() != int(sys.argv[1]):
     sys.exit(1)
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-os.execvp(sys.argv[2], sys.argv[2:])
+try:
+    os.execvp(sys.argv[2], sys.argv[2:])
+except OSError as problem:
+    sys.exit(f"{sys.argv[2]}: {problem.strerror}")
 """
-"""Runs between fork and QEMU, in an interpreter of its own: nothing of Python's is safe to run in the fork of a process
-with threads. The parent may have gone before the signal was asked for: hence the second look."""
+"""Runs between fork and the program, in an interpreter of its own: nothing of Python's is safe to run in the fork of a
+process with threads. The parent may have gone before the signal was asked for: hence the second look."""
 
 
 class _Said:
@@ -62,35 +66,48 @@ class _Said:
         return whole.decode("utf-8", "replace").strip()
 
 
-class Process:
+class Child:
     """A child that the kernel kills with us.
 
     The death signal comes when the *thread* ends that started the child (prctl(2)), so a thread of its own starts it
     and waits for its end. command: program and arguments; fds: descriptors to inherit; own_session: not for a child
-    that reads the terminal.
+    that reads the terminal; folder: where it runs, None: here; log: takes both its outputs, None: standard output is
+    ours, and `said` has the other. OSError: it cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], fds: Sequence[int], own_session: bool) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        fds: Sequence[int] = (),
+        *,
+        own_session: bool = True,
+        folder: str | None = None,
+        log: IO[bytes] | None = None,
+    ) -> None:
         self._said = _Said()
         self._child: subprocess.Popen[bytes] | None = None
         self._failure: OSError | None = None
         self._started = threading.Event()
         self._ended = threading.Event()
-        arguments = (list(command), tuple(fds), own_session)
-        self._keeper = threading.Thread(target=self._keep, args=arguments, name="litebox-qemu", daemon=True)
+        arguments = (list(command), tuple(fds), own_session, folder, log)
+        self._keeper = threading.Thread(target=self._keep, args=arguments, name="litebox-child", daemon=True)
         self._keeper.start()
         self._started.wait()
         if self._failure is not None:
             self.close()
-            raise MachineError(f"{command[0]}: {self._failure.strerror}") from None
+            raise self._failure
 
-    def _keep(self, command: list[str], fds: tuple[int, ...], own_session: bool) -> None:
+    def _keep(
+        self, command: list[str], fds: tuple[int, ...], own_session: bool, folder: str | None, log: IO[bytes] | None
+    ) -> None:
         try:
             self._child = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), *command],
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL if own_session else None,
-                stderr=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.PIPE if log is None else log,
+                cwd=folder,
                 bufsize=0,
                 start_new_session=own_session,
             )
@@ -100,11 +117,14 @@ class Process:
             return
         finally:
             self._started.set()
-        assert self._child.stderr is not None
-        reader = threading.Thread(target=self._said.read, args=(self._child.stderr,), name="litebox-qemu", daemon=True)
-        reader.start()
-        self._child.wait()
-        reader.join(_READ_SECONDS)
+        complaints = self._child.stderr
+        if complaints is None:
+            self._child.wait()
+        else:
+            reader = threading.Thread(target=self._said.read, args=(complaints,), name="litebox-child", daemon=True)
+            reader.start()
+            self._child.wait()
+            reader.join(_READ_SECONDS)
         self._ended.set()
 
     @property
