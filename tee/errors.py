@@ -10,8 +10,10 @@ from tee.abi.results import Origin, Result
 class TeeError(Exception):
     """A call ended with `result`; `origin` says at which layer (GP TEE Client API v1.0 §4.4.2).
 
-    detail: one sentence for a person; never crosses to the guest.
+    detail: one sentence for a person; never crosses to the guest. logged: it stands in the world's log already.
     """
+
+    logged = False
 
     def __init__(self, result: Result | int, detail: str = "", origin: Origin = Origin.TEE) -> None:
         self.result = Result.of(result)

@@ -324,7 +324,7 @@ class TaInstance:
                 return handler(self, *decode(self.memory, self.cpu.words())) or 0
             return handler(self, self._args[0]) or 0
         except TeeError as error:
-            if error.result in HOST_RESULTS and number in STORAGE_CALLS:
+            if error.result in HOST_RESULTS and number in STORAGE_CALLS and not error.logged:
                 self.world.log_reason(f"system call {number}: {error.detail or error.result}")
             return error.result
         except OutOfMemory:

@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from south.linux_host.state import open_folder
+from south.linux_host.state import StateError, open_folder
 from south.replacing import rename_new
 from tee.abi.results import (
     ACCESS_CONFLICT,
@@ -89,11 +89,13 @@ def _parts(name: str) -> list[bytes]:
     return parts
 
 
-def _require_regular(info: os.stat_result) -> None:
+def _require_regular(info: os.stat_result, shown: str) -> None:
+    """shown: the file's path, for messages."""
     if not stat.S_ISREG(info.st_mode):
-        raise TeeError(BAD_PARAMETERS, "not a regular file")
+        raise TeeError(BAD_PARAMETERS, f"{shown} is not a regular file")
     if info.st_nlink > 1:
-        raise TeeError(BAD_PARAMETERS, "a file with another name (a hard link), which would change, too: copy it")
+        text = f"{shown} has another name (a hard link), whose file would change, too: copy it"
+        raise TeeError(BAD_PARAMETERS, text) from StateError(text)
 
 
 class _Open:
@@ -118,8 +120,8 @@ class ReeFiles:
     or no folder, for anything but a regular file, and for a file that has another name. May be used by several threads.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | int) -> None:
-        """folder: a descriptor of it is taken as it is, and stays the caller's.
+    def __init__(self, folder: str | os.PathLike[str] | int, *, shown: str = "") -> None:
+        """folder: a descriptor of it is taken as it is, and stays the caller's. shown: how messages call it.
 
         StateError: it is a link, somebody else's, or others can write it; OSError: it cannot be made or opened.
         """
@@ -129,6 +131,7 @@ class ReeFiles:
         except BaseException:
             os.close(fd)
             raise
+        self._shown = shown or ("" if isinstance(folder, int) else os.fspath(folder))
         self._root = fd
         """A lock on it is this process's alone, for nobody else has this open file description."""
         self._names = threading.Lock()
@@ -239,12 +242,11 @@ class ReeFiles:
                 if error.errno not in (errno.EROFS, errno.EACCES):
                     raise
                 fd = os.open(leaf, os.O_RDONLY | _FILE, dir_fd=chain[-1])
-            return self._add(self._checked(fd))
+            return self._add(self._checked(fd, name))
 
-    @staticmethod
-    def _checked(fd: int) -> int:
+    def _checked(self, fd: int, name: str) -> int:
         try:
-            _require_regular(os.fstat(fd))
+            _require_regular(os.fstat(fd), os.path.join(self._shown, name))
         except BaseException:
             os.close(fd)
             raise
@@ -257,7 +259,7 @@ class ReeFiles:
             raise TeeError(OUT_OF_MEMORY, f"more than {OPEN_MAX} open files")
         with _as_tee(), self._names, self._walk(folders, make=True) as chain:
             try:
-                fd = self._checked(os.open(leaf, os.O_RDWR | os.O_CREAT | _FILE, 0o600, dir_fd=chain[-1]))
+                fd = self._checked(os.open(leaf, os.O_RDWR | os.O_CREAT | _FILE, 0o600, dir_fd=chain[-1]), name)
                 reserved = _is_reserved(fd)
                 os.ftruncate(fd, 0)
                 if not reserved:
@@ -276,12 +278,12 @@ class ReeFiles:
 
     def reserve(self, names: Sequence[str]) -> None:
         """`tee.normal.Reserving`; names in the folder itself."""
-        leaves = [leaf for name in names for leaf in _parts(name)]
+        leaves = [(leaf, name) for name in names for leaf in _parts(name)]
         made: list[int] = []
         with _as_tee(), self._names, self._walk([]) as (folder,):
             try:
-                for leaf in leaves:
-                    fd = self._checked(os.open(leaf, os.O_RDWR | os.O_CREAT | _FILE, 0o600, dir_fd=folder))
+                for leaf, name in leaves:
+                    fd = self._checked(os.open(leaf, os.O_RDWR | os.O_CREAT | _FILE, 0o600, dir_fd=folder), name)
                     made.append(fd)
                     if fd == made[0] and _is_reserved(fd):
                         return
@@ -306,7 +308,8 @@ class ReeFiles:
         *old_folders, old_leaf = _parts(old)
         *new_folders, new_leaf = _parts(new)
         with _as_tee(), self._names, self._walk(old_folders) as source, self._walk(new_folders) as target:
-            _require_regular(os.stat(old_leaf, dir_fd=source[-1], follow_symlinks=False))
+            info = os.stat(old_leaf, dir_fd=source[-1], follow_symlinks=False)
+            _require_regular(info, os.path.join(self._shown, old))
             if overwrite:
                 os.rename(old_leaf, new_leaf, src_dir_fd=source[-1], dst_dir_fd=target[-1])
             else:

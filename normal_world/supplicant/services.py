@@ -46,7 +46,7 @@ class Late(Generic[_T]):
         try:
             return self.made or self.make()
         except (UsageError, OSError) as problem:
-            raise TeeError(GENERIC, reason(problem)) from None
+            raise TeeError(GENERIC, reason(problem)) from problem
 
 
 class ServiceOptions(NamedTuple):
@@ -123,7 +123,7 @@ class Supplicant:
 
         fd = self._state.folder(FILES, make=True)
         try:
-            return ReeFiles(fd)
+            return ReeFiles(fd, shown=os.path.join(self._state.path, FILES))
         finally:
             os.close(fd)
 

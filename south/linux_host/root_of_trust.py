@@ -7,7 +7,8 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from south.linux_host.state import SEALED, StateError, StateFolder
+from south.linux_host.host import HostEntropy
+from south.linux_host.state import FILES, SEALED, StateError, StateFolder
 from south.replacing import beside, rename_new, sweep
 
 if TYPE_CHECKING:
@@ -38,6 +39,15 @@ class FileRootOfTrust:
         if self._key is None:
             self._key = self._read() or self._make()
         return self._key
+
+    def check(self) -> None:
+        """As `hardware_unique_key`, but makes none."""
+        if self._state.open() is None:
+            return
+        with suppress(FileNotFoundError):
+            os.close(self._state.folder(FILES))
+        if self._read() is None:
+            self._require_new()
 
     def device_id(self) -> bytes:
         """OP-TEE's default die id: "BEEF" repeated (tee_otp_get_die_id, tee_common_otp.c)."""
@@ -85,6 +95,18 @@ class FileRootOfTrust:
     def _require_new(self) -> None:
         if self._state.holds(SEALED) and not self._state.holds(KEY_FILE):
             raise lost_key(self._state, SEALED)
+
+
+def require_usable(path: str) -> None:
+    """Look at a state folder that the user named before anything is done with it; a missing one will be made.
+
+    StateError: it is refused, what is in it is, or its key is; OSError.
+    """
+    state = StateFolder(path)
+    try:
+        FileRootOfTrust(state, HostEntropy()).check()
+    finally:
+        state.close()
 
 
 def lost_key(state: StateFolder, sealed: str) -> RootOfTrustError:

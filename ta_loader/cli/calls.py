@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from north.memory import most_addresses
 from ta_loader.cli import exits
+from ta_loader.cli.failure import refused_by_host
 from ta_loader.errors import ImageRefused
 from tee.abi import results
 from tee.abi.results import Origin, Result
@@ -36,7 +37,7 @@ class Step(NamedTuple):
     """kind: open, invoke or close; offered: bytes of each memref before the call; seconds: how long it took.
 
     crash: how the TA that was called died, if it did. crashes: of all TAs that died in the call, in order; a TA may
-    survive those that it calls. problem: why an image is not available.
+    survive those that it calls. problem: why an image is not available; logged: the log has it.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Step(NamedTuple):
     problem: str = ""
     exit: int = exits.OK
     crashes: tuple[Crash, ...] = ()
+    logged: bool = False
 
     @property
     def title(self) -> str:
@@ -137,6 +139,7 @@ class Caller:
             next((crash for crash in crashes if crash.caller is None), None),
             "; ".join(dict.fromkeys(explain(problem) for _, problem in problems)),
             crashes=crashes,
+            logged=not host.setup.quiet and bool(problems) and all(problem.logged for _, problem in problems),
         )
         step = step._replace(exit=_exit_code(step, [problem for wanted, problem in problems if wanted == uuid]))
         if host.tracer is not None:
@@ -161,7 +164,9 @@ def _exit_code(step: Step, problems: Sequence[TeeError]) -> int:
         return exits.OK
     if step.kind == "open" and any(isinstance(problem, ImageRefused) for problem in problems):
         return exits.REFUSED
-    if step.kind == "open" and any(problem.result == results.ITEM_NOT_FOUND for problem in problems):
+    if step.kind == "open" and any(
+        problem.result == results.ITEM_NOT_FOUND or refused_by_host(problem) for problem in problems
+    ):
         return exits.USAGE
     if step.result == results.OUT_OF_MEMORY and step.origin is Origin.TEE:
         return exits.LIMIT

@@ -22,12 +22,13 @@ _NAME = "litebox-ta: "
 
 class Failure(NamedTuple):
     """kind: `usage`, `refused` (an image), `tee` (an error of the secure world), `system` (the host refused something),
-    `interrupted`, `board`. code: the exit code.
+    `interrupted`, `board`. code: the exit code. logged: the message stands in the log of the secure world.
     """
 
     kind: str
     message: str
     code: int
+    logged: bool = False
 
     def json(self) -> dict[str, Any]:
         """What every command that takes `--json` prints of it."""
@@ -47,12 +48,25 @@ def failure_of(problem: BaseException) -> Failure | None:
 
         return Failure("refused", f"refused: {explain(problem)}", exits.REFUSED)
     if isinstance(problem, TeeError):
-        return Failure("tee", problem.detail or str(problem), exits.TA_ERROR)
+        text = problem.detail or str(problem)
+        if refused_by_host(problem):
+            return Failure("system", text, exits.USAGE, problem.logged)
+        return Failure("tee", text, exits.TA_ERROR, problem.logged)
     if isinstance(problem, OSError):
         return Failure("system", reason(problem), exits.USAGE)
     if isinstance(problem, EngineError):
         return Failure("system", str(problem), exits.USAGE)
     return None
+
+
+def refused_by_host(problem: BaseException) -> bool:
+    """Whether an error of the secure world comes of a state folder that this host does not take."""
+    from south.linux_host.state import StateError
+
+    cause = problem.__cause__
+    while cause is not None and not isinstance(cause, StateError | UsageError):
+        cause = cause.__cause__
+    return cause is not None
 
 
 def report(failure: Failure, words: Sequence[str], command: Command | None) -> int:
@@ -64,6 +78,8 @@ def report(failure: Failure, words: Sequence[str], command: Command | None) -> i
         print_json(failure.json())
         sys.stdout.flush()
     name = f"{command.name} " if command else ""
+    if failure.logged and not {"-q", "--quiet"} & {*options}:
+        return failure.code
     say(failure.message, f"(litebox-ta {name}{_HINT}" if failure.kind == "usage" else "")
     return failure.code
 

@@ -136,7 +136,7 @@ def complain(step: Step) -> None:
     if step.crashes:
         sys.stdout.flush()
         STDERR.write(crash_reports(step.crashes) + "\n")
-    elif step.problem:
+    elif step.problem and not step.logged:
         sys.stdout.flush()
         STDERR.write(f"litebox-ta: {visible_line(step.problem)}\n")
 

@@ -59,8 +59,9 @@ def open_store(arguments: Arguments, *, new: bool = False, changes: bool = False
     root = platform.root_of_trust if huk is None else GivenRoot(_key_bytes(huk))
     folder = _open_folder(arguments, state, changes)
     try:
-        _require_store(folder, arguments.one("--store") or os.path.join(StateFolder(state).path, FILES), new)
-        return ReeFs(ReeFiles(folder), platform.entropy, StorageKeys(root))
+        shown = _shown(arguments)
+        _require_store(folder, shown, new)
+        return ReeFs(ReeFiles(folder, shown=shown), platform.entropy, StorageKeys(root))
     finally:
         os.close(folder)
 
@@ -68,7 +69,6 @@ def open_store(arguments: Arguments, *, new: bool = False, changes: bool = False
 def _open_folder(arguments: Arguments, state: str | None, changes: bool) -> int:
     """A store elsewhere, a board's, may belong to somebody else as long as it is only read."""
     place = arguments.one("--store")
-    shown = place or os.path.join(StateFolder(state).path, FILES)
     try:
         if place is None:
             return StateFolder(state).folder(FILES)
@@ -77,8 +77,13 @@ def _open_folder(arguments: Arguments, state: str | None, changes: bool) -> int:
         return os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
-            f"{shown}: no such folder; --store names a folder of REE files, --state a state folder"
+            f"{_shown(arguments)}: no such folder; --store names a folder of REE files, --state a state folder"
         ) from None
+
+
+def _shown(arguments: Arguments) -> str:
+    """The path of the folder of REE files."""
+    return arguments.one("--store") or os.path.join(StateFolder(arguments.one("--state")).path, FILES)
 
 
 def _require_store(folder: int, shown: str, new: bool) -> None:

@@ -10,7 +10,7 @@ from south.linux_host import linux_host
 from ta_loader import samples
 from ta_loader.cli import exits
 from ta_loader.cli.options import Command, Option
-from ta_loader.cli.world_options import STATE_OPTION, TRUST_OPTIONS, read_enc_key
+from ta_loader.cli.world_options import STATE_OPTION, TRUST_OPTIONS, read_enc_key, read_state
 from ta_loader.container.layout import algorithm_name
 from ta_loader.container.verify import open_container
 from ta_loader.elf.describe import describe_elf
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> int:
     trust = _trust(arguments)
-    given, platform = read_enc_key(arguments), linux_host(arguments.one("--state"))
+    given, platform = read_enc_key(arguments), linux_host(read_state(arguments))
     expected = _uuid(arguments)
     code = exits.OK
     rows: list[dict[str, object]] = []

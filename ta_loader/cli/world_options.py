@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from normal_world.host.setup import MIN_MEMORY, Setup, read_layout
 from south.errors import UsageError
+from south.linux_host.root_of_trust import require_usable
 from ta_loader.cli.options import Option, seconds, size
 from ta_loader.inputs import shown
 from ta_loader.trust import read_config
@@ -53,7 +54,7 @@ def read_setup(arguments: Arguments) -> Setup:
         trust=(*arguments.many("--trust"), *config.trust),
         allow_unsigned=arguments.switch("--allow-unsigned"),
         enc_key=read_enc_key(arguments),
-        state=arguments.one("--state"),
+        state=read_state(arguments),
         timeout=None if timeout is None else seconds(timeout, "--timeout"),
         elf=tuple(arguments.many("--elf")),
         trace=arguments.switch("--trace"),
@@ -65,6 +66,14 @@ def read_setup(arguments: Arguments) -> Setup:
         storage_limit=None if storage is None else size(storage, "--storage-limit"),
     )
     return setup if memory is None else setup._replace(memory=read_memory(memory, "--memory"))
+
+
+def read_state(arguments: Arguments) -> str | None:
+    """The state folder that the user named, None: none. StateError: it is refused, needed or not."""
+    path = arguments.one("--state")
+    if path is not None:
+        require_usable(path)
+    return path
 
 
 def require_folders(paths: Sequence[str]) -> tuple[str, ...]:

@@ -56,7 +56,9 @@ class TrustedStorage:
         if text not in self._said:
             self._said.add(text)
             self._platform.console.write(f"litebox: trusted storage cannot be used: {text}\n")
-        return TeeError(results.STORAGE_NOT_AVAILABLE, text)
+        missing = TeeError(results.STORAGE_NOT_AVAILABLE, text)
+        missing.logged = True
+        return missing
 
     def system(self, storage_id: int) -> FileSystem:
         """ITEM_NOT_FOUND: no such storage; STORAGE_NOT_AVAILABLE: the normal world offers none."""

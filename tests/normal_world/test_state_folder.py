@@ -86,28 +86,83 @@ def test_storage(state: Path, tmp_path: Path, how: str, action: str, capsys: pyt
         "get": ["get", TA, "a"],
         "export": ["export", str(tmp_path / "out")],
     }.get(action, [action])
-    assert main(["storage", *words, "--state", str(state)]) != 0
-    assert message in capsys.readouterr().err
+    assert main(["storage", *words, "--state", str(state)]) == 2
+    err = capsys.readouterr().err
+    assert err.count(message) == 1, err
     after = {name: data for name, data in everything(tmp_path).items() if not name.startswith("out/")}
     assert after == before
 
 
 @hows
-def test_run(state: Path, tmp_path: Path, how: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+@pytest.mark.parametrize("named", [True, False])
+def test_run(
+    state: Path, tmp_path: Path, how: str, named: bool, quiet: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     message = spoil(state, tmp_path, how)
     before = everything(tmp_path)
     records = b"".join(
         cryptdrv.raw(OPEN, storage, 0, 0, READ, 0x100, relocate=1 << 4) for storage in (PRIVATE, PRIVATE_RPMB)
     )
+    if named:
+        state_of = ["--state", str(state)]
+    else:
+        (tmp_path / "xdg").mkdir()
+        state.rename(tmp_path / "xdg" / "litebox-ta")
+        state_of = []
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+        before = everything(tmp_path)
     code = main(
         [
-            *("run", str(cryptdrv.path(Arch.AARCH64)), "--trust", str(samples.public_key()), "--state", str(state)),
-            *("--invoke", hex(cryptdrv.CMD_RAW), f"inout:hex:{records.hex()}", "inout:512", "--out", "-", "--quiet"),
+            *("run", str(cryptdrv.path(Arch.AARCH64)), "--trust", str(samples.public_key()), *state_of, *quiet),
+            *("--invoke", hex(cryptdrv.CMD_RAW), f"inout:hex:{records.hex()}", "inout:512", "--out", "-"),
         ]
     )
-    assert code == 1, "the highest versions seen are in this storage"
-    assert message in capsys.readouterr().err
+    assert code == 2, "the highest versions seen are in this storage"
+    err = capsys.readouterr().err
+    assert err.count(message) == 1, err
     assert everything(tmp_path) == before
+
+
+@hows
+@pytest.mark.parametrize(
+    "words", [["run", "hello"], ["demo"], ["verify", "hello"], ["with", "--", "true"], ["qemu-arm", "--kernel", "x"]]
+)
+def test_a_named_folder_is_refused_at_once(
+    state: Path, tmp_path: Path, how: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where nothing would be stored."""
+    message = spoil(state, tmp_path, how)
+    before = everything(tmp_path)
+    at = words.index("--") if "--" in words else len(words)
+    assert main([*words[:at], "--state", str(state), *words[at:]]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count(message)) == ("", 1), said.err
+    assert everything(tmp_path) == before
+
+
+def test_a_folder_that_nobody_named_is_looked_at_when_it_is_needed(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    state.rename(tmp_path / "litebox-ta")
+    (tmp_path / "litebox-ta").chmod(0o777)
+    assert main(["run", "hello", "--invoke", "0", "value:1"]) == 0
+
+
+def test_a_ta_found_by_uuid_that_needs_a_refused_folder(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    state.rename(tmp_path / "litebox-ta")
+    (tmp_path / "litebox-ta").chmod(0o777)
+    ta = cryptdrv.path(Arch.AARCH64)
+    words = ["run", ta.stem, "--ta-dir", str(ta.parent), "--trust", str(samples.public_key())]
+    assert main(words) == 2
+    assert capsys.readouterr().err.count("chmod go-w") == 1
+    assert main([*words, "--quiet"]) == 2
+    assert capsys.readouterr().err.count("chmod go-w") == 1
 
 
 @hows
@@ -153,8 +208,8 @@ def test_hard_links_in_a_store(state: Path, tmp_path: Path, name: str, capsys: p
     (tmp_path / "data").write_bytes(b"other data")
     before["data"] = b"other data"
     first = ["rm", TA, "a"] if name == "dirf.db" else ["get", TA, "a"]
-    assert main(["storage", *first, "--state", str(state)]) != 0
-    assert "hard link" in capsys.readouterr().err
+    assert main(["storage", *first, "--state", str(state)]) == 2
+    assert f"{state / 'tee' / name} has another name (a hard link)" in capsys.readouterr().err
     assert everything(tmp_path) == before
 
 
