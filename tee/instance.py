@@ -7,26 +7,26 @@ Source of semantics: optee_os 4.5 core/kernel/user_ta.c, tee_ta_manager.c, core/
 
 from __future__ import annotations
 
-import threading
-from functools import partial
-from struct import Struct
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING
 
 from north.account import Account
+from north.crash import Death
 from north.errors import OutOfMemory, SpaceError
 from north.memory import AddressSpace
-from south.platform import PAGE, EngineError, Interrupt, Prot, RegionFlag, TrapKind
+from north.task import STOPPED, Task
+from south.platform import PAGE, EngineError, Prot, RegionFlag
 from tee.abi import results
-from tee.crash import Death, crash_report
-from tee.crypto.task import Task
+from tee.crash import crash_report
+from tee.crypto.task import Task as NativeTask
 from tee.errors import TeeError
 from tee.known import KnownMemory
 from tee.mapping import UTEE_PARAMS, MappedParams
-from tee.shortage import HOST_RESULTS, STORAGE_CALLS
+from tee.personality import TaPersonality
 from tee.usermemory import TaMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from north.syscalls.declare import Syscall
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from tee.storage.store import EnumeratorTable, TrustedStorage
     from tee.world import SecureWorld
 
-SCN_RETURN = 0  # lib/libutee/include/tee_syscall_numbers.h
-SCN_PANIC = 2
-
 ENTRY_OPEN = 0  # enum utee_entry_func, lib/libutee/include/utee_types.h
 ENTRY_CLOSE = 1
 ENTRY_INVOKE = 2
@@ -55,22 +52,9 @@ STACK_ALIGNMENT = 16
 ABOVE_STACK = PAGE
 """Bytes above the stack that a TA may read. OP-TEE maps a call's temporary buffers there, and TAs came to count on it:
 crypt offers 1025 bytes of a 14-byte array on its stack, and expects the system PTA to find that too much."""
-_Served = tuple["Callable[[memoryview], tuple[int, ...]] | None", "Callable[..., Sequence[Any]] | None",
-                "Callable[..., int | None]"]  # fmt: skip
-_served: dict[int, _Served] = {}
-"""By number, of the calls that came so far: what takes the arguments from `Cpu.args` if each is a word that goes to
-the handler as it is; the decoder, if one is not; the handler. Neither: the first word is all there is."""
-_CALL = -TrapKind.CALL  # as `Cpu.start` tells it; enum members are slow to look up
-_INTERRUPTED = -TrapKind.INTERRUPTED
-_FATAL = Interrupt.KILL | Interrupt.DEADLINE | Interrupt.BUDGET
 
 
-def _unserved(row: Syscall, task: TaInstance, *_: object) -> int:
-    task.world.log_unserved(row)
-    return results.NOT_IMPLEMENTED if row.unserved is None else row.unserved
-
-
-class TaInstance:
+class TaInstance(TaPersonality):
     """`busy_with`: the activity inside, guarded by the world's lock. sessions: opened by this TA.
 
     root: the instance whose calls made this one, None: a client's did; nested: instances whose root this one is.
@@ -98,16 +82,13 @@ class TaInstance:
         """Sessions whose close could not wait for who is inside, and is made when that one leaves."""
         self.root: TaInstance | None = None
         self.nested = 0
-        self.dead: Death | None = None
         self.crash: Crash | None = None
         """The report of that, for calls that come later."""
         self.sessions: dict[int, Session] = {}
         self.session: Session | None = None
         self.activity: Activity | None = None
-        self._wake = threading.Event()
         self.releasing = False
         self._cancel_at: float | None = None
-        self._dead_at: float | None = None
         try:
             self._arena = platform.pages.arena(limits.memory)
         except OSError as error:
@@ -124,7 +105,7 @@ class TaInstance:
             self.account = Account(self.space)
             self._known = KnownMemory(self.space)
             self.memory = TaMemory(self.space)
-            self.native = Task(max_states=limits.handles, log_rate=limits.log_rate, log_burst=2 * limits.log_rate)
+            self.native = NativeTask(max_states=limits.handles, log_rate=limits.log_rate, log_burst=2 * limits.log_rate)
             self._objects: ObjectTable | None = None
             self._enumerators: EnumeratorTable | None = None
             self.native.set_system_clock(0.0)
@@ -143,13 +124,10 @@ class TaInstance:
             raise
         self._params_va = top - (UTEE_PARAMS.size + STACK_ALIGNMENT - 1 & -STACK_ALIGNMENT)
         self._params_view = self.space.view(self._params_va, UTEE_PARAMS.size)
-        self._args = self.cpu.args
-        self._stack_arguments = image.arch.stack_arguments
         self._trace = self._trace_writer()
         self._sampling: Sampling | None = None
-        self._tracing = world.observer is not None and world.observer.tracing
-        if self._tracing:
-            self.cpu.trace_calls(True)
+        tracing = world.observer is not None and world.observer.tracing
+        self.task = Task(self.cpu, self.memory, platform.clock, self, tracing=tracing)
 
     def _trace_writer(self) -> TraceWriter | None:
         trace = self.program.trace
@@ -201,8 +179,6 @@ class TaInstance:
         activity.depth += 1
         native = self.native
         native.begin()
-        if self._wake.is_set():
-            self._wake.clear()
         cancellation = activity.cancellation
         if cancellation is not None and cancellation.requested and activity.depth == 1:
             self.cancel()  # it was asked for before this entry began with clean flags
@@ -228,14 +204,17 @@ class TaInstance:
                 shared.append(region.pages.identity)
             UTEE_PARAMS.pack_into(self._params_view, 0, *mapped.words)
             if limits.call_seconds is not None:
-                self._dead_at = self.platform.clock.monotonic() + limits.call_seconds
-                cpu.set_deadline(limits.call_seconds)
+                self.task.limit(limits.call_seconds)
             try:
                 va = self._params_va
-                result = self._run(cpu.start(self.program.entry, va, function, session.reference, va, command))
+                result = self.task.run(
+                    self, cpu.start(self.program.entry, va, function, session.reference, va, command)
+                )
             except BaseException:
-                self._die(Death("killed", 0, "the host stopped the call"))
+                self.task.die(self, Death("killed", 0, STOPPED))
                 raise
+            if result is None:
+                result = results.TARGET_DEAD
             if mapped.answers:
                 mapped.update(UTEE_PARAMS.unpack_from(self._params_view, 0))
             if self._trace is not None:
@@ -252,124 +231,40 @@ class TaInstance:
             if native.log_waits():
                 self.flush_log()
 
-    def _run(self, number: int) -> int:
-        """Answer what stops the TA until it returns or dies. number: as `Cpu.start` tells it."""
-        cpu = self.cpu
-        result_of = self._traced if self._tracing else self._answer
-        answer = cpu.answer
-        while True:
-            if number == _CALL:
-                number = cpu.number
-            if number >= 0:
-                if number == SCN_RETURN:
-                    return cpu.first & 0xFFFFFFFF
-                if number == SCN_PANIC:
-                    code = cpu.first & 0xFFFFFFFF
-                    return self._die(Death("panic", code, self._why(code)))
-                result = result_of(number)
-                if self.dead is not None:
-                    return results.TARGET_DEAD
-                number = answer(result)
-            elif number == _INTERRUPTED:
-                why = cpu.reason
-                cpu.acknowledge(why)
-                if why & Interrupt.KILL:
-                    return self._die(Death("killed", 0, "the host stopped the call"))
-                if why & (Interrupt.DEADLINE | Interrupt.BUDGET):
-                    limit = self.world.limits.call_seconds
-                    return self._die(Death("limit", 0, f"the call ran for more than {limit} s"))
-                # A signal: its Python handler has run by now, and did not raise.
-                if cpu.mid_instruction:
-                    return self._die(Death("killed", 0, "a signal stopped it in the middle of an instruction"))
-                number = -cpu.proceed()
-            else:
-                return self._die(Death.of_trap(TrapKind(-number), cpu))
+    def called(
+        self,
+        row: Syscall | None,
+        number: int,
+        words: tuple[int, ...],
+        texts: tuple[str, ...],
+        result: int,
+        start: float,
+        native: bool,
+    ) -> None:
+        from tee import services
 
-    def _why(self, code: int) -> str:
+        services.trace(self, row, number, words, texts, result, start, native)
+
+    def why_panicked(self, code: int) -> str:
         """What a panic was about."""
         self.flush_log()
         report = self._sanitizer.report if self._sanitizer is not None else ""
         return report or f"TEE_Panic({results.Result(code)})"
 
-    def _traced(self, number: int) -> int:
-        """Answer one trapped system call, by C or Python, and report it."""
-        from tee import services
-        from tee.syscalls.table import TABLE
-
-        row = TABLE.get(number)
-        clock = self.platform.clock
-        words = self.cpu.words()
-        texts = row.show(self.memory, words) if row else tuple(f"{w:#x}" for w in words)
-        start = clock.monotonic()
-        native = self.cpu.serve()
-        result = self._answer(number) if native is None else native
-        services.trace(self, row, number, words, texts, result, start, native is not None)
-        return result
-
-    def _answer(self, number: int) -> int:
-        """Answer one trapped system call. Never raises for what a TA did."""
-        try:
-            take, decode, handler = _served[number]
-        except KeyError:
-            served = self._resolve(number)
-            if served is None:
-                return results.NOT_SUPPORTED  # syscall_not_supported, core/kernel/scall.c
-            take, decode, handler = served
-        if self._stack_arguments and self.cpu.unreadable:
-            return results.ACCESS_DENIED
-        try:
-            if take is not None:
-                return handler(self, *take(self._args)) or 0
-            if decode is not None:
-                return handler(self, *decode(self.memory, self.cpu.words())) or 0
-            return handler(self, self._args[0]) or 0
-        except TeeError as error:
-            if error.result in HOST_RESULTS and number in STORAGE_CALLS and not error.logged:
-                self.world.log_reason(f"system call {number}: {error.detail or error.result}")
-            return error.result
-        except OutOfMemory:
-            return results.OUT_OF_MEMORY
-        except SpaceError:
-            return results.BAD_PARAMETERS
-        except (MemoryError, EngineError):
-            return results.OUT_OF_MEMORY
-        except OSError as problem:
-            otherwise = results.STORAGE_NOT_AVAILABLE if number in STORAGE_CALLS else results.GENERIC
-            return self.world.shortage(problem, f"system call {number}", otherwise)
-        except Exception as bug:
-            # A handler of ours failed. Whatever the TA passed, the host and the other TAs go on.
-            self.world.report_bug(number, bug)
-            return results.GENERIC
-
-    def _resolve(self, number: int) -> _Served | None:
-        """How a call is answered; None if there is no such call.
-
-        Imported when a TA first makes a call that C does not answer: a short run may end without one.
-        """
-        from tee import services
-        from tee.syscalls.table import TABLE
-
-        row = TABLE.get(number)
-        if row is None:
-            return None
-        handler = services.find(row.handler) if row.handler else partial(_unserved, row)
-        plain, count = all(arg.plain for arg in row.args), len(row.args)
-        take = Struct(f"={count}Q").unpack_from if plain and count != 1 else None
-        _served[number] = take, None if plain else row.decode, handler
-        return _served[number]
-
     # --- dying
 
-    def _die(self, death: Death) -> int:
-        """Record the death, tell whoever watches, free what can be freed."""
-        if self.dead is None:
-            self.dead = death
-            self.flush_log()
-            self.crash = crash_report(self, death)
-            if self.activity is not None and self.activity.cancellation is not None:
-                self.activity.cancellation.died(self.crash)
-            self.world.report_crash(self.crash)
-        return results.TARGET_DEAD
+    @property
+    def dead(self) -> Death | None:
+        """What it died of."""
+        return self.task.dead
+
+    def died(self, death: Death) -> None:
+        """Report it to whoever watches; called once."""
+        self.flush_log()
+        self.crash = crash_report(self, death)
+        if self.activity is not None and self.activity.cancellation is not None:
+            self.activity.cancellation.died(self.crash)
+        self.world.report_crash(self.crash)
 
     def release(self) -> None:
         """Free CPU, memory and objects; its sessions to other TAs are closed. Nobody runs in it."""
@@ -426,43 +321,29 @@ class TaInstance:
     def cancel(self) -> None:
         """From any thread: raise the cancellation flag and wake a TEE_Wait."""
         self.native.cancel()
-        self._wake.set()
+        self.task.wake()
 
     def kill(self) -> None:
         """From any thread: end the call that runs, and the TA with it."""
-        self.cpu.interrupt(Interrupt.KILL)
-        self._wake.set()
+        self.task.kill()
 
     def wait(self, seconds: float) -> bool:
         """Sleep; True if an unmasked cancellation ended it. A call's hard limit ends it too."""
-        clock = self.platform.clock
-        until = clock.monotonic() + seconds
-        while True:
-            now = clock.monotonic()
-            cancelled = self.native.cancelled or (self._cancel_at is not None and now >= self._cancel_at)
-            if cancelled and not self.native.masked:
-                return True
-            if self._dead_at is not None and now >= self._dead_at:
-                self._die(Death("limit", 0, f"the call took more than {self.world.limits.call_seconds} s"))
-                return True
-            if self.cpu.reason & Interrupt.KILL:
-                return True  # told as soon as the guest would run again
-            if now >= until:
-                return False
-            ends = [until, self._dead_at or until]
-            if not self.native.masked and self._cancel_at is not None:
-                ends.append(self._cancel_at)
-            self._wake.wait(max(0.0, min(ends) - now))
-            self._wake.clear()
+        return self.task.wait(self, seconds, self._cancelled)
+
+    def _cancelled(self, now: float) -> float | None:
+        """As `Task.wait` asks."""
+        native, at = self.native, self._cancel_at
+        if native.masked:
+            return inf
+        if native.cancelled or (at is not None and now >= at):
+            return None
+        return inf if at is None else at
 
     def go_on(self) -> None:
-        """As in `_run`, a signal whose Python handler did not raise is no reason to stop; any other still pends in the
-        CPU, so `_run` is told of it before the TA's next instruction.
-        """
-        why = self.cpu.reason
-        if why & _FATAL:
+        """TeeError(CANCEL) unless `Task.go_on`."""
+        if not self.task.go_on():
             raise TeeError(results.CANCEL, "the call is to end")
-        self.cpu.acknowledge(why)
 
     def map_zeroed(self, size: int, before: int, after: int, at: int, flags: int) -> int:
         return self.memory.map_zeroed(self.space, size, before, after, at, flags)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from north.crash import MappedRegion
     from north.syscalls.declare import Syscall
     from tee.abi.results import Result
     from tee.ports import Frame
@@ -28,15 +29,6 @@ class CallRecord(NamedTuple):
     duration: float
     native: bool
     """Answered in C."""
-
-
-class MappedRegion(NamedTuple):
-    """va, size: bytes; prot: like `r-x`."""
-
-    va: int
-    size: int
-    prot: str
-    name: str
 
 
 class Crash(NamedTuple):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from boards.console_log import Direction, Entry
 from boards.secure_log import Kind, findings, symbolised
+from north.crash import MappedRegion
 from tee.crash import crash_lines
-from tee.observe import Crash, MappedRegion
+from tee.observe import Crash
 
 TA_PANIC = """\
 E/TC:? 0 TA panicked with code 0xffff0006

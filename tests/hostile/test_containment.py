@@ -114,7 +114,7 @@ def test_dies_alone(tmp_path: Path, arch: Arch, misdeed: str) -> None:
 @arches
 def test_a_panic_in_the_middle_of_many_neighbours(tmp_path: Path, arch: Arch) -> None:
     with make_world(tmp_path) as world:
-        sessions = [open_ta(world, samples.HELLO[a]) for a in (arch, *Arch, arch)]
+        sessions = [open_ta(world, samples.HELLO[a]) for a in (arch, *samples.HELLO, arch)]
         victim = sessions.pop(0)
         assert world.invoke(victim, Hello.PANIC, [Value(Kind.VALUE_INPUT, 1)]) == DIED
         for session in sessions:

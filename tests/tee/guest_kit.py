@@ -12,10 +12,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from uuid import UUID
 
+from north.crash import Death
 from south.platform import Platform
 from tee.abi import results
 from tee.abi.ta_head import TA_FLAG_INSTANCE_KEEP_ALIVE, TA_FLAG_SINGLE_INSTANCE
-from tee.crash import Death
 from tee.errors import TeeError
 from tee.instance import ENTRY_CLOSE, ENTRY_OPEN
 from tee.world import SecureWorld

@@ -15,11 +15,12 @@ from boards.console_log import Direction, Entry
 from boards.deaths import deaths
 from boards.secure_log import findings
 from normal_world import Context, TaDied
+from north.crash import MappedRegion
 from north.text import visible, visible_line
 from tee.abi.results import Result
 from tee.crash import crash_lines
 from tee.logtext import LogText
-from tee.observe import Crash, MappedRegion
+from tee.observe import Crash
 from tee.ports import Frame
 
 if TYPE_CHECKING:
