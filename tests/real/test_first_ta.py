@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -107,7 +109,7 @@ def test_the_page(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("debian_kit")
 def test_the_ci_recipe(tmp_path: Path) -> None:
-    """ci/run.sh installs a copy of this checkout into an environment of its own, builds and tests."""
+    """The recipes' step installs a copy of this checkout into an environment of its own, builds and tests."""
     if shutil.which(COMPILER) is None:
         pytest.skip(f"{COMPILER} is not installed")
     ask = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(tmp_path / "asked"), "setuptools>=77"]
@@ -122,4 +124,41 @@ def test_the_ci_recipe(tmp_path: Path) -> None:
     (tools / "id").chmod(0o755)
     project = Project(tmp_path / "greeter")
     project.environment |= {"LITEBOX_TA_SOURCE": str(checkout), "PATH": f"{tools}:{os.environ['PATH']}"}
-    assert "8 passed" in project.shell("sh ci/run.sh")
+    (step,) = {
+        re.findall(rf"^ *(?:- )?{key}: (.*)$", path.read_text(), re.M)[-1]
+        for path, key in (
+            (ROOT / "contrib/ci/github-actions.yml", "run"),
+            (project.folder / "ci/gitlab-ci.yml", "script"),
+        )
+    }
+    assert "8 passed" in project.shell(step)
+
+
+@pytest.mark.usefixtures("debian_kit")
+def test_the_image(tmp_path: Path) -> None:
+    """What contrib/docker/Dockerfile runs at last, and the commands that it is for, here instead of within the image.
+
+    Its other steps install packages: of the system, and of this checkout with the options that the last ones need.
+    """
+    if shutil.which(COMPILER) is None:
+        pytest.skip(f"{COMPILER} is not installed")
+    text = (ROOT / "contrib/docker/Dockerfile").read_text()
+    steps = re.findall(r"^RUN ((?:.*\\\n)*.*)$", text, re.M)
+    installs = [step for step in steps if step.startswith(("apt-get update &&", "python3 -m venv"))]
+    assert len(installs) == 3
+    extras = re.search(r'pip install --no-cache-dir "/src\[(.*)\]" pytest', text)
+    assert extras
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        assert {*extras[1].split(",")} <= tomllib.load(file)["project"]["optional-dependencies"].keys()
+    (kit,) = [step for step in steps if step not in installs]
+    desk = Project(tmp_path)
+    assert Path(desk.shell(kit).strip()).is_dir()
+
+    (entry,), (default,) = (json.loads(found) for found in re.findall(r"^(?:ENTRYPOINT|CMD) (.*)$", text, re.M))
+    assert "usage: litebox-ta" in desk.shell(f"{entry} {default}")
+    first, second = re.findall(r"^#   docker run --rm (.*)$", text, re.M)
+    assert "panicked" in desk.shell(f"{entry} {first.removeprefix('litebox-ta ')}")
+    make = re.fullmatch(r'-v "\$PWD:/work" -w /work --entrypoint (\w+) litebox-ta (\w+) .*', second)
+    assert make
+    desk.shell("litebox-ta new mine")
+    assert "8 passed" in Project(tmp_path / "mine").shell(f"{make[1]} {make[2]}")
