@@ -11,37 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.boards.kit import LATE_SHELL, desk, switched
 from tests.threads import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What a board says before it is turned on is forgotten: a program on a pty must not speak at once.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-DESCRIPTION = """\
-schema = 1
-summary = "s"
-[consoles.normal]
-link = "process:sh -c 'sleep 1; exec sh -i'"
-[power]
-kind = "command"
-on = ["sh", "-c", "echo on >>{folder}/power"]
-off = ["sh", "-c", "echo off >>{folder}/power"]
-settle = 0.0
-[shell]
-prompt = '[#$] $'
-timeout = 240
-"""
-
-
-def switched(folder: Path) -> Path:
-    path = folder / "switched.toml"
-    path.write_text(DESCRIPTION.format(folder=folder))
-    return path
-
-
-def power(folder: Path) -> list[str]:
-    return (folder / "power").read_text().split()
 
 
 def ended(words: list[str], folder: Path, number: int) -> tuple[int, str]:
@@ -60,11 +36,11 @@ def ended(words: list[str], folder: Path, number: int) -> tuple[int, str]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_board_run(tmp_path: Path, number: signal.Signals) -> None:
-    words = ["ta_loader.cli", "board", "run", str(switched(tmp_path)), "--report", "out"]
+    words = ["ta_loader.cli", "board", "run", str(desk(tmp_path, LATE_SHELL)), "--report", "out"]
     code, text = ended([*words, "--", f"touch {tmp_path}/runs; sleep 300"], tmp_path, number)
     assert code == 128 + number, text
     assert f"interrupted by {number.name}" in text
-    assert power(tmp_path)[-2:] == ["on", "off"]
+    assert switched(tmp_path)[-2:] == ["on", "off"]
     page = (tmp_path / "out/report.html").read_text()
     assert "ENDED EARLY" in page
     assert f"interrupted by {number.name}" in page
@@ -81,10 +57,19 @@ def test_board_test(tmp_path: Path, number: signal.Signals) -> None:
         "def test_last(shell): pass\n"
     )
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    words = ["ta_loader.cli", "board", "test", str(switched(tmp_path)), "--html", "page.html", "--junit", "junit.xml"]
+    words = [
+        "ta_loader.cli",
+        "board",
+        "test",
+        str(desk(tmp_path, LATE_SHELL)),
+        "--html",
+        "page.html",
+        "--junit",
+        "junit.xml",
+    ]
     code, text = ended([*words, "--", "-p", "no:cacheprovider", "test_it.py"], tmp_path, number)
     assert code == 2, text  # pytest's of one that was interrupted
-    assert power(tmp_path)[-2:] == ["on", "off"]
+    assert switched(tmp_path)[-2:] == ["on", "off"]
     page = (tmp_path / "page.html").read_text()
     assert f"interrupted by {number.name} in test_it.py::test_hangs" in page
     assert "1 of 1 tests passed" in page
@@ -92,7 +77,14 @@ def test_board_test(tmp_path: Path, number: signal.Signals) -> None:
 
 
 def test_nohup_is_left_alone(tmp_path: Path) -> None:
-    words = ["ta_loader.cli", "board", "run", str(switched(tmp_path)), "--", f"touch {tmp_path}/runs; sleep 1; echo on"]
+    words = [
+        "ta_loader.cli",
+        "board",
+        "run",
+        str(desk(tmp_path, LATE_SHELL)),
+        "--",
+        f"touch {tmp_path}/runs; sleep 1; echo on",
+    ]
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         code, text = ended(words, tmp_path, signal.SIGHUP)
@@ -103,7 +95,17 @@ def test_nohup_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_terminal_that_is_gone_keeps_no_power_on(tmp_path: Path) -> None:
     """What a run says at its end cannot be written: nobody reads its pipes any more."""
-    words = [sys.executable, "-m", "ta_loader.cli", "board", "run", str(switched(tmp_path)), "-v", "--report", "out"]
+    words = [
+        sys.executable,
+        "-m",
+        "ta_loader.cli",
+        "board",
+        "run",
+        str(desk(tmp_path, LATE_SHELL)),
+        "-v",
+        "--report",
+        "out",
+    ]
     command = f"touch {tmp_path}/runs; for i in 1 2 3 4 5; do echo $i; sleep 0.2; done"
     child = subprocess.Popen([*words, "--", command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
@@ -114,5 +116,5 @@ def test_a_terminal_that_is_gone_keeps_no_power_on(tmp_path: Path) -> None:
         child.wait(240)
     finally:
         child.kill()
-    assert power(tmp_path)[-2:] == ["on", "off"]
+    assert switched(tmp_path)[-2:] == ["on", "off"]
     assert "reached" in (tmp_path / "out/report.html").read_text()

@@ -20,6 +20,7 @@ from boards.errors import CommandTimeout, TargetError
 from boards.testing import FakeLine
 from ta_loader.cli import main
 from ta_loader.cli.board import BOARD_FAILED, TIMED_OUT
+from tests.boards.kit import desk, switched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,35 +116,15 @@ def test_exit_codes_of_board_run(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert not erased.exists()
 
 
-DESK = """
-schema = 1
-summary = "desk"
-[consoles.normal]
-link = "process:/bin/sh -i"
-[consoles.secure]
-link = "{port}"
-[power]
-kind = "command"
-on = ["sh", "-c", "echo on >>{log}"]
-off = ["sh", "-c", "echo off >>{log}"]
-settle = 0.0
-[shell]
-prompt = '[#$] $'
-timeout = 20
-"""
-
-
 def test_another_run_s_board_is_not_switched(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    log, path = tmp_path / "switched", tmp_path / "desk.toml"
     with FakeLine(link_maker("process:/bin/cat")) as line, socket.create_server(("127.0.0.1", 0)) as server:
         # A serial server takes anybody; a port of its own lock would refuse the second.
         for port in (line.path, f"socket://127.0.0.1:{server.getsockname()[1]}"):
-            log.write_text("")
-            path.write_text(DESK.format(port=port, log=log))
+            path = desk(tmp_path, secure=port)
             entry = read_board(path)
             with Board(entry, tmp_path / "one") as board:
                 board.advance_to("shell")
-                before = log.read_text()
+                before = switched(tmp_path)
                 assert "on" in before
                 assert main(["board", "run", str(path), "--", "true"]) == BOARD_FAILED
                 assert "in use by another run" in capsys.readouterr().err
@@ -151,31 +132,29 @@ def test_another_run_s_board_is_not_switched(capsys: pytest.CaptureFixture[str],
                     for _ in range(2):
                         with pytest.raises(TargetError):
                             other.power_cycle()
-                assert log.read_text() == before, port
+                assert switched(tmp_path) == before, port
                 assert board.run("echo here").output == "here\n"
-            assert log.read_text().split()[-1] == "off"
+            assert switched(tmp_path)[-1] == "off"
 
 
 def test_a_port_that_another_program_has(tmp_path: Path) -> None:
     pytest.importorskip("serial")
-    log, path = tmp_path / "switched", tmp_path / "desk.toml"
     with FakeLine(link_maker("process:/bin/cat")) as line:
-        path.write_text(DESK.format(port=line.path, log=log))
+        path = desk(tmp_path, secure=line.path, timeout=20)
         theirs = link_maker(line.path)()
         try:
             with Board(read_board(path), tmp_path / "run") as board, pytest.raises(TargetError, match="no connection"):
                 board.advance_to("shell")
         finally:
             theirs.close()
-    assert not log.exists()
+    assert not switched(tmp_path)
 
 
 def test_a_port_that_comes_with_the_power(tmp_path: Path) -> None:
     """An adapter on the board itself."""
     pytest.importorskip("serial")
-    port, path = tmp_path / "port", tmp_path / "desk.toml"
+    port = tmp_path / "port"
     with FakeLine(link_maker("process:/bin/cat")) as line:
-        text = DESK.format(port=port, log=tmp_path / "switched")
-        path.write_text(text.replace("echo on >>", f"ln -s {line.path} {port}; true "))
+        path = desk(tmp_path, secure=str(port), on=f"ln -s {line.path} {port}")
         with Board(read_board(path), tmp_path / "run") as board:
             board.advance_to("shell")
