@@ -15,7 +15,7 @@ SLACK = 24 * MIB
 """Addresses: of allocators, and of what the world keeps by design. An instance has 64 MiB."""
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.fuzz)])
 def test_nothing_stays_of_instances_that_died(count: int) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.hostile.lives", str(count)], capture_output=True, text=True, cwd=ROOT
