@@ -123,6 +123,31 @@ class Call(NamedTuple):
     pc: int
 
 
+class Context(NamedTuple):
+    """All that user mode sees of a CPU's registers at one moment. It outlives the CPU, and fits all of its kind.
+
+    words: by `names`; every architecture has pc and sp. vectors, little-endian: of aarch64 V0 to V31, 16 bytes each;
+    of arm D0 to D31, 8 bytes each; of x86-64 XMM0 to XMM15, then ST0 to ST7, 16 bytes each (as in FXSAVE: the
+    latter have ten, and zeros).
+    """
+
+    arch: Arch
+    names: tuple[str, ...]
+    words: tuple[int, ...]
+    vectors: bytes
+
+    def word(self, name: str) -> int:
+        """ValueError if there is no register of that name; those in `vectors` have none."""
+        return self.words[self.names.index(name)]
+
+    def changed(self, **registers: int) -> Context:
+        """With other words; ValueError by the same rule."""
+        words = list(self.words)
+        for name, value in registers.items():
+            words[self.names.index(name)] = value
+        return self._replace(words=tuple(words))
+
+
 class Access(enum.Enum):
     READ = "read"
     WRITE = "write"
@@ -263,7 +288,21 @@ class Cpu(Protocol):
         """As `resume`; tells the next trap as `start` does."""
 
     def proceed(self) -> TrapKind:
-        """Go on after an interruption; exact unless `mid_instruction`."""
+        """Go on with the registers as they are; no result is written.
+
+        After an interruption: exact unless `mid_instruction`. After a FAULT: the instruction runs again as if for the
+        first time, so a page that was mapped meanwhile is all that it needs. After a CALL: behind it, for calls that
+        have no result (`execve`, `sigreturn`). After `set_context`: an entry with any registers.
+        """
+
+    def context(self) -> Context:
+        """EngineError for a CPU that broke inside."""
+
+    def set_context(self, context: Context) -> None:
+        """For the next `proceed`. Bits of the processor's state that user mode cannot choose stay what they are.
+
+        ValueError for one of another architecture, or with words or bytes too many or too few; EngineError as above.
+        """
 
     @property
     def mid_instruction(self) -> bool:

@@ -15,6 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = [
     "uc_api.c",
     "cpu.c",
+    "context.c",
     "regions.c",
     "arch_aarch64.c",
     "arch_arm.c",
@@ -35,7 +36,8 @@ typedef struct uc_context uc_context;
 struct lb_call { uint64_t number; uint64_t arg[8]; uint64_t result; uint64_t pc; };
 struct lb_fault { uint64_t address, pc; uint32_t access, exception; int32_t error; };
 struct lb_model { const char *name; ...; };
-struct lb_arch { int word_bits; uint32_t code_unit; int saved_count; const char *const *names;
+struct lb_arch { int word_bits; uint32_t code_unit; int saved_count, context_count; uint32_t vectors_size;
+    const char *const *names;
     const struct lb_model *models; ...; };
 struct lb_cpu { struct lb_call call; struct lb_fault fault; int trap;
     bool mid_instruction, ask_always, call_unreadable, broken; const char *broken_how;

@@ -13,6 +13,7 @@ from south.platform import (
     Access,
     Arch,
     Call,
+    Context,
     EngineError,
     Fault,
     Interrupt,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _RESUME = lib.lb_cpu_resume
 _UNPACK = ffi.unpack
 _BROKEN = 1000  # LB_ERR_BROKEN of contain.h
+_WORD = (1 << 64) - 1
 _KINDS = (TrapKind.ERROR, *TrapKind)  # by value; 0 never happens
 
 
@@ -84,7 +86,10 @@ class UnicornCpu(Inspection):
             how = f" ({ffi.string(lib.lb_how_it_ended()).decode()})" if error[0] == _BROKEN else ""
             check(error[0] or 1, f"cannot make a CPU{how}")
         super().__init__(raw, space.arch.code_unit)
-        self.names = [ffi.string(description.names[i]).decode() for i in range(description.saved_count)]
+        names = [ffi.string(description.names[i]).decode() for i in range(description.context_count)]
+        self.names = names[: description.saved_count]
+        self._all_names = tuple(names)
+        self._vectors_size: int = description.vectors_size
         self._handle = ffi.new_handle(self)
         raw.hook_owner = self._handle
         self.block_callbacks: list[Callable[[int, int], None]] = []
@@ -183,6 +188,18 @@ class UnicornCpu(Inspection):
         values = ffi.new("uint64_t[]", len(self.names))
         lib.lb_cpu_registers(self._raw, values)
         return dict(zip(self.names, values, strict=True))
+
+    def context(self) -> Context:
+        words, vectors = ffi.new("uint64_t[]", len(self._all_names)), bytearray(self._vectors_size)
+        check(lib.lb_cpu_context(self._raw, words, ffi.from_buffer(vectors)), "cannot read the registers")
+        return Context(self.arch, self._all_names, tuple(words), bytes(vectors))
+
+    def set_context(self, context: Context) -> None:
+        sizes = len(context.words), len(context.vectors)
+        if context.arch is not self.arch or sizes != (len(self._all_names), self._vectors_size):
+            raise ValueError(f"not a context of {self.arch.value}")
+        words = ffi.new("uint64_t[]", [word & _WORD for word in context.words])
+        check(lib.lb_cpu_set_context(self._raw, words, ffi.from_buffer(context.vectors)), "cannot set the registers")
 
     def set_register(self, name: str, value: int) -> None:
         check(lib.lb_cpu_set_register(self._raw, self.names.index(name), value), f"cannot set {name}")

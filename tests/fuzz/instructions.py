@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from south.engine.unicorn import UnicornEngine, models
 from south.linux_host.memory import HostPages
-from south.platform import PAGE, Arch, EngineError, Prot, RegionFlag, TrapKind
+from south.platform import PAGE, Arch, Context, EngineError, Prot, RegionFlag, TrapKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SETS = {"a64": Arch.AARCH64, "a32": Arch.ARM, "t32": Arch.ARM, "x86_64": Arch.X86_64}
 """Instruction sets by name."""
 CODE, DATA, STACK = 0x1_0000, 0x2_0000, 0x3_0000
+CPSR_T = 1 << 5
 SLOT = 64
 """Bytes that a block has of the code page."""
 PER_CPU = 4096
@@ -202,10 +203,23 @@ def _cpu(isa: str, model: str) -> tuple[UnicornCpu, memoryview]:
     return cpu, arena.view(0, 2 * PAGE)
 
 
+def _wild_context(cpu: UnicornCpu, pc: int, thumb: bool, rng: random.Random) -> Context:
+    """All registers wild, but for those that lead to the block."""
+    was = cpu.context()
+    words = [rng.choice(_WILD) if rng.random() < 0.7 else rng.getrandbits(64) for _ in was.words]
+    state = {"cpsr": rng.getrandbits(32) & ~CPSR_T | thumb << 5} if "cpsr" in was.names else {}
+    vectors = rng.randbytes(len(was.vectors))
+    return was._replace(words=tuple(words), vectors=vectors).changed(pc=pc, sp=STACK + 0x800, **state)
+
+
 def _one(cpu: UnicornCpu, isa: str, at: int, rng: random.Random) -> TrapKind:
     cpu.set_deadline(DEADLINE)
     args = [rng.choice(_WILD) if rng.random() < 0.8 else rng.getrandbits(64) for _ in range(4)]
-    trap = cpu.enter(CODE + at + (isa == "t32"), STACK + 0x800, args)
+    if rng.random() < 0.3:
+        cpu.set_context(_wild_context(cpu, CODE + at, isa == "t32", rng))
+        trap = cpu.proceed()
+    else:
+        trap = cpu.enter(CODE + at + (isa == "t32"), STACK + 0x800, args)
     for _ in range(3):
         if trap is not TrapKind.CALL:
             break

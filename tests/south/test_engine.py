@@ -88,6 +88,27 @@ def test_no_page_is_writable_and_executable(arch: Arch) -> None:
         guest.space.protect(DATA, PAGE, Prot.W | Prot.X)
 
 
+def test_a_region_may_be_mapped_so_that_it_can_be_both(arch: Arch) -> None:
+    """For Linux programs; code that is rewritten from inside runs as it is by then."""
+    guest = Guest(arch, "svc")
+    flags = RegionFlag.PRIVATE | RegionFlag.RWX
+    guest.space.map(HIGH[arch], PAGE, Prot.R | Prot.W | Prot.X, flags, guest.arena, 0x8000)
+    guest.put(0x8000, "store", "inc", "number", "svc")
+    at = HIGH[arch] + len(code(arch, "store"))
+    word = int.from_bytes((code(arch, "nop") + code(arch, "number"))[: arch.word], "little")
+    seen = []
+    for _ in range(2):  # the instruction after the store is replaced by it
+        assert guest.cpu.enter(HIGH[arch], SP, (word, at, 0, 0)) is TrapKind.CALL
+        seen.append(guest.cpu.first - word)
+    assert seen in ([0, 0], *([[1, 0]] if arch is not Arch.X86_64 else []))  # Arm's architecture asks for a barrier
+    for prot in (Prot.RX, Prot.R | Prot.W | Prot.X, Prot.RW):
+        guest.space.protect(HIGH[arch], PAGE, prot)
+    assert guest.cpu.enter(HIGH[arch], SP, (0, DATA, 0, 0)) is TrapKind.FAULT
+    guest.space.map(HIGH[arch] - PAGE, PAGE, Prot.RW, RegionFlag.PRIVATE, guest.arena, 0x9000)
+    with pytest.raises(EngineError):  # one of the two was not mapped so
+        guest.space.protect(HIGH[arch] - PAGE, 2 * PAGE, Prot.R | Prot.W | Prot.X)
+
+
 @pytest.mark.parametrize("what", ["undefined", "brk", "privileged"])
 def test_exceptions_end_the_entry(arch: Arch, what: str) -> None:
     guest = Guest(arch, "inc", what)

@@ -3,6 +3,7 @@
 #include "cpu.h"
 
 #define CNTKCTL_COUNTERS 3u /* CNTPCT and CNTVCT untrapped at EL0; D13.8.15, and optee_os thread_init_per_cpu() */
+#define PSTATE_USER 0xf1001c00u /* NZCV, DIT, SSBS, BTYPE: what SPSR_EL1 holds of EL0; Arm ARM C5.2.18 */
 #define CPACR_FPEN (3u << 20) /* FP and SIMD untrapped at EL0 and EL1; Arm ARM D13.2.30 */
 
 static const int saved[] = {
@@ -12,12 +13,15 @@ static const int saved[] = {
     UC_ARM64_REG_X18, UC_ARM64_REG_X19, UC_ARM64_REG_X20, UC_ARM64_REG_X21, UC_ARM64_REG_X22, UC_ARM64_REG_X23,
     UC_ARM64_REG_X24, UC_ARM64_REG_X25, UC_ARM64_REG_X26, UC_ARM64_REG_X27, UC_ARM64_REG_X28, UC_ARM64_REG_X29,
     UC_ARM64_REG_X30, UC_ARM64_REG_SP,  UC_ARM64_REG_PC,  UC_ARM64_REG_PSTATE, UC_ARM64_REG_TPIDR_EL0,
+    UC_ARM64_REG_FPCR, UC_ARM64_REG_FPSR, /* not shown */
 };
+#define NOT_SHOWN 2
 static const char *const names[] = {
     "x0",  "x1",  "x2",  "x3",  "x4",  "x5",  "x6",  "x7",  "x8",  "x9",  "x10", "x11",
     "x12", "x13", "x14", "x15", "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23",
-    "x24", "x25", "x26", "x27", "x28", "x29", "x30", "sp",  "pc",  "pstate", "tpidr_el0",
+    "x24", "x25", "x26", "x27", "x28", "x29", "x30", "sp",  "pc",  "pstate", "tpidr_el0", "fpcr", "fpsr",
 };
+static const struct lb_vectors vectors[] = {{UC_ARM64_REG_V0, 32, 16}, {0}};
 
 /* One of EL1's registers: op0 3, op1 0. */
 static uc_err set_system(struct lb_cpu *cpu, uint32_t crn, uint32_t crm, uint32_t op2, uint64_t value)
@@ -105,7 +109,13 @@ const struct lb_arch lb_arch_aarch64 = {
     .code_unit = 4,
     .saved = saved,
     .names = names,
-    .saved_count = sizeof saved / sizeof *saved,
+    .saved_count = sizeof saved / sizeof *saved - NOT_SHOWN,
+    .context_count = sizeof saved / sizeof *saved,
+    .vectors = vectors,
+    .vectors_size = 32 * 16,
+    .flags = UC_ARM64_REG_PSTATE,
+    .flags_user = PSTATE_USER,
+    .flags_fixed = 0,
     .pc = UC_ARM64_REG_PC,
     .sp = UC_ARM64_REG_SP,
     .ret = UC_ARM64_REG_X0,

@@ -5,6 +5,7 @@
 #define CPSR_USR 0x10u            /* Arm ARM G1.9 */
 #define CPSR_IT 0x0600fc00u       /* IT[1:0] and IT[7:2] */
 #define CPSR_T (1u << 5)          /* T32 state */
+#define CPSR_USER 0xfe0ffe20u     /* NZCVQ, IT, GE, E, T: what user mode chooses; Arm ARM G1.9 */
 #define CNTKCTL_COUNTERS 3u       /* CNTPCT and CNTVCT untrapped at PL0; G8.7.11, and optee_os thread_init_per_cpu() */
 #define CPACR_CP10_CP11 (0xfu << 20) /* VFP and NEON untrapped; Arm ARM G8.2.33 */
 #define FPEXC_EN (1u << 30)
@@ -13,10 +14,14 @@ static const int saved[] = {
     UC_ARM_REG_R0, UC_ARM_REG_R1, UC_ARM_REG_R2,  UC_ARM_REG_R3,  UC_ARM_REG_R4,  UC_ARM_REG_R5,
     UC_ARM_REG_R6, UC_ARM_REG_R7, UC_ARM_REG_R8,  UC_ARM_REG_R9,  UC_ARM_REG_R10, UC_ARM_REG_R11,
     UC_ARM_REG_R12, UC_ARM_REG_SP, UC_ARM_REG_LR, UC_ARM_REG_PC, UC_ARM_REG_CPSR,
+    UC_ARM_REG_FPSCR, LB_REG_THREAD, /* not shown */
 };
+#define NOT_SHOWN 2
 static const char *const names[] = {
     "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "sp", "lr", "pc", "cpsr",
+    "fpscr", "tpidrurw",
 };
+static const struct lb_vectors vectors[] = {{UC_ARM_REG_D0, 32, 8}, {0}};
 
 /* "max" is a Cortex-A15 with what Armv8-A adds to AArch32, which 32-bit TAs for 64-bit boards use. */
 static const struct lb_model models[] = {
@@ -138,7 +143,13 @@ const struct lb_arch lb_arch_arm = {
     .code_unit = 4,
     .saved = saved,
     .names = names,
-    .saved_count = sizeof saved / sizeof *saved,
+    .saved_count = sizeof saved / sizeof *saved - NOT_SHOWN,
+    .context_count = sizeof saved / sizeof *saved,
+    .vectors = vectors,
+    .vectors_size = 32 * 8,
+    .flags = UC_ARM_REG_CPSR,
+    .flags_user = CPSR_USER,
+    .flags_fixed = CPSR_USR,
     .pc = UC_ARM_REG_PC,
     .sp = UC_ARM_REG_SP,
     .ret = UC_ARM_REG_R0,

@@ -16,6 +16,7 @@
 #define CR4_OSXMMEXCPT (1u << 10)        /* so are those of SSE */
 #define CR4_FSGSBASE (1u << 16)          /* RDFSBASE and the like in ring 3, as Linux has it since 5.9 */
 #define RFLAGS_FIXED 0x202u              /* bit 1 is always set; IF */
+#define RFLAGS_USER 0x244dd5u            /* CF, PF, AF, ZF, SF, TF, DF, OF, NT, AC, ID */
 #define EXCEPTION_UNDEFINED 6u           /* #UD */
 #define EXCEPTION_PROTECTION 13u         /* #GP */
 #define SYSCALL_SIZE 2u                  /* bytes of the instruction, and of SYSENTER */
@@ -24,11 +25,16 @@ static const int saved[] = {
     UC_X86_REG_RAX, UC_X86_REG_RBX, UC_X86_REG_RCX, UC_X86_REG_RDX, UC_X86_REG_RSI,     UC_X86_REG_RDI,     UC_X86_REG_RBP,
     UC_X86_REG_RSP, UC_X86_REG_R8,  UC_X86_REG_R9,  UC_X86_REG_R10, UC_X86_REG_R11,     UC_X86_REG_R12,     UC_X86_REG_R13,
     UC_X86_REG_R14, UC_X86_REG_R15, UC_X86_REG_RIP, UC_X86_REG_RFLAGS, UC_X86_REG_FS_BASE, UC_X86_REG_GS_BASE,
+    UC_X86_REG_MXCSR, UC_X86_REG_FPCW, UC_X86_REG_FPSW, UC_X86_REG_FPTAG, /* not shown */
 };
+#define NOT_SHOWN 4
 static const char *const names[] = {
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "sp", "r8",     "r9",      "r10",
     "r11", "r12", "r13", "r14", "r15", "pc",  "rflags", "fs_base", "gs_base",
+    "mxcsr", "fpcw", "fpsw", "fptag",
 };
+/* As FXSAVE has them: each in 16 bytes, though those of the x87 have ten. */
+static const struct lb_vectors vectors[] = {{UC_X86_REG_XMM0, 16, 16}, {UC_X86_REG_ST0, 8, 16}, {0}};
 
 /*
  * The default is x86-64-v1 with SSE4.1, and not v2, which has SSE4.2: PCMPESTRI and PCMPESTRM with a length of INT32_MIN
@@ -227,7 +233,13 @@ const struct lb_arch lb_arch_x86_64 = {
     .code_unit = 1,
     .saved = saved,
     .names = names,
-    .saved_count = sizeof saved / sizeof *saved,
+    .saved_count = sizeof saved / sizeof *saved - NOT_SHOWN,
+    .context_count = sizeof saved / sizeof *saved,
+    .vectors = vectors,
+    .vectors_size = (16 + 8) * 16,
+    .flags = UC_X86_REG_RFLAGS,
+    .flags_user = RFLAGS_USER,
+    .flags_fixed = RFLAGS_FIXED,
     .pc = UC_X86_REG_RIP,
     .sp = UC_X86_REG_RSP,
     .ret = UC_X86_REG_RAX,

@@ -279,7 +279,7 @@ int lb_cpu_set_register(struct lb_cpu *cpu, int index, uint64_t value)
 {
     if (index < 0 || index >= cpu->arch->saved_count)
         return UC_ERR_ARG;
-    set_reg(cpu, cpu->arch->saved[index], value);
+    set_reg(cpu, cpu->arch->saved[index], lb_user_value(cpu->arch, cpu->arch->saved[index], value));
     return 0;
 }
 

@@ -81,6 +81,14 @@ struct lb_model {
     int id;
 };
 
+#define LB_REG_THREAD (-1) /* among `saved`: what `thread` reads, where Unicorn has no number for it */
+
+/* Floating-point and vector registers that have consecutive numbers; a count of 0 ends them. */
+struct lb_vectors {
+    int first, count;
+    uint32_t stride; /* bytes that each has in a context, at least what Unicorn reads and writes; the rest is zero */
+};
+
 /* What differs between guest architectures: a row for each, in arch_*.c; nothing else asks which one it is. */
 struct lb_arch {
     const char *name; /* south.platform.Arch's */
@@ -96,6 +104,11 @@ struct lb_arch {
     const int *saved;      /* registers shown to people, in the order of names */
     const char *const *names;
     int saved_count;
+    int context_count; /* `saved` and `names` go on beyond what people see: what else a context has */
+    const struct lb_vectors *vectors;
+    uint32_t vectors_size; /* bytes of all */
+    int flags;             /* the register of the processor's state: user mode chooses some bits, others are fixed */
+    uint64_t flags_user, flags_fixed;
     int pc, sp, ret;
     int args[8]; /* argument registers; -1: none */
     uc_err (*open)(struct lb_cpu *cpu, int model);
@@ -270,6 +283,10 @@ int lb_cpu_set_register(struct lb_cpu *cpu, int index, uint64_t value);
 uc_context *lb_cpu_save(struct lb_cpu *cpu);
 int lb_cpu_load(struct lb_cpu *cpu, uc_context *context);
 
+/* context.c: words: context_count of them; vectors: vectors_size bytes */
+int lb_cpu_context(struct lb_cpu *cpu, uint64_t *words, uint8_t *vectors);
+int lb_cpu_set_context(struct lb_cpu *cpu, const uint64_t *words, const uint8_t *vectors);
+
 /* space.c */
 struct lb_space *lb_space_new(const struct lb_arch *arch, uint8_t *arena, uint64_t arena_size, int *error);
 void lb_space_free(struct lb_space *space);
@@ -332,6 +349,9 @@ uint64_t lb_reg(struct lb_cpu *cpu, int id);
 uc_err lb_broke(struct lb_cpu *cpu);
 void lb_on_call(struct lb_cpu *cpu);
 void lb_on_exception(struct lb_cpu *cpu, uint32_t number);
+
+/* context.c */
+uint64_t lb_user_value(const struct lb_arch *arch, int id, uint64_t value);
 
 /* space.c */
 bool lb_direct(const struct lb_cpu *cpu);
