@@ -210,12 +210,15 @@ static bool arguments(struct lb_cpu *cpu, unsigned from, unsigned to)
     return true;
 }
 
+/* uc_ctl_request_cache; the macro of Unicorn's header shifts a signed number out of its range. */
+#define REQUEST_CACHE (uc_control_type)(UC_CTL_TB_REQUEST_CACHE | 2u << 26 | (uint32_t)UC_CTL_IO_READ_WRITE << 30)
+
 /* Their lengths differ: Unicorn's translator has counted them. */
 static uint64_t instructions(struct lb_cpu *cpu, uint64_t pc, uint32_t size)
 {
     uc_tb block = {0};
     (void)size;
-    return uc_ctl_request_cache(cpu->uc, pc, &block) ? 1 : block.icount;
+    return lb_uc.ctl(cpu->uc, REQUEST_CACHE, pc, &block) ? 1 : block.icount;
 }
 
 #define LIMIT ((uint64_t)1 << 47) /* of the lower canonical half, which is user mode's */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Drives south/engine/csrc under AddressSanitizer, ThreadSanitizer or valgrind: random mapping,
- * splitting, protection and access from the host beside a model of it, guests that call, fault, spin
+ * splitting, protection and access from the host beside a model of it, guests of each architecture that call, fault, spin
  * and are interrupted, and CPUs that take turns on one page.
  *
  * exercise LIBUNICORN SEED ROUNDS [calm]
@@ -48,30 +48,45 @@ static uint8_t *pages(size_t size)
     return p;
 }
 
-/* Programs: what each does stands in tests/south/guest.py. */
+/* Programs in words: what each does stands in tests/south/guest.py. */
 static const uint32_t a64[] = {0xD28000E8, 0xD4000001, 0x91000400, 0xD4000001, 0xD4000001};
-static const uint32_t a32[] = {0xE3A07007, 0xE3A06000, 0xEF000000, 0xE2800001, 0xEF000000, 0xEF000000};
-static const uint32_t a64_spin = 0x14000000, a32_spin = 0xEAFFFFFE;
-static const uint32_t a64_load = 0xF9400020, a32_load = 0xE5910000; /* from register 1 */
-static const uint32_t a64_store = 0xF9000020, a32_store = 0xE5810000;
-static const uint32_t a64_undefined = 0, a32_undefined = 0xE7F000F0;
 static const uint32_t a64_atomic[] = {0xD28000E8, 0x885FFC23, 0x11000463, 0x8804FC23, 0x35FFFFA4, 0xF1000442,
                                       0x54FFFF61, 0xD4000001};
+static const uint32_t a32[] = {0xE3A07007, 0xE3A06000, 0xEF000000, 0xE2800001, 0xEF000000, 0xEF000000};
 static const uint32_t a32_atomic[] = {0xE3A07007, 0xE3A06000, 0xE1913F9F, 0xE2833001, 0xE1814F93, 0xE3540000,
                                       0x1AFFFFFA, 0xE2522001, 0x1AFFFFF8, 0xEF000000};
+/* mov eax, 7; syscall; lea rdi, [rax + 1]; mov eax, 7; syscall; mov rdi, rax; mov eax, 7; syscall */
+static const uint32_t x86[] = {0x000007B8, 0x48050F00, 0xB801788D, 0x00000007, 0x8948050F, 0x0007B8C7, 0x050F0000};
+static const uint32_t x86_atomic[] = {0x4806FFF0, 0xF875CAFF, 0x000007B8, 0x90050F00};
+
+/* again: goes to the word before. plain: does nothing that is seen. */
+static const struct isa {
+    const struct lb_arch *arch;
+    uint64_t high; /* an address that cannot be mapped, or hardly */
+    const uint32_t *program, *atomic;
+    size_t program_size, atomic_size;
+    uint32_t spin, load, store, undefined, call, again, plain;
+} isas[] = {
+    {&lb_arch_aarch64, UINT64_C(0xFFFF800000000000), a64, a64_atomic, sizeof a64, sizeof a64_atomic, 0x14000000,
+     0xF9400020, 0xF9000020, 0, 0xD4000001, 0x17FFFFFF, 0xD28000E8},
+    {&lb_arch_arm, 0xF0000000, a32, a32_atomic, sizeof a32, sizeof a32_atomic, 0xEAFFFFFE, 0xE5910000, 0xE5810000,
+     0xE7F000F0, 0xEF000000, 0xEAFFFFFD, 0xE3A07007},
+    {&lb_arch_x86_64, UINT64_C(0xFFFF800000000000), x86, x86_atomic, sizeof x86, sizeof x86_atomic, 0x9090FEEB,
+     0x007E8B48, 0x007E8948, 0x90900B0F, 0x9090050F, 0x9090FAEB, 0x00401F0F},
+};
+#define ISAS (sizeof isas / sizeof *isas)
 
 struct guest {
     struct lb_space *space;
     struct lb_cpu *cpu;
     uint8_t *arena;
-    bool wide;
 };
 
-static struct guest make(bool wide)
+static struct guest make(const struct isa *isa)
 {
-    struct guest g = {.arena = pages(ARENA), .wide = wide};
+    struct guest g = {.arena = pages(ARENA)};
     int error = 0;
-    g.space = lb_space_new(wide ? &lb_arch_aarch64 : &lb_arch_arm, g.arena, ARENA, &error);
+    g.space = lb_space_new(isa->arch, g.arena, ARENA, &error);
     CHECK(g.space && !error);
     g.cpu = lb_cpu_new(g.space, 0, &error);
     CHECK(g.cpu && !error);
@@ -134,10 +149,10 @@ static void touch(struct guest *g, struct model *m)
     CHECK(lb_check(g->space, UINT64_MAX - dice(100), 1 + dice(200), need));
 }
 
-static void regions(bool wide, uint32_t rounds)
+static void regions(const struct isa *isa, uint32_t rounds)
 {
     static const uint32_t prots[] = {0, LB_READ, LB_READ | LB_WRITE, LB_READ | LB_EXEC, LB_WRITE | LB_EXEC};
-    struct guest g = make(wide);
+    struct guest g = make(isa);
     struct model m = {0};
     uint8_t *foreign = pages(PAGES * LB_PAGE);
 
@@ -205,14 +220,14 @@ static enum lb_verdict handler(const struct lb_guest *guest, struct lb_call *cal
     return LB_DONE;
 }
 
-static void calls(bool wide)
+static void calls(const struct isa *isa)
 {
-    struct guest g = make(wide);
+    struct guest g = make(isa);
     uint32_t asked = 0;
     uint64_t registers[64];
     uc_context *saved;
 
-    load(&g, wide ? a64 : a32, wide ? sizeof a64 : sizeof a32);
+    load(&g, isa->program, isa->program_size);
     CHECK(enter(&g, 41, 0, 0) == LB_TRAP_CALL);
     CHECK(g.cpu->call.number == 7 && g.cpu->call.arg[0] == 41);
     saved = lb_cpu_save(g.cpu);
@@ -235,20 +250,42 @@ static void calls(bool wide)
     unmake(&g);
 }
 
-static void faults(bool wide)
+/* Random words and bytes: what comes back out is what a second setting gives again. */
+static void contexts(const struct isa *isa, uint32_t rounds)
 {
-    struct guest g = make(wide);
-    const uint64_t high = wide ? UINT64_C(0xFFFF800000000000) : UINT64_C(0xF0000000);
+    struct guest g = make(isa);
+    uint64_t words[64], again[64];
+    uint8_t vectors[1024], same[1024];
+    size_t count = (size_t)isa->arch->context_count, size = isa->arch->vectors_size;
 
-    load(&g, wide ? &a64_load : &a32_load, 4);
+    CHECK(count < 64 && size <= sizeof vectors);
+    while (rounds--) {
+        for (size_t i = 0; i < count; i++)
+            words[i] = (uint64_t)dice(UINT32_MAX) << 32 | dice(UINT32_MAX);
+        for (size_t i = 0; i < size; i++)
+            vectors[i] = (uint8_t)dice(256);
+        CHECK(!lb_cpu_set_context(g.cpu, words, vectors) && !lb_cpu_context(g.cpu, words, vectors));
+        CHECK(!lb_cpu_set_context(g.cpu, words, vectors) && !lb_cpu_context(g.cpu, again, same));
+        CHECK(!memcmp(words, again, count * sizeof *words) && !memcmp(vectors, same, size));
+        (void)lb_cpu_proceed(g.cpu);
+    }
+    unmake(&g);
+}
+
+static void faults(const struct isa *isa)
+{
+    struct guest g = make(isa);
+    const uint64_t high = isa->high;
+
+    load(&g, &isa->load, 4);
     CHECK(enter(&g, 0, 0x10, 0) == LB_TRAP_FAULT && g.cpu->fault.address == 0x10);
     CHECK(enter(&g, 0, DATA + 2 * LB_PAGE - 1, 0) == LB_TRAP_FAULT);
     CHECK(enter(&g, 0, high, 0) == LB_TRAP_FAULT && g.cpu->fault.access == UC_MEM_READ);
     CHECK(enter(&g, 0, UINT64_MAX, 0) == LB_TRAP_FAULT);
-    memcpy(g.arena, wide ? &a64_store : &a32_store, 4);
+    memcpy(g.arena, &isa->store, 4);
     lb_invalidate(g.space, CODE, LB_PAGE);
     CHECK(enter(&g, 0, CODE, 0) == LB_TRAP_FAULT && g.cpu->fault.access == UC_MEM_WRITE);
-    memcpy(g.arena, wide ? &a64_undefined : &a32_undefined, 4);
+    memcpy(g.arena, &isa->undefined, 4);
     lb_invalidate(g.space, CODE, LB_PAGE);
     CHECK(enter(&g, 0, 0, 0) == LB_TRAP_EXCEPTION);
     CHECK(lb_cpu_enter(g.cpu, DATA, DATA, 0, 0, 0, 0) == LB_TRAP_FAULT && g.cpu->fault.access == UC_MEM_FETCH);
@@ -288,14 +325,14 @@ static void standing(struct guest *g, int signal_end)
     atomic_store(&g->cpu->why, 0);
 }
 
-static void watchdog(bool wide)
+static void watchdog(const struct isa *isa)
 {
-    struct guest g = make(wide);
+    struct guest g = make(isa);
     pthread_t thread;
     uint8_t byte = SIGINT;
     int pipe_ends[2];
 
-    load(&g, wide ? &a64_spin : &a32_spin, 4);
+    load(&g, &isa->spin, 4);
     for (int i = 0; i < 3; i++) {
         lb_set_deadline(g.cpu, 2000000);
         CHECK(enter(&g, 0, 0, 0) == LB_TRAP_INTERRUPTED && atomic_load(&g.cpu->why) == LB_WHY_DEADLINE);
@@ -320,14 +357,14 @@ static void watchdog(bool wide)
     unmake(&g);
 }
 
-static void hooks(bool wide)
+static void hooks(const struct isa *isa)
 {
-    struct guest g = make(wide);
-    uint8_t cover[LB_PAGE / 4] = {0};
+    struct guest g = make(isa);
+    uint8_t cover[LB_PAGE] = {0};
 
-    load(&g, wide ? a64 : a32, wide ? sizeof a64 : sizeof a32);
+    load(&g, isa->program, isa->program_size);
     CHECK(!lb_hook_cover(g.cpu, CODE, LB_PAGE, cover, NULL));
-    CHECK(enter(&g, 0, 0, 0) == LB_TRAP_CALL && cover[0] == 1 && !cover[LB_PAGE / 4 - 1]);
+    CHECK(enter(&g, 0, 0, 0) == LB_TRAP_CALL && cover[0] == 1 && !cover[LB_PAGE / isa->arch->code_unit - 1]);
     CHECK(!lb_hook_cover(g.cpu, CODE, 4, cover, NULL)); /* less than a block */
     CHECK(enter(&g, 0, 0, 0) == LB_TRAP_CALL);
     CHECK(!lb_hook_uncover(g.cpu, cover));
@@ -339,10 +376,10 @@ static void hooks(bool wide)
     unmake(&g);
 }
 
-static void debugging(bool wide)
+static void debugging(const struct isa *isa)
 {
-    struct guest g = make(wide);
-    uint32_t counts[LB_PAGE / 4] = {0}, code[3] = {wide ? a64_store : a32_store, wide ? a64[0] : a32[0], wide ? a64[1] : a32[2]};
+    struct guest g = make(isa);
+    uint32_t counts[LB_PAGE] = {0}, code[3] = {isa->store, isa->plain, isa->call};
     uint8_t edges[64] = {0};
 
     load(&g, code, sizeof code);
@@ -362,11 +399,11 @@ static void debugging(bool wide)
 }
 
 /* Random writes of guest and host, and going back to either of two snapshots. */
-static void snapshots(bool wide, uint32_t rounds)
+static void snapshots(const struct isa *isa, uint32_t rounds)
 {
-    struct guest g = make(wide);
+    struct guest g = make(isa);
     uint8_t exposed[ARENA / LB_PAGE] = {0}, *copy[2], *model[2];
-    uint32_t code[2] = {wide ? a64_store : a32_store, wide ? a64[1] : a32[2]};
+    uint32_t code[2] = {isa->store, isa->call};
 
     load(&g, code, sizeof code);
     for (int i = 0; i < 2; i++) {
@@ -400,24 +437,26 @@ static void snapshots(bool wide, uint32_t rounds)
 /* --- containment ------------------------------------------------------------------------------ */
 
 /* A fault inside ends one CPU: the guest's memory has gone from the host's address space under it. */
-static void contained(bool wide)
+static void contained(const struct isa *isa)
 {
-    static uc_engine *left[2]; /* a broken CPU's engine is never freed: reachable, so no leak */
-    struct guest g = make(wide), other = make(wide);
+    static uc_engine *left[ISAS]; /* a broken CPU's engine is never freed: reachable, so no leak */
+    struct guest g = make(isa), other = make(isa);
     uint8_t *gone = pages(LB_PAGE);
     uint64_t registers[64];
 
-    load(&g, wide ? &a64_load : &a32_load, 4);
-    load(&other, wide ? a64 : a32, wide ? sizeof a64 : sizeof a32);
+    load(&g, &isa->load, 4);
+    load(&other, isa->program, isa->program_size);
     CHECK(!lb_map(g.space, DATA + 2 * LB_PAGE, LB_PAGE, LB_READ | LB_WRITE, LB_REGION_NONSECURE, gone));
     munmap(gone, LB_PAGE);
-    left[wide] = g.cpu->uc;
+    left[isa - isas] = g.cpu->uc;
     CHECK(enter(&g, 0, DATA + 2 * LB_PAGE, 0) == LB_TRAP_ERROR && g.cpu->fault.error == LB_ERR_BROKEN);
-    CHECK(g.cpu->broken && *g.cpu->broken_how && left[wide]);
+    CHECK(g.cpu->broken && *g.cpu->broken_how && left[isa - isas]);
     CHECK(enter(&other, 41, 0, 0) == LB_TRAP_CALL && other.cpu->call.arg[0] == 41);
     CHECK(enter(&g, 0, 0, 0) == LB_TRAP_ERROR && lb_cpu_resume(g.cpu, 0) == LB_TRAP_ERROR);
     CHECK(lb_cpu_proceed(g.cpu) == LB_TRAP_ERROR && !lb_cpu_save(g.cpu));
     CHECK(lb_hook_block(g.cpu, true) == LB_ERR_BROKEN && lb_hook_budget(g.cpu, 9) == LB_ERR_BROKEN);
+    CHECK(lb_cpu_context(g.cpu, registers, NULL) == LB_ERR_BROKEN);
+    CHECK(lb_cpu_set_context(g.cpu, registers, NULL) == LB_ERR_BROKEN);
     CHECK(lb_sample_start(g.cpu, DATA, 1, 0, 1) == LB_ERR_BROKEN);
     lb_sample_stop(g.cpu, &registers[0], &registers[1]);
     lb_cpu_registers(g.cpu, registers);
@@ -431,7 +470,7 @@ static void contained(bool wide)
 }
 
 /* Samples of a loop: counted where there is a counter that the guest may write, and nowhere else. */
-static void samples(bool wide)
+static void samples(const struct isa *isa)
 {
     static const struct {
         uint64_t va, slots, offset, scale;
@@ -446,11 +485,11 @@ static void samples(bool wide)
         {UINT64_MAX - 1, UINT64_MAX, 0, 65536, false},
     };
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
-        struct guest g = make(wide);
+        struct guest g = make(isa);
         uint64_t taken, ran;
         uint8_t before[16] = {0}, after[16];
 
-        load(&g, wide ? &a64_spin : &a32_spin, 4);
+        load(&g, &isa->spin, 4);
         CHECK(!lb_write(g.space, DATA, before, sizeof before, 0));
         CHECK(!lb_sample_start(g.cpu, ways[i].va, ways[i].slots, ways[i].offset, ways[i].scale));
         lb_set_deadline(g.cpu, 20000000);
@@ -491,9 +530,9 @@ static void turns(uint32_t times, bool late)
 
     CHECK(turn);
     for (uint32_t i = 0; i < TAKERS; i++) {
-        bool wide = i % 2;
-        takers[i] = (struct taker){make(wide), times};
-        load(&takers[i].g, wide ? a64_atomic : a32_atomic, wide ? sizeof a64_atomic : sizeof a32_atomic);
+        const struct isa *isa = &isas[i % ISAS];
+        takers[i] = (struct taker){make(isa), times};
+        load(&takers[i].g, isa->atomic, isa->atomic_size);
         CHECK(!lb_map(takers[i].g.space, DATA + 2 * LB_PAGE, LB_PAGE, LB_READ | LB_WRITE, LB_REGION_NONSECURE, shared));
         if (!late)
             lb_turn_join(takers[i].g.cpu, turn);
@@ -608,12 +647,11 @@ static void change_from_callbacks(struct sharer *sharers, uint32_t blocks)
     lb_block_callback = NULL;
 }
 
-static void sharing(bool wide, uint32_t rounds)
+static void sharing(const struct isa *isa, uint32_t rounds)
 {
-    static const uint32_t again64 = 0x17FFFFFF, again32 = 0xEAFFFFFD; /* to the instruction before */
-    struct guest g = make(wide);
+    struct guest g = make(isa);
     struct sharer sharers[SHARERS] = {{.cpu = g.cpu}};
-    uint32_t code[2] = {wide ? a64_load : a32_load, wide ? again64 : again32};
+    uint32_t code[2] = {isa->load, isa->again};
     int error;
 
     load(&g, code, sizeof code);
@@ -641,18 +679,19 @@ int main(int argc, char **argv)
     }
     seed = strtoull(argv[2], NULL, 10);
     rounds = (uint32_t)atoi(argv[3]);
-    for (int wide = 0; wide < 2; wide++) {
-        regions(wide, rounds);
-        calls(wide);
-        faults(wide);
-        watchdog(wide);
-        hooks(wide);
-        debugging(wide);
-        snapshots(wide, rounds);
+    for (const struct isa *isa = isas; isa < isas + ISAS; isa++) {
+        regions(isa, rounds);
+        calls(isa);
+        contexts(isa, rounds / 10);
+        faults(isa);
+        watchdog(isa);
+        hooks(isa);
+        debugging(isa);
+        snapshots(isa, rounds);
         if (argc < 5) /* valgrind reports the fault itself, and TSan loses its way in the jump */
-            contained(wide);
-        samples(wide);
-        sharing(wide, 1 + rounds / 300);
+            contained(isa);
+        samples(isa);
+        sharing(isa, 1 + rounds / 300);
     }
     may_fork = argc < 5;
     turns(rounds * 20, false);
