@@ -138,13 +138,17 @@ def test_a_fault_is_mended_by_another_thread_and_the_guest_goes_on(arch: Arch) -
 
 
 def test_changes_from_callbacks_of_cpus_that_run_at_once(arch: Arch) -> None:
-    """Each callback maps and unmaps a page of its own, and reads it in between."""
+    """Each callback maps and unmaps a page of its own, and reads it in between; both are inside before one changes."""
     guest = Guest(arch, "spin")
     cpus = [guest.cpu, guest.space.cpu()]
     traps: list[TrapKind] = []
+    both, begun = threading.Barrier(2), set[int]()
 
     def change(va: int) -> Callable[[int, int], None]:
         def on_block(_pc: int, _size: int) -> None:
+            if va not in begun:
+                begun.add(va)
+                both.wait(60)
             _map(guest, va)
             assert guest.space.read(va, 4, Prot.R) == bytes(4)
             guest.space.unmap(va, PAGE)

@@ -67,6 +67,7 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *data
 {
     struct lb_cpu *cpu = data;
     struct lb_debug *d = cpu->debug;
+    (void)uc;
     (void)size;
     bool passed = d->passing && d->at == pc;
     d->passing = false;
@@ -78,8 +79,6 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *data
         stop(cpu, LB_DEBUG_STEP, pc);
     else if (!passed && find(d, pc) < d->count)
         stop(cpu, LB_DEBUG_BREAK, pc);
-    else if (cpu->arch->restored)
-        cpu->arch->restored(uc);
     d->began = true;
 }
 
