@@ -26,15 +26,14 @@ from tee.personality import TaPersonality
 from tee.usermemory import TaMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from uuid import UUID
 
     from north.syscalls.declare import Syscall
     from south.platform import Pages, Platform
     from tee.activity import Activity
+    from tee.call import Call
     from tee.objects import ObjectTable
     from tee.observe import Crash
-    from tee.params import AnyParam
     from tee.ports import Image
     from tee.profile import Sampling, TraceWriter
     from tee.services.properties import Implementation
@@ -43,9 +42,6 @@ if TYPE_CHECKING:
     from tee.storage.store import EnumeratorTable, TrustedStorage
     from tee.world import SecureWorld
 
-ENTRY_OPEN = 0  # enum utee_entry_func, lib/libutee/include/utee_types.h
-ENTRY_CLOSE = 1
-ENTRY_INVOKE = 2
 
 STACK = "stack"
 STACK_ALIGNMENT = 16
@@ -144,35 +140,19 @@ class TaInstance(TaPersonality):
 
     # --- running
 
-    def enter(
-        self,
-        function: int,
-        session: Session,
-        command: int,
-        params: Sequence[AnyParam],
-        activity: Activity,
-        timeout: float | None = None,
-    ) -> int:
+    def enter(self, call: Call) -> int:
         """Run one entry of the TA; its TEE_Result. TeeError if it could not be entered.
 
-        timeout: seconds until the call counts as cancelled. The caller holds the instance.
-        `self.dead` is set when the TA did not survive.
+        The caller holds the instance. `self.dead` is set when the TA did not survive.
         """
         self._known.gate.acquire()
         try:
-            return self._enter(function, session, command, params, activity, timeout)
+            return self._enter(call)
         finally:
             self._known.leave()
 
-    def _enter(
-        self,
-        function: int,
-        session: Session,
-        command: int,
-        params: Sequence[AnyParam],
-        activity: Activity,
-        timeout: float | None,
-    ) -> int:
+    def _enter(self, call: Call) -> int:
+        session, activity, timeout = call.session, call.activity, call.timeout
         limits = self.world.limits
         if activity.depth >= limits.depth:
             raise TeeError(results.OUT_OF_MEMORY, f"more than {limits.depth} nested calls")
@@ -194,7 +174,7 @@ class TaInstance(TaPersonality):
         cpu = self.cpu
         try:
             try:
-                mapped = MappedParams(self.space, params, known.places, known.keep)
+                mapped = MappedParams(self.space, call.params, known.places, known.keep)
             except (OutOfMemory, EngineError) as error:
                 raise TeeError(results.OUT_OF_MEMORY, str(error)) from error
             except SpaceError as error:  # a memref that its memory does not hold: xtest regression_1018
@@ -207,9 +187,8 @@ class TaInstance(TaPersonality):
                 self.task.limit(limits.call_seconds)
             try:
                 va = self._params_va
-                result = self.task.run(
-                    self, cpu.start(self.program.entry, va, function, session.reference, va, command)
-                )
+                number = cpu.start(self.program.entry, va, call.function, session.reference, va, call.command)
+                result = self.task.run(self, number)
             except BaseException:
                 self.task.die(self, Death("killed", 0, STOPPED))
                 raise

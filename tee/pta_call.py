@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from south.platform import RegionFlag
 from tee.abi import results
 from tee.abi.results import Origin
+from tee.call import Outcome
 from tee.errors import TeeError
 from tee.mapping import PARAMS, kinds
 from tee.params import BaseMemref, Kind, Memref, TaMemref, Value
@@ -19,7 +20,7 @@ from tee.params import BaseMemref, Kind, Memref, TaMemref, Value
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tee.abi.results import Result
+    from tee.call import Call
     from tee.instance import TaInstance
     from tee.params import AnyParam
     from tee.pta.base import PseudoTa
@@ -68,29 +69,27 @@ def _shared(kind: Kind, caller: TaInstance, va: int, size: int) -> Memref:
     return Memref(kind, region.pages, size, region.offset + va - region.va, secure=_secure(caller, va, size))
 
 
-def open_session(
-    pta: PseudoTa, caller: TaInstance | None, params: Sequence[AnyParam], login: int
-) -> tuple[tuple[Result, Origin], object]:
-    """((result, origin), the session's context). login: TEE_LOGIN_* of who opens it."""
+def open_session(pta: PseudoTa, call: Call) -> tuple[Outcome, object]:
+    """How it ended, and the session's context."""
     context: object = None
+    session = call.session
     logins = getattr(pta, "logins", None)
-    if logins is not None and login not in logins:
-        return (results.ACCESS_DENIED, Origin.TRUSTED_APP), None
+    if logins is not None and session.client.login not in logins:
+        return Outcome(results.ACCESS_DENIED, Origin.TRUSTED_APP), None
 
-    def call(used: Sequence[AnyParam]) -> None:
+    def run(used: Sequence[AnyParam]) -> None:
         nonlocal context
-        context = pta.open(caller, used)
+        context = pta.open(session.owner, used)
 
-    return _call(params, call), context
-
-
-def invoke(
-    pta: PseudoTa, context: object, command: int, params: Sequence[AnyParam], caller: TaInstance | None
-) -> tuple[Result, Origin]:
-    return _call(params, lambda used: pta.invoke(context, command, used, caller))
+    return _call(call.params, run), context
 
 
-def _call(params: Sequence[AnyParam], call: Callable[[Sequence[AnyParam]], None]) -> tuple[Result, Origin]:
+def invoke(pta: PseudoTa, call: Call) -> Outcome:
+    session = call.session
+    return _call(call.params, lambda used: pta.invoke(session.context, call.command, used, session.owner))
+
+
+def _call(params: Sequence[AnyParam], run: Callable[[Sequence[AnyParam]], None]) -> Outcome:
     """What a pseudo TA answers comes from a TA, as far as its client can tell (core/kernel/pseudo_ta.c); libutee
     counts on it: TEE_InvokeTACommand panics on most errors of origin TEE.
     """
@@ -101,11 +100,11 @@ def _call(params: Sequence[AnyParam], call: Callable[[Sequence[AnyParam]], None]
         for memref in memrefs:
             memref.offer()
         begun = True
-        call([*params, *_NOTHING[len(params) :]])
+        run([*params, *_NOTHING[len(params) :]])
     except TeeError as error:
-        return error.result, Origin.TRUSTED_APP if begun else Origin.TEE
+        return Outcome(error.result, Origin.TRUSTED_APP if begun else Origin.TEE)
     finally:
         for memref, size in zip(memrefs, sizes, strict=True):
             if not begun or memref.kind is Kind.MEMREF_INPUT:
                 memref.size = size
-    return results.SUCCESS, Origin.TRUSTED_APP
+    return Outcome(results.SUCCESS, Origin.TRUSTED_APP)

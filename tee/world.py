@@ -16,10 +16,11 @@ from tee.abi.pta_uuids import STANDARD
 from tee.abi.results import Origin, Result
 from tee.abi.ta_head import TA_FLAG_SINGLE_INSTANCE
 from tee.activity import Activity, Cancellation
+from tee.call import ENTRY_CLOSE, ENTRY_INVOKE, ENTRY_OPEN, Call, Outcome
 from tee.closing import Closing
 from tee.crash import crash_lines
 from tee.errors import TeeError
-from tee.instance import ENTRY_CLOSE, ENTRY_INVOKE, ENTRY_OPEN, TaInstance
+from tee.instance import TaInstance
 from tee.instances import Instances
 from tee.limits import Limits
 from tee.logtext import LogText
@@ -50,13 +51,6 @@ __all__ = ["PUBLIC", "Cancellation", "Client", "Opened", "Outcome", "SecureWorld
 
 SHORTAGES_MOST = 256
 """Reasons of the host's that are logged: each once."""
-
-
-class Outcome(NamedTuple):
-    """How a call ended; a TA's own error has origin TRUSTED_APP."""
-
-    result: Result
-    origin: Origin
 
 
 _DONE = Outcome(results.SUCCESS, Origin.TRUSTED_APP)
@@ -113,7 +107,7 @@ class SecureWorld:
         made = itertools.count(1)
         self._instances = Instances(lambda uuid: TaInstance(self, images.find(uuid), next(made)))
         self._closing = Closing(
-            self._instances, lambda session, activity: self._enter(ENTRY_CLOSE, session, 0, (), activity, None, None)
+            self._instances, lambda session, activity: self._enter(Call(ENTRY_CLOSE, session, 0, (), activity))
         )
         self._unserved: set[int] = set()
         self._log_text = LogText()
@@ -139,7 +133,7 @@ class SecureWorld:
         if client.login == LOGIN_TRUSTED_APP:
             return Opened(0, results.ACCESS_DENIED, Origin.TEE)
         session = Session(next(self._numbers), client, None, next(self._references))
-        outcome = self._open(session, uuid, params, Activity(), timeout, cancellation)
+        outcome = self._open(uuid, Call(ENTRY_OPEN, session, 0, params, Activity(), timeout, cancellation))
         if outcome.result:
             return Opened(0, *outcome)
         with self._lock:
@@ -159,7 +153,7 @@ class SecureWorld:
         found = self._sessions.get(session)
         if found is None:
             return Outcome(results.BAD_PARAMETERS, Origin.TEE)
-        return self._invoke(found, command, params, Activity(), timeout, cancellation)
+        return self._invoke(Call(ENTRY_INVOKE, found, command, params, Activity(), timeout, cancellation))
 
     def close_session(self, session: int, *, cancellation: Cancellation | None = None) -> None:
         """TeeError(ITEM_NOT_FOUND) if there is no such session."""
@@ -232,7 +226,7 @@ class SecureWorld:
         if len(caller.sessions) >= self.limits.sessions:
             raise TeeError(results.OUT_OF_MEMORY, "too many sessions")
         caller.account.charge(HANDLE)
-        outcome = self._open(session, uuid, params, activity, timeout, None)
+        outcome = self._open(uuid, Call(ENTRY_OPEN, session, 0, params, activity, timeout))
         if outcome.result:
             caller.account.credit(HANDLE)
         else:
@@ -247,7 +241,7 @@ class SecureWorld:
         params: Sequence[AnyParam],
         timeout: float | None,
     ) -> Outcome:
-        return self._invoke(session, command, params, caller.activity or Activity(), timeout, None)
+        return self._invoke(Call(ENTRY_INVOKE, session, command, params, caller.activity or Activity(), timeout))
 
     def close_from_ta(self, caller: TaInstance, session: Session) -> None:
         """Where calls are nested too deep to enter the TA, the session closes when `caller` ends."""
@@ -282,21 +276,14 @@ class SecureWorld:
             with self._lock:
                 root.nested -= 1
 
-    def _open(
-        self,
-        session: Session,
-        uuid: UUID,
-        params: Sequence[AnyParam],
-        activity: Activity,
-        timeout: float | None,
-        cancellation: Cancellation | None,
-    ) -> Outcome:
+    def _open(self, uuid: UUID, call: Call) -> Outcome:
+        session, activity = call.session, call.activity
         try:
             pta = self.find_pta(uuid)
             if pta is not None:
                 session.pta = pta
-                outcome, session.context = pta_call.open_session(pta, session.owner, params, session.client.login)
-                return Outcome(*outcome)
+                outcome, session.context = pta_call.open_session(pta, call)
+                return outcome
             instance = self._instances.open(uuid, activity)
         except TeeError as error:
             return Outcome(error.result, error.origin)
@@ -309,7 +296,7 @@ class SecureWorld:
             instance.known += 1
             if session.owner is not None and not self._adopt(session.owner, instance):
                 return Outcome(results.OUT_OF_MEMORY, Origin.TEE)
-            outcome = self._enter(ENTRY_OPEN, session, 0, params, activity, timeout, cancellation)
+            outcome = self._enter(call)
             opened = not outcome.result
             return outcome
         finally:
@@ -318,15 +305,8 @@ class SecureWorld:
                 self._closing.inside(session, activity)
             self._closing.leave(instance, activity)
 
-    def _invoke(
-        self,
-        session: Session,
-        command: int,
-        params: Sequence[AnyParam],
-        activity: Activity,
-        timeout: float | None,
-        cancellation: Cancellation | None,
-    ) -> Outcome:
+    def _invoke(self, call: Call) -> Outcome:
+        session = call.session
         instance = session.instance
         if instance is None:
             assert session.pta is not None
@@ -334,44 +314,35 @@ class SecureWorld:
                 if session.closed:
                     return Outcome(results.BAD_PARAMETERS, Origin.TEE)
                 try:
-                    return Outcome(*pta_call.invoke(session.pta, session.context, command, params, session.owner))
+                    return pta_call.invoke(session.pta, call)
                 except (OSError, MemoryError) as problem:
-                    where = f"command {command} of a pseudo TA"
+                    where = f"command {call.command} of a pseudo TA"
                     return Outcome(self.shortage(problem, where), Origin.TRUSTED_APP)
-        if not self._instances.acquire(instance, activity):
+        if not self._instances.acquire(instance, call.activity):
             return Outcome(results.BUSY, Origin.TEE)
         try:
             if session.closed:
                 return Outcome(results.BAD_PARAMETERS, Origin.TEE)
-            return self._enter(ENTRY_INVOKE, session, command, params, activity, timeout, cancellation)
+            return self._enter(call)
         finally:
             if not self._instances.release(instance):
-                self._closing.leave(instance, activity)
+                self._closing.leave(instance, call.activity)
 
-    def _enter(
-        self,
-        function: int,
-        session: Session,
-        command: int,
-        params: Sequence[AnyParam],
-        activity: Activity,
-        timeout: float | None,
-        cancellation: Cancellation | None,
-    ) -> Outcome:
-        instance = session.instance
+    def _enter(self, call: Call) -> Outcome:
+        instance, cancellation = call.session.instance, call.cancellation
         assert instance is not None
         if instance.dead:
             if cancellation is not None and instance.crash is not None:
                 cancellation.died(instance.crash)
             return Outcome(results.TARGET_DEAD, Origin.TEE)
         if cancellation is not None:
-            activity.cancellation = cancellation
+            call.activity.cancellation = cancellation
         else:
-            cancellation = activity.cancellation
+            cancellation = call.activity.cancellation
         if cancellation is not None and not cancellation.attach(instance):
             return Outcome(results.CANCEL, Origin.TEE)
         try:
-            result = instance.enter(function, session, command, params, activity, timeout)
+            result = instance.enter(call)
         except TeeError as error:
             return Outcome(error.result, error.origin)
         except (OSError, MemoryError) as problem:

@@ -16,18 +16,18 @@ from north.crash import Death
 from south.platform import Platform
 from tee.abi import results
 from tee.abi.ta_head import TA_FLAG_INSTANCE_KEEP_ALIVE, TA_FLAG_SINGLE_INSTANCE
+from tee.call import ENTRY_CLOSE, ENTRY_OPEN
 from tee.errors import TeeError
-from tee.instance import ENTRY_CLOSE, ENTRY_OPEN
 from tee.world import SecureWorld
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import pytest
 
     from tee.activity import Activity
+    from tee.call import Call
     from tee.limits import Limits
-    from tee.params import Param
     from tee.ports import Image
     from tee.session import Session
 
@@ -67,15 +67,8 @@ class Guest:
         self._created = False
         self._inside = threading.Lock()
 
-    def enter(
-        self,
-        function: int,
-        session: Session,
-        command: int,
-        params: Sequence[Param],
-        activity: Activity,
-        timeout: object,
-    ) -> int:
+    def enter(self, call: Call) -> int:
+        activity, session = call.activity, call.session
         if activity.depth >= self.world.limits.depth:
             raise TeeError(results.OUT_OF_MEMORY, "too deep")
         assert self._inside.acquire(blocking=False), "two threads are in one instance"
@@ -83,7 +76,7 @@ class Guest:
         activity.depth += 1
         self.activity, self.session = activity, session
         try:
-            return self._enter(function, session, command)
+            return self._enter(call.function, session)
         except Panicked:
             self.dead = Death("panic", 0, "")
             self._ledger.died(self)
@@ -93,7 +86,7 @@ class Guest:
             self.activity = self.session = None
             self._inside.release()
 
-    def _enter(self, function: int, session: Session, command: int) -> int:
+    def _enter(self, function: int, session: Session) -> int:
         if function == ENTRY_OPEN:
             if not self._created:
                 result = self._run("create")

@@ -18,6 +18,7 @@ from tee.abi.ta_head import (
     TA_FLAG_SINGLE_INSTANCE,
 )
 from tee.activity import Activity
+from tee.call import ENTRY_INVOKE, Call
 from tee.limits import Limits
 from tests.tee.guest_kit import Guest, Panicked, Tas, world
 from tests.threads import eventually, together
@@ -332,7 +333,7 @@ def test_a_call_that_waited_until_its_session_was_closed_is_refused(tas: Tas, mo
                 open_(secure, uuid)
             session = secure._sessions[number]
             secure.close_session(number)
-            outcome = secure._invoke(session, 0, (), Activity(), None, None)
+            outcome = secure._invoke(Call(ENTRY_INVOKE, session, 0, (), Activity()))
             assert outcome.result == results.BAD_PARAMETERS
     assert not tas.ledger.wrong
 

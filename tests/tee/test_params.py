@@ -13,10 +13,13 @@ from south.platform import Arch
 from tee import pta_call
 from tee.abi import results
 from tee.abi.results import Origin
+from tee.activity import Activity
+from tee.call import ENTRY_INVOKE, Call
 from tee.errors import TeeError
 from tee.mapping import MappedParams, Places
 from tee.params import BaseMemref, Kind, Memref, Value
 from tee.pta.base import Sessionless
+from tee.session import PUBLIC, Session
 from tests.tee.pta_kit import Memory, host_platform
 
 if TYPE_CHECKING:
@@ -40,7 +43,8 @@ class Pta(Sessionless):
 
 
 def ask(do: Callable[[Params], None], *params: Value | BaseMemref | None) -> tuple[results.Result, Origin]:
-    return pta_call.invoke(Pta(do), None, 0, params, None)
+    session = Session(1, PUBLIC, None, 1)
+    return pta_call.invoke(Pta(do), Call(ENTRY_INVOKE, session, 0, params, Activity()))
 
 
 def put(data: bytes) -> Callable[[Params], None]:
