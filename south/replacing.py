@@ -14,6 +14,7 @@ import stat
 import time
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from south.descriptors import shut
 from south.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def replacing(path: str) -> Iterator[BinaryIO]:
             file.flush()
             os.rename(temporary, name, src_dir_fd=place, dst_dir_fd=place)
     finally:
-        os.close(place)
+        shut(place)
 
 
 def replace(path: str, data: bytes) -> None:
@@ -101,7 +102,7 @@ def temporary_folder(name: str, within: str | os.PathLike[str] | None = None, mo
         yield Path(folder)
     finally:
         remove_tree(folder)
-        os.close(lock)
+        shut(lock)
 
 
 def locked_folder(name: str, within: str | os.PathLike[str] | None = None, mode: int = 0o700) -> tuple[str, int]:
@@ -126,7 +127,7 @@ def locked_folder(name: str, within: str | os.PathLike[str] | None = None, mode:
         with contextlib.suppress(OSError):  # NFS locks no folders; there nobody can lock it to sweep it, either
             fcntl.flock(lock, fcntl.LOCK_EX)
     finally:
-        os.close(place)
+        shut(place)
     return os.path.join(os.path.abspath(within), temporary), lock
 
 
@@ -134,7 +135,8 @@ def remove_tree(folder: str) -> None:
     """Remove a folder with all that is in it, as far as that is possible."""
     import shutil
 
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # of the folder itself it raises some all the same
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def rename_new(source: int, old: str | bytes, target: int, new: str | bytes) -> None:
@@ -172,7 +174,7 @@ def sweep_folder(folder: str | os.PathLike[str], name: str) -> None:
         try:
             sweep(place, name)
         finally:
-            os.close(place)
+            shut(place)
 
 
 def _start(name: str) -> str:
@@ -201,4 +203,4 @@ def _remove_abandoned(place: int, name: str) -> None:
         else:
             os.unlink(name, dir_fd=place)
     finally:
-        os.close(fd)
+        shut(fd)

@@ -12,6 +12,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
+from south.descriptors import shut
 from south.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,11 +74,12 @@ def read_input(path: str, what: str, most: int = MAX_FILE) -> bytes:
         raise UsageError(f"{where}: cannot be read: {_reason(problem)}") from None
     try:
         most = _limit(descriptor, where, most)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    with open(descriptor, "rb") as file:
-        return _bounded(file, where, most)
+        with open(descriptor, "rb", closefd=False) as file:
+            return _bounded(file, where, most)
+    except OSError as problem:
+        raise UsageError(f"{where}: cannot be read: {_reason(problem)}") from None
+    finally:
+        shut(descriptor)
 
 
 def _limit(descriptor: int, where: str, most: int) -> int:

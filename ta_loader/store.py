@@ -8,6 +8,7 @@ from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from south.descriptors import closed_after
 from ta_loader.container.verify import Container, check_versions, open_container
 from ta_loader.container.versions import ProcessVersions, VersionDatabase
 from ta_loader.errors import ImageRefused
@@ -121,7 +122,7 @@ class TaStore:
     def _read(self, path: str) -> tuple[_Stamp, bytes]:
         """The whole file and the stamp of what was read; a device, a pipe or a folder is refused, never waited for."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        with open(descriptor, "rb", buffering=0) as file:
+        with closed_after(descriptor), open(descriptor, "rb", buffering=0, closefd=False) as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ImageRefused("file", "not a regular file")

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 
+from south.descriptors import shut
 from south.replacing import locked_folder, remove_tree
 
 NAME = "with"
@@ -40,14 +41,14 @@ class PrivateFolder:
         except BaseException:
             remove_tree(self._outer)
             for fd in (*pipe, self._lock):
-                os.close(fd)
+                shut(fd)
             raise
         if not self._sweeper:
             try:
                 _wait_and_sweep(reader, self._outer, self._lock)
             finally:
                 os._exit(0)
-        os.close(reader)
+        shut(reader)
 
     def owns(self, pid: int) -> None:
         """Process `pid`, a child of ours, is to end with us."""
@@ -58,8 +59,8 @@ class PrivateFolder:
         remove_tree(self._outer)
         with contextlib.suppress(OSError):
             os.write(self._writer, _DONE)
-        os.close(self._writer)
-        os.close(self._lock)
+        shut(self._writer)
+        shut(self._lock)
         os.waitpid(self._sweeper, 0)
 
 

@@ -15,6 +15,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from south.descriptors import shut
 from south.linux_host.state import StateError, open_folder
 from south.replacing import rename_new
 from tee.abi.results import (
@@ -171,8 +172,8 @@ class ReeFiles:
         for file in files:
             file.close()
         if root >= 0:
-            os.close(root)
-            os.close(self._gate)
+            shut(root)
+            shut(self._gate)
 
     # --- handles
 
@@ -217,7 +218,7 @@ class ReeFiles:
             yield chain
         finally:
             for fd in chain:
-                os.close(fd)
+                shut(fd)
 
     @staticmethod
     def _prune(chain: Sequence[int], folders: Sequence[bytes]) -> int:
@@ -248,7 +249,7 @@ class ReeFiles:
         try:
             _require_regular(os.fstat(fd), os.path.join(self._shown, name))
         except BaseException:
-            os.close(fd)
+            shut(fd)
             raise
         return fd
 
@@ -258,6 +259,7 @@ class ReeFiles:
         if not self._free:
             raise TeeError(OUT_OF_MEMORY, f"more than {OPEN_MAX} open files")
         with _as_tee(), self._names, self._walk(folders, make=True) as chain:
+            fd = -1
             try:
                 fd = self._checked(os.open(leaf, os.O_RDWR | os.O_CREAT | _FILE, 0o600, dir_fd=chain[-1]), name)
                 reserved = _is_reserved(fd)
@@ -266,6 +268,8 @@ class ReeFiles:
                     # Also if it was there: whoever made it may have been killed before this.
                     os.fsync(chain[-1])
             except OSError:
+                if fd >= 0:
+                    shut(fd)
                 self._prune(chain, folders)
                 raise
             return self._add(fd)

@@ -19,6 +19,7 @@ import stat
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from south.descriptors import shut
 from south.errors import UsageError
 from south.replacing import beside, rename_new, sweep
 from tee.abi.rpmb import DATA_SIZE, KEY_MAC_SIZE, SIZE_UNIT
@@ -156,7 +157,7 @@ class RpmbStore:
                 raise
             raise UsageError(f"{path} is a symbolic link: name the file itself, or remove the link") from None
         finally:
-            os.close(place)
+            shut(place)
         try:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,7 +167,7 @@ class RpmbStore:
             self.geometry = self._header(wanted)
             self._number, self.state = self._recover()
         except BaseException:
-            os.close(self._fd)
+            shut(self._fd)
             raise
 
     def close(self) -> None:

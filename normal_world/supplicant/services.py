@@ -6,6 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from south.descriptors import shut
 from south.errors import UsageError
 from south.linux_host.root_of_trust import KEY_FILE, lost_key
 from south.linux_host.state import FILES, SEALED, StateFolder
@@ -125,7 +126,7 @@ class Supplicant:
         try:
             return ReeFiles(fd, shown=os.path.join(self._state.path, FILES))
         finally:
-            os.close(fd)
+            shut(fd)
 
     def _make_rpmb(self) -> EmulatedRpmb:
         from normal_world.supplicant.rpmb import EmulatedRpmb

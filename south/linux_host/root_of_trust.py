@@ -7,6 +7,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from south.descriptors import shut
 from south.linux_host.host import HostEntropy
 from south.linux_host.state import FILES, SEALED, StateError, StateFolder
 from south.replacing import beside, rename_new, sweep
@@ -65,13 +66,15 @@ class FileRootOfTrust:
             fd = os.open(KEY_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         except FileNotFoundError:
             return None
-        with os.fdopen(fd, "rb") as file:
+        try:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode) or info.st_mode & 0o077 or info.st_uid != os.geteuid():
                 raise RootOfTrustError(
                     f"{self._path()} must be a file of yours that nobody else can read: chmod 600, chown"
                 )
-            key = file.read(KEY_SIZE + 1)
+            key = os.read(fd, KEY_SIZE + 1)
+        finally:
+            shut(fd)
         if len(key) != KEY_SIZE:
             raise RootOfTrustError(f"{self._path()} holds {len(key)} bytes, not {KEY_SIZE}: restore it from a copy")
         return key

@@ -10,6 +10,8 @@ import errno
 import os
 import stat
 
+from south.descriptors import shut
+
 FILES = "tee"
 """Folder of REE files; tee-supplicant's is /var/lib/tee."""
 SEALED = f"{FILES}/dirf.db"
@@ -55,7 +57,7 @@ def open_folder(path: str | os.PathLike[str], *, within: int | None = None, make
     try:
         _require_own(os.fstat(fd), shown)
     except BaseException:
-        os.close(fd)
+        shut(fd)
         raise
     return fd
 
@@ -139,10 +141,7 @@ class StateFolder:
     def close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            try:
-                os.close(fd)
-            except OSError:
-                pass  # nothing was written through it, and it is closed all the same (close(2))
+            shut(fd)
 
     def __del__(self) -> None:
         self.close()

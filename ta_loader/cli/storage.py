@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from south.descriptors import shut
 from south.errors import UsageError
 from south.linux_host.state import FILES, StateFolder, open_folder
 from south.replacing import replace
@@ -46,7 +48,8 @@ class GivenRoot:
         return b"BEEF" * 4
 
 
-def open_store(arguments: Arguments, *, new: bool = False, changes: bool = False) -> ReeFs:
+@contextlib.contextmanager
+def open_store(arguments: Arguments, *, new: bool = False, changes: bool = False) -> Iterator[ReeFs]:
     """new: one is made in an empty folder. changes: what is in it. UsageError: there is none; StateError."""
     from normal_world.supplicant.files import ReeFiles
     from south.linux_host import linux_host
@@ -61,9 +64,13 @@ def open_store(arguments: Arguments, *, new: bool = False, changes: bool = False
     try:
         shown = _shown(arguments)
         _require_store(folder, shown, new)
-        return ReeFs(ReeFiles(folder, shown=shown), platform.entropy, StorageKeys(root))
+        files = ReeFiles(folder, shown=shown)
     finally:
-        os.close(folder)
+        shut(folder)
+    try:
+        yield ReeFs(files, platform.entropy, StorageKeys(root))
+    finally:
+        files.shut()
 
 
 def _open_folder(arguments: Arguments, state: str | None, changes: bool) -> int:
@@ -215,6 +222,7 @@ def _export(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
     """Data streams in DIR/<UUID of the TA>/<id in hexadecimal>, everything else in DIR/index.json."""
     import json
 
+    from ta_loader.cli.failure import say
     from tee.storage.inspect import data_stream, describe, entries
 
     folder = words[0]
@@ -225,13 +233,15 @@ def _export(system: ReeFs, arguments: Arguments, words: Sequence[str]) -> int:
         row = _row(found)
         rows.append({**row, "max_bits": found.max_bits, "have": found.have, "attributes": found.attributes.hex()})
         if found.problem is not None:
+            # It need not be the object's fault: the host may have failed to read it.
+            say(f"{row['ta']} {row['id']}: {row['problem']}")
             continue
         place = os.path.join(folder, row["ta"])
         os.makedirs(place, mode=0o700, exist_ok=True)
         replace(os.path.join(place, entry.key.oid.hex() or "empty"), data_stream(system, entry.key))
     replace(os.path.join(folder, "index.json"), json.dumps({"objects": rows}, indent=1).encode())
     bad = sum("problem" in row for row in rows)
-    print(f"{len(rows) - bad} objects exported to {folder}" + (f", {bad} are corrupt" if bad else ""))
+    print(f"{len(rows) - bad} objects exported to {folder}" + (f", {bad} could not be read" if bad else ""))
     return exits.TA_ERROR if bad else exits.OK
 
 
@@ -260,12 +270,12 @@ def run(arguments: Arguments) -> int:
             require_file(words[place], "get")
         elif name == "export":
             require_folder(words[place], "export")
-    system = open_store(arguments, new=name == "put", changes=name in ("put", "rm"))
-    try:
-        return action(system, arguments, words)
-    finally:
-        if system.recovered:
-            print(RECOVERED, file=sys.stderr)
+    with open_store(arguments, new=name == "put", changes=name in ("put", "rm")) as system:
+        try:
+            return action(system, arguments, words)
+        finally:
+            if system.recovered:
+                print(RECOVERED, file=sys.stderr)
 
 
 EPILOG = """\
