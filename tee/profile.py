@@ -42,6 +42,7 @@ class ProfileSink:
             if not self._complained:
                 self._complained = True
                 self._console.write(f"litebox: a profile of TA {uuid} is lost: {error.detail or error}\n")
+            error.logged = True
             raise
 
 

@@ -16,6 +16,7 @@ from tee.call import Outcome
 from tee.errors import TeeError
 from tee.mapping import PARAMS, kinds
 from tee.params import BaseMemref, Kind, Memref, TaMemref, Value
+from tee.shortage import PTA_RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,8 +70,8 @@ def _shared(kind: Kind, caller: TaInstance, va: int, size: int) -> Memref:
     return Memref(kind, region.pages, size, region.offset + va - region.va, secure=_secure(caller, va, size))
 
 
-def open_session(pta: PseudoTa, call: Call) -> tuple[Outcome, object]:
-    """How it ended, and the session's context."""
+def open_session(pta: PseudoTa, call: Call, log: Callable[[str], None]) -> tuple[Outcome, object]:
+    """How it ended, and the session's context. log: takes why the host failed."""
     context: object = None
     session = call.session
     logins = getattr(pta, "logins", None)
@@ -81,15 +82,26 @@ def open_session(pta: PseudoTa, call: Call) -> tuple[Outcome, object]:
         nonlocal context
         context = pta.open(session.owner, used)
 
-    return _call(call.params, run), context
+    return _call(call.params, run, _name_of(pta), log), context
 
 
-def invoke(pta: PseudoTa, call: Call) -> Outcome:
+def invoke(pta: PseudoTa, call: Call, log: Callable[[str], None]) -> Outcome:
+    """log: takes why the host failed."""
     session = call.session
-    return _call(call.params, lambda used: pta.invoke(session.context, call.command, used, session.owner))
+
+    def run(used: Sequence[AnyParam]) -> None:
+        pta.invoke(session.context, call.command, used, session.owner)
+
+    return _call(call.params, run, _name_of(pta), log)
 
 
-def _call(params: Sequence[AnyParam], run: Callable[[Sequence[AnyParam]], None]) -> Outcome:
+def _name_of(pta: PseudoTa) -> str:
+    return getattr(pta, "name", "") or str(pta.uuid)
+
+
+def _call(
+    params: Sequence[AnyParam], run: Callable[[Sequence[AnyParam]], None], name: str, log: Callable[[str], None]
+) -> Outcome:
     """What a pseudo TA answers comes from a TA, as far as its client can tell (core/kernel/pseudo_ta.c); libutee
     counts on it: TEE_InvokeTACommand panics on most errors of origin TEE.
     """
@@ -102,6 +114,8 @@ def _call(params: Sequence[AnyParam], run: Callable[[Sequence[AnyParam]], None])
         begun = True
         run([*params, *_NOTHING[len(params) :]])
     except TeeError as error:
+        if begun and error.result in PTA_RESULTS and error.detail and not error.logged:
+            log(f"pseudo TA {name}: {error.detail}")
         return Outcome(error.result, Origin.TRUSTED_APP if begun else Origin.TEE)
     finally:
         for memref, size in zip(memrefs, sizes, strict=True):

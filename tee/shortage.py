@@ -17,6 +17,13 @@ STORAGE_CALLS = range(41, 54)
 
 HOST_RESULTS = frozenset({results.STORAGE_NO_SPACE, results.STORAGE_NOT_AVAILABLE, results.OUT_OF_MEMORY})
 """Results of these calls whose reason stands in the log."""
+PTA_RESULTS = HOST_RESULTS | {results.GENERIC}
+"""The same of what is no system call of storage: pseudo TAs and the loading of a TA."""
+
+
+def is_short(problem: OSError) -> bool:
+    """Whether the host runs short of something, which is not the fault of whom it was asked about."""
+    return problem.errno in _NO_SPACE | _NO_MEMORY - {errno.EAGAIN}
 
 
 def result_of(problem: OSError | MemoryError, otherwise: Result = results.GENERIC) -> Result:

@@ -26,7 +26,7 @@ from tee.limits import Limits
 from tee.logtext import LogText
 from tee.session import LOGIN_TRUSTED_APP, PUBLIC, Client, Session
 from tee.sharing import Sharing
-from tee.shortage import result_of, text_of
+from tee.shortage import PTA_RESULTS, result_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -282,10 +282,12 @@ class SecureWorld:
             pta = self.find_pta(uuid)
             if pta is not None:
                 session.pta = pta
-                outcome, session.context = pta_call.open_session(pta, call)
+                outcome, session.context = pta_call.open_session(pta, call, self.log_reason)
                 return outcome
             instance = self._instances.open(uuid, activity)
         except TeeError as error:
+            if error.result in PTA_RESULTS and error.detail and not error.logged:
+                self.log_reason(f"opening a session to {uuid}: {error.detail}")
             return Outcome(error.result, error.origin)
         except (OSError, MemoryError) as problem:
             origin = Origin.TEE if session.pta is None else Origin.TRUSTED_APP
@@ -314,7 +316,7 @@ class SecureWorld:
                 if session.closed:
                     return Outcome(results.BAD_PARAMETERS, Origin.TEE)
                 try:
-                    return pta_call.invoke(session.pta, call)
+                    return pta_call.invoke(session.pta, call, self.log_reason)
                 except (OSError, MemoryError) as problem:
                     where = f"command {call.command} of a pseudo TA"
                     return Outcome(self.shortage(problem, where), Origin.TRUSTED_APP)

@@ -44,7 +44,7 @@ class Pta(Sessionless):
 
 def ask(do: Callable[[Params], None], *params: Value | BaseMemref | None) -> tuple[results.Result, Origin]:
     session = Session(1, PUBLIC, None, 1)
-    return pta_call.invoke(Pta(do), Call(ENTRY_INVOKE, session, 0, params, Activity()))
+    return pta_call.invoke(Pta(do), Call(ENTRY_INVOKE, session, 0, params, Activity()), pytest.fail)
 
 
 def put(data: bytes) -> Callable[[Params], None]:
