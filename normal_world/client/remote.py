@@ -23,10 +23,12 @@ from normal_world.client.names import uuid_of
 from normal_world.client.ports import Outcome
 from normal_world.protocol import Op
 from normal_world.serving import require_trusted
+from south.descriptors import shut
 from tee.abi import results
 from tee.abi.results import Origin, Result
 from tee.errors import TeeError
 from tee.params import Kind
+from tee.shortage import is_short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,8 +87,9 @@ class Remote:
 
     def allocate(self, size: int) -> RemoteMemory:
         room = max(size, 1)
-        fd = os.memfd_create("litebox-shared", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fd = -1
         try:
+            fd = os.memfd_create("litebox-shared", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             os.ftruncate(fd, room)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
             pages = mmap.mmap(fd, room)
@@ -94,7 +97,8 @@ class Remote:
         except (OSError, OverflowError, ValueError):
             raise TeeError(results.OUT_OF_MEMORY, f"no {size} bytes of shared memory", Origin.API) from None
         finally:
-            os.close(fd)
+            if fd >= 0:
+                shut(fd)
         return RemoteMemory(self, number, pages, size)
 
     def release(self, number: int) -> None:
@@ -175,13 +179,15 @@ class Remote:
 
     def _connect(self, seconds: float | None = None) -> socket.socket:
         """A connection of this context. seconds: how long its daemon may take to answer."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        connection.settimeout(seconds)
+        connection = None
         try:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            connection.settimeout(seconds)
             connection.connect(self.path)
             require_trusted(connection)
         except OSError as problem:
-            connection.close()
+            if connection is not None:
+                connection.close()
             raise self._no_daemon(problem) from None
         try:
             words = _exchange(connection, Op.HELLO, (self._token,))
@@ -199,6 +205,8 @@ class Remote:
     def _no_daemon(self, problem: OSError) -> TeeError:
         if self._token != protocol.NO_TOKEN:
             return _hung_up()
+        if is_short(problem):
+            return TeeError(results.OUT_OF_MEMORY, f"{self.path}: {problem.strerror}", Origin.API)
         if problem.errno == errno.EPERM:
             return TeeError(results.ACCESS_DENIED, f"{self.path}: {problem.strerror}", Origin.API)
         if problem.errno == errno.EACCES:

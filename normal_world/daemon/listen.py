@@ -11,6 +11,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from normal_world.protocol import SYSTEM_SOCKET, default_socket
+from south.descriptors import shut
 from south.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,13 +66,19 @@ def listen(path: str, mode: int = MODE, group: int | None = None) -> Listener:
                     sock.bind(path)
                 finally:
                     os.umask(before)
-                if group is not None:
-                    _give(path, group, mode)
-                sock.listen(BACKLOG)
+                try:
+                    if group is not None:
+                        _give(path, group, mode)
+                    sock.listen(BACKLOG)
+                    return Listener(path, sock)
+                except BaseException:
+                    # Nobody else's: we are alone here, and bind(2) has just made it.
+                    with contextlib.suppress(OSError):
+                        os.unlink(path)
+                    raise
             except BaseException:
                 sock.close()
                 raise
-        return Listener(path, sock)
     except OSError as problem:
         raise UsageError(f"cannot listen at {path}: {problem.strerror or problem}") from None
 
@@ -86,7 +93,7 @@ def _give(path: str, group: int, mode: int) -> None:
         os.chown(f"/proc/self/fd/{fd}", -1, group)
         os.chmod(f"/proc/self/fd/{fd}", mode)
     finally:
-        os.close(fd)
+        shut(fd)
 
 
 @contextlib.contextmanager
@@ -97,7 +104,7 @@ def _alone(folder: str) -> Iterator[None]:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(fd)
+        shut(fd)
 
 
 def _clear(path: str) -> None:

@@ -64,11 +64,11 @@ class HostPlugins:
         self._started: list[CPlugin] = []
         try:
             self._load([path for folder in folders for path in files_in(folder)])
+            for uuid, name, plugin in plugins_python.load(limit, tell):
+                self._add(uuid, name, plugin)
         except BaseException:
             self.close()
             raise
-        for uuid, name, plugin in plugins_python.load(limit, tell):
-            self._add(uuid, name, plugin)
 
     def invoke(
         self, uuid: UUID, command: int, sub_command: int, data: bytearray, stop: Callable[[], bool]

@@ -9,8 +9,10 @@ import errno
 import os
 import stat
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from south.descriptors import shut
 from south.errors import UsageError
 from tee.abi.results import BAD_PARAMETERS, GENERIC, STORAGE_NO_SPACE
 from tee.errors import TeeError
@@ -54,6 +56,7 @@ class ProfileFolder:
 
     def _append(self, kind: ProfileKind, uuid: UUID, data: bytes, file: int) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        new = not file
         if file:
             descriptor = os.open(_name(kind, uuid, file), flags, dir_fd=self._folder)
         else:
@@ -64,11 +67,21 @@ class ProfileFolder:
                 raise TeeError(GENERIC, "the profile is no plain file")
             if now.st_size + len(data) > MAX_FILE:
                 raise TeeError(STORAGE_NO_SPACE, f"a profile of more than {MAX_FILE >> 20} MiB")
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-        finally:
-            os.close(descriptor)
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+            except OSError:
+                # A reader of the file could make nothing of half a piece.
+                os.ftruncate(descriptor, now.st_size)
+                raise
+        except (OSError, TeeError):
+            if new:
+                with suppress(OSError):
+                    os.unlink(_name(kind, uuid, file), dir_fd=self._folder)
+            shut(descriptor)
+            raise
+        os.close(descriptor)
         return file
 
     def _create(self, kind: ProfileKind, uuid: UUID, flags: int) -> tuple[int, int]:
@@ -80,7 +93,7 @@ class ProfileFolder:
         raise TeeError(GENERIC, f"{MOST_FILES} profiles of this TA are in the folder; remove some")
 
     def close(self) -> None:
-        os.close(self._folder)
+        shut(self._folder)
 
 
 def _name(kind: ProfileKind, uuid: UUID, file: int) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tee.abi import pta_socket as abi
 from tee.abi import results
 from tee.errors import TeeError, reason
+from tee.shortage import is_short
 
 if TYPE_CHECKING:
     from normal_world.supplicant.policy import Policy
@@ -56,7 +57,9 @@ class HostSockets:
         """A socket connected to the first address that can be; `own`: connect that one again."""
         try:
             found = socket.getaddrinfo(server, port, family, kind)
-        except (OSError, UnicodeError, ValueError):
+        except (OSError, UnicodeError, ValueError) as error:
+            if isinstance(error, OSError) and (is_short(error) or error.errno == socket.EAI_MEMORY):
+                raise OSError(errno.ENOMEM, "no memory to look up a name") from None
             raise TeeError(abi.ISOCKET_HOSTNAME, f"no address of {server!r}") from None
         why = TeeError(results.ACCESS_DENIED, f"the policy has no {server!r} port {port}")
         for fam, typ, proto, _, address in found:
@@ -70,12 +73,14 @@ class HostSockets:
                 sock.setblocking(False)
                 return sock
             except OSError as error:
+                if own is None and sock is not None:
+                    sock.close()
+                elif own is not None:
+                    own.setblocking(False)
+                if is_short(error):
+                    raise  # the secure world says so in its log
                 late = isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT
                 why = TeeError(abi.ISOCKET_TIMEOUT if late else results.COMMUNICATION, reason(error))
-                if own is not None:
-                    own.setblocking(False)
-                elif sock is not None:
-                    sock.close()
         raise why
 
     def _find(self, owner: int, handle: int) -> socket.socket:
@@ -153,6 +158,8 @@ def _ready(sock: socket.socket, events: int, timeout: float | None) -> None:
         raise TeeError(results.BAD_PARAMETERS, reason(error)) from None
 
 
-def _failure(error: OSError) -> TeeError:
+def _failure(error: OSError) -> TeeError | OSError:
+    if is_short(error):
+        return error
     late = isinstance(error, BlockingIOError | InterruptedError)
     return TeeError(abi.ISOCKET_TIMEOUT if late else results.BAD_PARAMETERS, reason(error))

@@ -83,10 +83,15 @@ def filled(text: str, given: dict[str, str]) -> str:
 
 def template_files() -> Iterator[str]:
     """Paths below TEMPLATE."""
-    for folder, folders, names in os.walk(TEMPLATE):
+    for folder, folders, names in os.walk(TEMPLATE, onerror=_fail):
         folders[:] = sorted(each for each in folders if each != "__pycache__")
         for name in sorted(names):
             yield os.path.relpath(os.path.join(folder, name), TEMPLATE)
+
+
+def _fail(problem: OSError) -> None:
+    """Of a folder that cannot be listed; `os.walk` would pass over it, and a part of the project be missing."""
+    raise problem
 
 
 def _write(folder: str, given: dict[str, str]) -> None:
