@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tee.abi.results import Origin
-    from tee.observe import Crash
+    from tee.records import Crash
 
 KINDS = ("panic", "fault", "exception", "limit", "killed")
 UNKNOWN = "unknown"

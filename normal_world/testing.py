@@ -24,7 +24,7 @@ from ta_loader.trust import TrustStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tee.observe import Crash
+    from tee.records import Crash
 
 __all__ = ["DeathUnknownWarning", "SecureLog", "Settings", "expect_death", "expect_panic", "find_ta"]
 

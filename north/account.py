@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from north.memory import AddressSpace
 
 
+HANDLE = 1 << 10
+"""Bytes of a handle's table entry and of a small object behind it, Python's."""
+
+
 class Account:
     """One program's. space: whose quota it is; None: there is none. One thread at a time."""
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
-from north.account import Account
+from north.account import HANDLE, Account
 from north.errors import BadAddress, OutOfMemory
 
 if TYPE_CHECKING:
     from north.syscalls.declare import OutCell
 
 Thing = TypeVar("Thing")
-
-HANDLE = 1 << 10
-"""Bytes of a handle's table entry and of a small object behind it, Python's."""
 
 
 class HandleTable(Generic[Thing]):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from north.crash import Death
 from north.errors import BadAddress
 from south.platform import Interrupt, TrapKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from north.crash import Death
     from north.personality import Personality
     from north.syscalls.declare import UserMemory
     from south.platform import Clock, Cpu
@@ -91,11 +91,15 @@ class Task:
                     return None
                 number = -cpu.proceed()
             else:
+                from north.crash import Death
+
                 self.die(personality, Death.of_trap(TrapKind(-number), cpu))
                 return None
 
     def _end_of(self, why: Interrupt, seconds: float | None) -> Death | None:
         """What an interruption means for the program; None: it goes on."""
+        from north.crash import Death  # most programs end well
+
         if why & Interrupt.KILL:
             return Death("killed", 0, STOPPED)
         if why & (Interrupt.DEADLINE | Interrupt.BUDGET):
@@ -169,6 +173,8 @@ class Task:
             if again is None:
                 return True
             if self._deadline is not None and now >= self._deadline:
+                from north.crash import Death
+
                 self.die(personality, Death("limit", 0, f"the call took more than {personality.seconds} s"))
                 return True
             if self.cpu.reason & Interrupt.KILL:

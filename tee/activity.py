@@ -13,7 +13,7 @@ from south.platform import Interrupt
 
 if TYPE_CHECKING:
     from tee.instance import TaInstance
-    from tee.observe import Crash
+    from tee.records import Crash
 
 
 class Held(Protocol):

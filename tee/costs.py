@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from north.handles import HANDLE
+from north.account import HANDLE
 from tee.abi.algorithms import MainAlgorithm, OperationClass, main_algorithm, operation_class
 from tee.abi.objects import BIGNUM_MAX_BITS, FIXED_BYTES, TYPES, AttrKind
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from north.crash import mapped_regions, region_text, register_lines
 from north.text import visible_line
 from tee.abi.results import Result
-from tee.observe import Crash
+from tee.records import Crash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

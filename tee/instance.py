@@ -7,17 +7,14 @@ Source of semantics: optee_os 4.5 core/kernel/user_ta.c, tee_ta_manager.c, core/
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING
 
 from north.account import Account
-from north.crash import Death
 from north.errors import OutOfMemory, SpaceError
 from north.memory import AddressSpace
 from north.task import STOPPED, Task
 from south.platform import PAGE, EngineError, Prot, RegionFlag
 from tee.abi import results
-from tee.crash import crash_report
 from tee.crypto.task import Task as NativeTask
 from tee.errors import TeeError
 from tee.known import KnownMemory
@@ -28,14 +25,15 @@ from tee.usermemory import TaMemory
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from north.crash import Death
     from north.syscalls.declare import Syscall
     from south.platform import Pages, Platform
     from tee.activity import Activity
     from tee.call import Call
     from tee.objects import ObjectTable
-    from tee.observe import Crash
     from tee.ports import Image
     from tee.profile import Sampling, TraceWriter
+    from tee.records import Crash
     from tee.services.properties import Implementation
     from tee.services.time import TaTimes
     from tee.session import Client, Session
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from tee.world import SecureWorld
 
 
+NEVER = float("inf")  # a start without the module math is quicker
 STACK = "stack"
 STACK_ALIGNMENT = 16
 ABOVE_STACK = PAGE
@@ -190,6 +189,8 @@ class TaInstance(TaPersonality):
                 number = cpu.start(self.program.entry, va, call.function, session.reference, va, call.command)
                 result = self.task.run(self, number)
             except BaseException:
+                from north.crash import Death
+
                 self.task.die(self, Death("killed", 0, STOPPED))
                 raise
             if result is None:
@@ -239,6 +240,8 @@ class TaInstance(TaPersonality):
 
     def died(self, death: Death) -> None:
         """Report it to whoever watches; called once."""
+        from tee.crash import crash_report
+
         self.flush_log()
         self.crash = crash_report(self, death)
         if self.activity is not None and self.activity.cancellation is not None:
@@ -314,10 +317,10 @@ class TaInstance(TaPersonality):
         """As `Task.wait` asks."""
         native, at = self.native, self._cancel_at
         if native.masked:
-            return inf
+            return NEVER
         if native.cancelled or (at is not None and now >= at):
             return None
-        return inf if at is None else at
+        return NEVER if at is None else at
 
     def go_on(self) -> None:
         """TeeError(CANCEL) unless `Task.go_on`."""

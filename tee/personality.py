@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from north.crash import Death
 from north.errors import BadAddress, OutOfMemory, SpaceError
-from north.personality import serving, unserved
 from south.platform import EngineError
 from tee.abi import results
 from tee.errors import TeeError
 from tee.shortage import HOST_RESULTS, STORAGE_CALLS
 
 if TYPE_CHECKING:
+    from north.crash import Death
     from north.personality import Served
     from north.syscalls.declare import Syscall
     from north.task import Task
@@ -65,6 +64,8 @@ class TaPersonality:
         code = self.cpu.first & 0xFFFFFFFF
         if number == SCN_RETURN:
             return code
+        from north.crash import Death
+
         self.task.die(self, Death("panic", code, self.why_panicked(code)))
         return None
 
@@ -75,6 +76,7 @@ class TaPersonality:
 
     def serve(self, number: int) -> Served | None:
         """Imported when a TA first makes a call that C does not answer: a short run may end without one."""
+        from north.personality import serving, unserved
         from tee import services
 
         row = self.row(number)

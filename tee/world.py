@@ -9,7 +9,7 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from north.handles import HANDLE
+from north.account import HANDLE
 from tee import pta_call
 from tee.abi import results
 from tee.abi.pta_uuids import STANDARD
@@ -18,7 +18,6 @@ from tee.abi.ta_head import TA_FLAG_SINGLE_INSTANCE
 from tee.activity import Activity, Cancellation
 from tee.call import ENTRY_CLOSE, ENTRY_INVOKE, ENTRY_OPEN, Call, Outcome
 from tee.closing import Closing
-from tee.crash import crash_lines
 from tee.errors import TeeError
 from tee.instance import TaInstance
 from tee.instances import Instances
@@ -35,13 +34,14 @@ if TYPE_CHECKING:
     from north.syscalls.declare import Syscall
     from south.platform import Pages, Platform
     from tee.normal import NormalWorld, Profiles
-    from tee.observe import Crash, Observer
+    from tee.observe import Observer
     from tee.params import AnyParam, Param
     from tee.ports import ImageSource
     from tee.profile import ProfileSink
     from tee.pta.base import PseudoTa
     from tee.pta.ports import PtaPorts
     from tee.pta.registry import Registry
+    from tee.records import Crash
     from tee.services.properties import Implementation
     from tee.services.time import TaTimes
     from tee.storage.store import TrustedStorage
@@ -362,6 +362,8 @@ class SecureWorld:
         if end := self._log_text.end_line():
             self.platform.console.write(end)
         if self.observer is None:
+            from tee.crash import crash_lines
+
             self.platform.console.write("\n".join(crash_lines(crash)) + "\n")
         else:
             self.observer.on_crash(crash)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from normal_world.client.ports import Argument
-    from tee.observe import Crash
     from tee.params import Param
+    from tee.records import Crash
     from tee.session import Client
 
 

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from normal_world.daemon.server import Server
     from normal_world.daemon.users import User
     from tee.activity import Cancellation
-    from tee.observe import Crash
     from tee.params import Param
+    from tee.records import Crash
     from tee.session import Client
 
 _KINDS = {int(kind): kind for kind in Kind if kind}

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from ta_loader.symbolise.debug_files import DebugFiles
     from tee.message.services import RpcNormalWorld
     from tee.normal import NormalWorld
-    from tee.observe import CallRecord, Crash
     from tee.pta.ports import PtaPorts
+    from tee.records import CallRecord, Crash
 
 
 class Watch(Observer):

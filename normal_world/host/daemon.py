@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from normal_world.host.setup import Setup
     from normal_world.supplicant.services import ServiceOptions
-    from tee.observe import Crash
+    from tee.records import Crash
 
 
 class DaemonHost(Host):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from south.platform import Console
     from tee.abi.results import Origin, Result
-    from tee.observe import CallRecord, Crash
+    from tee.records import CallRecord, Crash
 
 MAX_EVENTS = 1_000_000
 """A trace file of some 200 MB; what comes later is counted, not kept."""

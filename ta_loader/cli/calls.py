@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from north.memory import most_addresses
 from ta_loader.cli import exits
-from ta_loader.cli.failure import refused_by_host
 from ta_loader.errors import ImageRefused
 from tee.abi import results
 from tee.abi.results import Origin, Result
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 
     from normal_world.host.compose import Host
     from ta_loader.cli.params import ParamSpec
-    from tee.observe import Crash
     from tee.params import Param
+    from tee.records import Crash
     from tee.world import Client
 
 _REMEDIES = {
@@ -164,10 +163,11 @@ def _exit_code(step: Step, problems: Sequence[TeeError]) -> int:
         return exits.OK
     if step.kind == "open" and any(isinstance(problem, ImageRefused) for problem in problems):
         return exits.REFUSED
-    if step.kind == "open" and any(
-        problem.result == results.ITEM_NOT_FOUND or refused_by_host(problem) for problem in problems
-    ):
-        return exits.USAGE
+    if step.kind == "open":
+        from ta_loader.cli.failure import refused_by_host
+
+        if any(problem.result == results.ITEM_NOT_FOUND or refused_by_host(problem) for problem in problems):
+            return exits.USAGE
     if step.result == results.OUT_OF_MEMORY and step.origin is Origin.TEE:
         return exits.LIMIT
     return exits.TA_ERROR

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tee.observe import Crash
+    from tee.records import Crash
 
 
 def crash_json(crash: Crash) -> dict[str, Any]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ta_loader.cli.options import Arguments
     from tee.message.monitor import MessageMonitor
     from tee.message.services import RpcNormalWorld
-    from tee.observe import Crash
+    from tee.records import Crash
     from tee.world import SecureWorld
 
 _UNIX = "unix:"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ta_loader.cli.calls import Step
     from ta_loader.cli.options import Arguments
     from ta_loader.cli.params import ParamSpec
-    from tee.observe import Crash
+    from tee.records import Crash
 
 
 class Plan(NamedTuple):

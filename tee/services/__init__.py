@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tee.abi.results import Result
-from tee.observe import CallRecord
+from tee.records import CallRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable

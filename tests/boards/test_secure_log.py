@@ -12,7 +12,7 @@ from boards.console_log import Direction, Entry
 from boards.secure_log import Kind, findings, symbolised
 from north.crash import MappedRegion
 from tee.crash import crash_lines
-from tee.observe import Crash
+from tee.records import Crash
 
 TA_PANIC = """\
 E/TC:? 0 TA panicked with code 0xffff0006

@@ -16,8 +16,9 @@ from ta_loader.source import Loader
 from ta_loader.store import TaStore
 from ta_loader.trust import TrustStore
 from tee.abi.results import SUCCESS, TARGET_DEAD, Origin, Result
-from tee.observe import Crash, Observer
+from tee.observe import Observer
 from tee.params import Kind, Memref, Value
+from tee.records import Crash
 from tee.world import Outcome, SecureWorld
 from tests.tas import cryptdrv
 

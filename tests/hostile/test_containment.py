@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from north.handles import HANDLE
+from north.account import HANDLE
 from south.engine.unicorn import UnicornCpu
 from south.platform import PAGE, Arch, Prot
 from ta_loader import samples

@@ -14,8 +14,8 @@ from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
 if TYPE_CHECKING:
-    from tee.observe import Crash
     from tee.ports import Frame
+    from tee.records import Crash
 
 INDIRECT = "(indirect)"
 """BLR: the target is not in the instruction."""

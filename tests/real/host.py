@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tee.limits import Limits
-    from tee.observe import Crash
+    from tee.records import Crash
 
 
 class Watch(Observer):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from south.platform import Pages
-    from tee.observe import Crash
+    from tee.records import Crash
 
 PAGE = 4096
 DEAD = Outcome(results.TARGET_DEAD, Origin.TEE)

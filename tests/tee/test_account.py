@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from north.account import Account
-from north.handles import HANDLE
+from north.account import HANDLE, Account
 from south.platform import Arch
 from ta_loader import samples
 from tee.abi.algorithms import Algorithm, Mode

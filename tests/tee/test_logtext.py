@@ -20,8 +20,8 @@ from north.text import visible, visible_line
 from tee.abi.results import Result
 from tee.crash import crash_lines
 from tee.logtext import LogText
-from tee.observe import Crash
 from tee.ports import Frame
+from tee.records import Crash
 
 if TYPE_CHECKING:
     from pathlib import Path

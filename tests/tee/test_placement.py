@@ -18,8 +18,9 @@ from ta_loader.trust import TrustStore
 from tee.abi import results
 from tee.abi.results import Origin
 from tee.limits import Limits
-from tee.observe import Crash, Observer
+from tee.observe import Observer
 from tee.params import Kind, Memref, Value
+from tee.records import Crash
 from tee.world import SecureWorld
 
 if TYPE_CHECKING:

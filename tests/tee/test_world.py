@@ -29,8 +29,9 @@ from tee.abi.ta_head import (
 )
 from tee.errors import TeeError
 from tee.limits import Limits
-from tee.observe import CallRecord, Crash, Observer
+from tee.observe import Observer
 from tee.params import Kind, Memref, Value
+from tee.records import CallRecord, Crash
 from tee.session import LOGIN_TRUSTED_APP
 from tee.world import Client, SecureWorld
 from tests.threads import PATIENCE, together

@@ -19,10 +19,10 @@ from tee.crypto.huk import huk_subkey
 from tee.crypto.task import Task
 from tee.errors import TeeError
 from tee.mapping import PARAMS, UTEE_PARAMS, kinds
-from tee.observe import Crash
 from tee.params import Kind, TaMemref, Value
 from tee.pta import kinds as pta_kinds
 from tee.pta.selftest.kit import check, refuses
+from tee.records import Crash
 from tee.services.time import TaTimes
 
 _UUID = UUID("00112233-4455-6677-8899-aabbccddeeff")
