@@ -12,7 +12,7 @@ import os
 import stat
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from south.descriptors import shut
@@ -170,7 +170,8 @@ class ReeFiles:
             files, self._files, self._free = list(self._files.values()), {}, []
             root, self._root = self._root, -1
         for file in files:
-            file.close()
+            with suppress(OSError):  # the next ones, too; what had to last was synced
+                file.close()
         if root >= 0:
             shut(root)
             shut(self._gate)
