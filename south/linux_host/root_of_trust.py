@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from south.descriptors import shut
 from south.linux_host.host import HostEntropy
 from south.linux_host.state import FILES, SEALED, StateError, StateFolder
-from south.replacing import beside, rename_new, sweep
 
 if TYPE_CHECKING:
     from south.platform import Entropy
@@ -61,6 +60,8 @@ class FileRootOfTrust:
         folder = self._state.open()
         if folder is None:
             return None
+        from south.replacing import sweep  # a run that needs no key pays nothing for it
+
         sweep(folder, KEY_FILE)  # here, since a key is made but once, and two processes may have tried
         try:
             fd = os.open(KEY_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
@@ -82,6 +83,8 @@ class FileRootOfTrust:
     def _make(self) -> bytes:
         folder = self._state.made()
         self._require_new()
+        from south.replacing import beside, rename_new
+
         with beside(folder, KEY_FILE, 0o600) as (fd, temporary):
             with os.fdopen(fd, "wb", closefd=False) as file:
                 file.write(self._entropy.fill(KEY_SIZE))
