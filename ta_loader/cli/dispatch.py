@@ -152,6 +152,10 @@ def overview() -> str:
         try:
             summary = find(name).summary
         except Exception as problem:  # a broken package must not hide the others
+            from ta_loader.cli.failure import is_interrupt
+
+            if is_interrupt(problem):
+                raise
             summary = f"(cannot be loaded: {problem})"
         lines.append(f"  {name:12}{summary}")
     lines += ["", "litebox-ta COMMAND --help (or litebox-ta help COMMAND) shows more, with examples.", "", EXIT_CODES]

@@ -39,7 +39,7 @@ def failure_of(problem: BaseException) -> Failure | None:
     """None for what is nobody's fault but ours."""
     from south.platform import EngineError
 
-    if isinstance(problem, KeyboardInterrupt):
+    if is_interrupt(problem):
         return Failure("interrupted", "interrupted", exits.INTERRUPTED)
     if isinstance(problem, UsageError):
         return Failure("usage", str(problem), exits.USAGE)
@@ -57,6 +57,13 @@ def failure_of(problem: BaseException) -> Failure | None:
     if isinstance(problem, EngineError):
         return Failure("system", str(problem), exits.USAGE)
     return None
+
+
+def is_interrupt(problem: BaseException | None) -> bool:
+    """Or comes of one: until Python 3.12, what is raised while a class is made ends up as a RuntimeError."""
+    while problem is not None and not isinstance(problem, KeyboardInterrupt):
+        problem = problem.__cause__
+    return problem is not None
 
 
 def refused_by_host(problem: BaseException) -> bool:

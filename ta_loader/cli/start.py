@@ -6,20 +6,17 @@ A user may press Ctrl-C at any moment, and a caller may close any of the three s
 
 from __future__ import annotations
 
-import gc
 import sys
-from _signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal  # the module signal takes 3 ms
+from _signal import SIG_DFL, SIGINT, default_int_handler, getsignal, pthread_kill, signal  # `signal` takes 3 ms
+from _thread import get_ident, start_new_thread
+from time import sleep
 
-OBJECTS = 10_000
-"""New containers between two of Python's collections. What a start makes stays, and with the default (700) looking
-through it again and again takes 2 % of a short run."""
 INTERRUPTED = 130
 """`ta_loader.cli.exits.INTERRUPTED`."""
 
 
 def main() -> int:
     """Exit code of the command that `sys.argv` asks for."""
-    gc.set_threshold(OBJECTS)
     # Until a command runs, and once it has ended, there is nothing to clean up: Ctrl-C ends the process without a word.
     ours = getsignal(SIGINT) is default_int_handler
     if ours:
@@ -29,6 +26,7 @@ def main() -> int:
         from ta_loader.cli.dispatch import main as dispatch
 
         if ours:
+            sys.unraisablehook = _interrupt_again
             signal(SIGINT, default_int_handler)
         return dispatch()
     except KeyboardInterrupt:  # a second one, while the first was dealt with
@@ -36,6 +34,21 @@ def main() -> int:
     finally:
         if ours:
             signal(SIGINT, SIG_DFL)
+
+
+def _interrupt_again(dropped: sys.UnraisableHookArgs) -> None:
+    """Python drops what is raised in a finaliser or in a weak reference's callback, and each import makes one: a Ctrl-C
+    would be lost just there. Again, then, a moment later and from elsewhere: in here it would be dropped, too."""
+    if dropped.exc_type is KeyboardInterrupt:
+        start_new_thread(_interrupt_soon, (get_ident(),))
+    else:
+        sys.__unraisablehook__(dropped)
+
+
+def _interrupt_soon(thread: int) -> None:
+    """A true signal, which ends what it sleeps in."""
+    sleep(0.005)
+    pthread_kill(thread, SIGINT)
 
 
 def _standard_streams() -> None:

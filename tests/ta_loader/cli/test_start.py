@@ -82,6 +82,29 @@ def test_names_that_the_output_cannot_encode(tmp_path: Path) -> None:
             assert not done.stderr
 
 
+WHERE_IT_IS_LOST = {
+    "finaliser": "type('F', (), {'__del__': lambda self: os.kill(os.getpid(), signal.SIGINT)})()",
+    "weak reference": "ref = weakref.ref(A(), lambda ref: os.kill(os.getpid(), signal.SIGINT))",
+    "class": "type('C', (), {'d': type('D', (), {'__set_name__': lambda *_: os.kill(os.getpid(), signal.SIGINT)})()})",
+    "collection": "gc.callbacks.append(lambda at, _: at == 'stop' or os.kill(os.getpid(), 2)); gc.collect()",
+}
+"""Places in which Python drops what is raised, or makes another error of it."""
+
+
+@pytest.mark.parametrize("where", WHERE_IT_IS_LOST)
+def test_ctrl_c_where_python_drops_it(where: str) -> None:
+    code = (
+        "import gc, os, signal, sys, time, weakref, ta_loader.cli.dispatch as d, ta_loader.cli.start as start\n"
+        "class A: pass\n"
+        f"def dispatch(words):\n    {WHERE_IT_IS_LOST[where]}\n    gc.callbacks.clear()\n"
+        f"    time.sleep({2 * PATIENCE})\n"
+        "d._dispatch = dispatch\n"
+        "sys.exit(start.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (130, b"litebox-ta: interrupted\n")
+
+
 @pytest.mark.parametrize("name", ["run", "overview"])
 def test_ctrl_c_at_any_moment(name: str) -> None:
     """From our first line on: before it, the interpreter starts, which no program can change."""
