@@ -30,6 +30,11 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("litebox")
 
+# A shell without job control starts what it puts into the background with Ctrl-C ignored, and programs that tests start
+# would inherit that; a handler of ours is none of theirs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 REAL_FIXTURES = {"debian_root", "debian_tas", "debian_kit"}
 
 
