@@ -30,10 +30,11 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("litebox")
 
-# A shell without job control starts what it puts into the background with Ctrl-C ignored, and programs that tests start
-# would inherit that; a handler of ours is none of theirs.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What starts us in the background may have us ignore Ctrl-C (a shell without job control) or a hangup (nohup), and
+# programs that tests start would inherit that; a handler of ours is none of theirs.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else lambda *_: None)
 
 REAL_FIXTURES = {"debian_root", "debian_tas", "debian_kit"}
 
