@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from north.crash import Death
-    from north.syscalls.declare import Syscall
     from south.platform import Pages, Platform
     from tee.activity import Activity
     from tee.call import Call
@@ -210,20 +209,6 @@ class TaInstance(TaPersonality):
             self.activity = None
             if native.log_waits():
                 self.flush_log()
-
-    def called(
-        self,
-        row: Syscall | None,
-        number: int,
-        words: tuple[int, ...],
-        texts: tuple[str, ...],
-        result: int,
-        start: float,
-        native: bool,
-    ) -> None:
-        from tee import services
-
-        services.trace(self, row, number, words, texts, result, start, native)
 
     def why_panicked(self, code: int) -> str:
         """What a panic was about."""

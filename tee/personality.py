@@ -14,11 +14,13 @@ from tee.errors import TeeError
 from tee.shortage import HOST_RESULTS, STORAGE_CALLS
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from north.crash import Death
     from north.personality import Served
     from north.syscalls.declare import Syscall
     from north.task import Task
-    from south.platform import Cpu
+    from south.platform import Cpu, Platform
     from tee.world import SecureWorld
 
 SCN_RETURN = 0  # lib/libutee/include/tee_syscall_numbers.h
@@ -34,20 +36,11 @@ class TaPersonality:
     served = _served
 
     cpu: Cpu
+    number: int
+    platform: Platform
     task: Task
+    uuid: UUID
     world: SecureWorld
-
-    def called(
-        self,
-        row: Syscall | None,
-        number: int,
-        words: tuple[int, ...],
-        texts: tuple[str, ...],
-        result: int,
-        start: float,
-        native: bool,
-    ) -> None:
-        raise NotImplementedError
 
     def why_panicked(self, code: int) -> str:
         raise NotImplementedError
@@ -106,6 +99,25 @@ class TaPersonality:
         # A handler of ours failed. Whatever the TA passed, the host and the other TAs go on.
         world.report_bug(number, problem)
         return results.GENERIC
+
+    def called(
+        self,
+        row: Syscall | None,
+        number: int,
+        words: tuple[int, ...],
+        texts: tuple[str, ...],
+        result: int,
+        start: float,
+        native: bool,
+    ) -> None:
+        """Report it to the world's observer."""
+        observer = self.world.observer
+        if observer is not None:
+            from tee.records import CallRecord
+
+            took = self.platform.clock.monotonic() - start
+            shown = results.Result(result)
+            observer.on_call(CallRecord(self.uuid, self.number, row, number, words, texts, shown, start, took, native))
 
 
 def _answer_unserved(row: Syscall, instance: TaPersonality) -> int:

@@ -67,7 +67,7 @@ class Watch(Observer):
 class Host:
     """A secure world on this host for the length of a `with`; signals interrupt its TAs meanwhile.
 
-    normal: its services; None: those that storage needs, if a TA does. on_crash: told of crashes, which are kept
+    normal: its services; None: those that storage needs, if a TA does. on_crash: gets crashes, which are kept
     otherwise. interruptible: False if signals are no TA's concern, because the main thread runs none. console: of the
     secure world. guest: a normal world with a kernel of its own, whose services, clock and TAs are used; the user's
     folders come before it.

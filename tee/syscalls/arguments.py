@@ -59,7 +59,7 @@ class OutBuffer:
             raise TeeError(results.SHORT_BUFFER)
 
     def put_at(self, offset: int, data: bytes) -> None:
-        """A piece of what `need` found room for; `report` tells the whole size."""
+        """A piece of what `need` found room for; `report` gives the whole size."""
         if data:
             self._memory.copy_out(self.va + offset, data)
 
